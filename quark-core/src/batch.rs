@@ -1,0 +1,86 @@
+//! Waking once for many: while a batch is open on this thread, wake-ups are kept and given out together at its end.
+//!
+//! A link that reads twenty messages at once opens a batch around them, so that a host queue or an event loop on another
+//! thread is woken once, after the last, and finds all twenty. Without an open batch a wake-up goes out at once.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+/// Something that can be woken from any thread. Waking must not block.
+pub(crate) trait Wake: Send + Sync {
+    /// Wakes it.
+    fn wake(&self);
+}
+
+thread_local! {
+    static OPEN: RefCell<Option<Vec<Arc<dyn Wake>>>> = const { RefCell::new(None) };
+}
+
+/// Runs `work` as one batch. A batch inside a batch is part of it.
+pub fn run<T>(work: impl FnOnce() -> T) -> T {
+    /// Gives out the wake-ups also when `work` panics.
+    struct Close;
+    impl Drop for Close {
+        fn drop(&mut self) {
+            let kept = OPEN.with_borrow_mut(Option::take);
+            for target in kept.into_iter().flatten() {
+                target.wake();
+            }
+        }
+    }
+    let outermost = OPEN.with_borrow_mut(|open| {
+        let outermost = open.is_none();
+        open.get_or_insert_default();
+        outermost
+    });
+    let _close = outermost.then_some(Close);
+    work()
+}
+
+/// Gives out what the open batch has kept so far; before this thread blocks.
+pub(crate) fn flush() {
+    let kept = OPEN.with_borrow_mut(|open| open.as_mut().map(std::mem::take));
+    for target in kept.into_iter().flatten() {
+        target.wake();
+    }
+}
+
+/// Wakes `target` at the end of the batch that is open on this thread, else now. The caller makes sure that it asks
+/// once only until `target` has been woken.
+pub(crate) fn wake(target: Arc<dyn Wake>) {
+    let now = OPEN.with_borrow_mut(|open| match open {
+        Some(kept) => {
+            kept.push(target);
+            None
+        }
+        None => Some(target),
+    });
+    if let Some(target) = now {
+        target.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    struct Count(AtomicUsize);
+    impl Wake for Count {
+        fn wake(&self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_batch_wakes_at_its_end() {
+        let count = Arc::new(Count(AtomicUsize::new(0)));
+        wake(count.clone());
+        assert_eq!(count.0.load(Ordering::Relaxed), 1);
+        run(|| {
+            run(|| wake(count.clone()));
+            assert_eq!(count.0.load(Ordering::Relaxed), 1);
+        });
+        assert_eq!(count.0.load(Ordering::Relaxed), 2);
+    }
+}

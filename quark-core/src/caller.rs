@@ -1,0 +1,221 @@
+//! What a silo and a client have in common: the view of the cluster, and calls into it.
+
+use std::future::IntoFuture;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use crate::envelope::Envelope;
+use crate::error::{Error, Result};
+use crate::handler::BoxFuture;
+use crate::id::SiloId;
+use crate::membership::View;
+use crate::router::Router;
+use crate::silo_info::SiloInfo;
+use crate::telemetry::CounterValues;
+use crate::transport::{Ticket, cancelled};
+
+/// Calls actors and sees the view. Cheap to clone; does not keep its silo or client running: after their stop every
+/// call ends with `NOT_RUNNING`.
+#[derive(Clone)]
+pub struct Caller(pub(crate) Arc<Router>);
+
+impl Caller {
+    /// A call to an actor; awaiting it sends it.
+    ///
+    /// ```no_run
+    /// # async fn example(silo: quark_core::Silo) -> quark_core::Result<()> {
+    /// let reply = silo.call(("Counter", "42"), "increment", "1").timeout(std::time::Duration::from_secs(5)).await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn call(
+        &self,
+        actor: impl Into<Actor>,
+        method: impl Into<String>,
+        payload: impl Into<Bytes>,
+    ) -> Call {
+        let Actor { actor_type, actor_id } = actor.into();
+        Call {
+            caller: self.clone(),
+            envelope: Envelope::request(actor_type, actor_id, method, payload),
+            timeout: None,
+        }
+    }
+
+    /// A one-way message to an actor. Awaiting it sends it and returns when it is queued on a live link or in the own
+    /// inbox; it is handed over at most once, and what happens later is only counted.
+    pub fn notify(
+        &self,
+        actor: impl Into<Actor>,
+        method: impl Into<String>,
+        payload: impl Into<Bytes>,
+    ) -> Notification {
+        Notification(self.call(actor, method, payload))
+    }
+
+    /// Sends a request envelope of the caller's making and returns the response envelope.
+    ///
+    /// # Errors
+    /// Those of the contract. An error that the handler gave is an `Ok` here: see [`Envelope::into_result`].
+    pub async fn send(&self, envelope: Envelope, timeout: Option<Duration>) -> Result<Envelope> {
+        self.0.call(envelope, timeout).await
+    }
+
+    /// Calls, and tells `done` of the ending, exactly once, on whatever thread it comes; `done` must neither block nor
+    /// panic. For language bindings and others who do not want a future for each call.
+    pub fn call_with(
+        &self,
+        envelope: Envelope,
+        timeout: Option<Duration>,
+        done: impl FnOnce(Result<Bytes>) + Send + 'static,
+    ) -> CallHandle {
+        CallHandle { caller: self.clone(), ticket: self.0.call_with(envelope, timeout, Box::new(done)) }
+    }
+
+    /// This silo's or client's id.
+    #[must_use]
+    pub fn id(&self) -> &SiloId {
+        self.0.engine().local()
+    }
+
+    /// The current view. Never waits.
+    #[must_use]
+    pub fn view(&self) -> Arc<View> {
+        self.0.view()
+    }
+
+    /// The silos of the current view, sorted by id.
+    #[must_use]
+    pub fn silos(&self) -> Vec<Arc<SiloInfo>> {
+        self.view().silos().cloned().collect()
+    }
+
+    /// The version of the current view.
+    #[must_use]
+    pub fn view_version(&self) -> u64 {
+        self.view().version()
+    }
+
+    /// The owner of an actor on the ring, if anybody serves its type.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` naming the type or the id.
+    pub fn owner(&self, actor_type: &str, actor_id: &str) -> Result<Option<SiloId>> {
+        crate::id::check_actor(actor_type, actor_id)?;
+        Ok(self.view().owner(actor_type, actor_id).cloned())
+    }
+
+    /// A receiver that wakes at each new view; compare two with [`View::events_since`].
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Arc<View>> {
+        self.0.membership().watch()
+    }
+
+    /// What was only counted since the start.
+    #[must_use]
+    pub fn counters(&self) -> CounterValues {
+        self.0.engine().counters().values()
+    }
+
+    /// Whether it has been started and not stopped.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.0.engine().is_running()
+    }
+}
+
+/// An actor: its type and its id.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Actor {
+    /// The type.
+    pub actor_type: String,
+    /// The id.
+    pub actor_id: String,
+}
+
+impl<T: Into<String>, I: Into<String>> From<(T, I)> for Actor {
+    fn from((actor_type, actor_id): (T, I)) -> Self {
+        Self { actor_type: actor_type.into(), actor_id: actor_id.into() }
+    }
+}
+
+/// A call that is sent when it is awaited.
+#[must_use = "a call is sent when it is awaited"]
+pub struct Call {
+    caller: Caller,
+    envelope: Envelope,
+    timeout: Option<Duration>,
+}
+
+impl Call {
+    /// Ends the call with an error when there is no reply by then. Default 30 s, configurable.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// The correlation id; without it, that of the request being handled, else a new one.
+    pub fn correlation_id(mut self, id: impl Into<String>) -> Self {
+        self.envelope.correlation_id = id.into();
+        self
+    }
+
+    /// The W3C traceparent.
+    pub fn traceparent(mut self, traceparent: impl Into<String>) -> Self {
+        self.envelope.traceparent = traceparent.into();
+        self
+    }
+}
+
+impl IntoFuture for Call {
+    type Output = Result<Bytes>;
+    type IntoFuture = BoxFuture<'static, Result<Bytes>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move { self.caller.0.call(self.envelope, self.timeout).await?.into_result() })
+    }
+}
+
+/// A one-way message that is sent when it is awaited.
+#[must_use = "a notification is sent when it is awaited"]
+pub struct Notification(Call);
+
+impl Notification {
+    /// How long to wait for a link. Default 30 s, configurable.
+    pub fn timeout(self, timeout: Duration) -> Self {
+        Self(self.0.timeout(timeout))
+    }
+
+    /// The correlation id; without it, that of the request being handled, else a new one.
+    pub fn correlation_id(self, id: impl Into<String>) -> Self {
+        Self(self.0.correlation_id(id))
+    }
+}
+
+impl IntoFuture for Notification {
+    type Output = Result<()>;
+    type IntoFuture = BoxFuture<'static, Result<()>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move { self.0.caller.0.notify(self.0.envelope, self.0.timeout).await })
+    }
+}
+
+/// A call made with a callback. Dropping it changes nothing.
+pub struct CallHandle {
+    caller: Caller,
+    ticket: Option<Ticket>,
+}
+
+impl CallHandle {
+    /// Gives up: the callback gets `CANCELLED`, unless the call has ended before. Says whether it still waited.
+    pub fn cancel(&self) -> bool {
+        self.cancel_with(cancelled())
+    }
+
+    fn cancel_with(&self, error: Error) -> bool {
+        self.ticket.is_some_and(|ticket| self.caller.0.engine().calls().fail(ticket, error))
+    }
+}

@@ -1,0 +1,209 @@
+//! Every setting, its default and its validation, in one place.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use crate::endpoint::Endpoint;
+use crate::error::{Error, Result};
+use crate::id::SiloId;
+use crate::membership::{MembershipConfig, MembershipUrl};
+use crate::placement::Placement;
+use crate::silo_info::DEFAULT_VIRTUAL_NODES;
+
+/// The longest timeout that is taken; longer ones are cut to it, so that adding one to a clock cannot overflow.
+pub const MAX_TIMEOUT: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// How a transport behaves.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct TransportConfig {
+    /// The cluster's name; peers of another one are refused. Default `quark`.
+    pub cluster: String,
+    /// Largest payload of a request or a reply, in bytes. Default 4 MiB.
+    pub max_payload: usize,
+    /// Calls of this process that may wait for their ending at once. Default 262,144.
+    pub max_pending: usize,
+    /// What may wait to be sent to one silo: requests, each KiB of payload counting as one more. Default 16,384.
+    pub outbox_capacity: u32,
+    /// How long one attempt to connect may take. Default 3 s.
+    pub connect_timeout: Duration,
+    /// The deadline of requests that say nothing of theirs. Default 30 s.
+    pub default_timeout: Duration,
+    /// How long a connection may be silent before it is probed. Default 3 s.
+    pub probe_interval: Duration,
+    /// How long a probe may go unanswered before the connection is closed. Default 5 s.
+    pub probe_timeout: Duration,
+}
+
+impl Default for TransportConfig {
+    fn default() -> Self {
+        Self {
+            cluster: "quark".to_owned(),
+            max_payload: 4 * 1024 * 1024,
+            max_pending: 256 * 1024,
+            outbox_capacity: 16 * 1024,
+            connect_timeout: Duration::from_secs(3),
+            default_timeout: Duration::from_secs(30),
+            probe_interval: Duration::from_secs(3),
+            probe_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+impl TransportConfig {
+    pub(crate) fn validate(&self) -> Result<()> {
+        crate::id::check_cluster(&self.cluster)?;
+        check_range("max_payload", self.max_payload, 1, 1 << 30)?;
+        check_range("max_pending", self.max_pending, 1, 1 << 24)?;
+        check_range("outbox_capacity", self.outbox_capacity as usize, 1, 1 << 24)?;
+        for (name, value) in [
+            ("connect_timeout", self.connect_timeout),
+            ("default_timeout", self.default_timeout),
+            ("probe_interval", self.probe_interval),
+            ("probe_timeout", self.probe_timeout),
+        ] {
+            check_timeout(name, value)?;
+        }
+        Ok(())
+    }
+}
+
+/// Everything that a silo or a client can be told. Made by their builders; public for those who keep it in files.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SiloConfig {
+    /// The id. Clients have one of their own making.
+    pub silo_id: SiloId,
+    /// Who is in the cluster.
+    pub membership: Option<MembershipUrl>,
+    /// Where to listen. Default `127.0.0.1:0`, a port chosen by the system.
+    pub listen: Endpoint,
+    /// What others dial, when it is not what is listened on; needed for wildcards.
+    pub advertise: Option<Endpoint>,
+    /// Whether to speak without TLS beyond loopback. Default no.
+    pub allow_plaintext: bool,
+    /// Points on the ring; the silo's weight. Default 150.
+    pub virtual_nodes: u32,
+    /// The zone.
+    pub zone: Option<String>,
+    /// Free labels.
+    pub labels: BTreeMap<String, String>,
+    /// Requests that one handler may have at once, queued or running. Default 65,536.
+    pub inbox_capacity: usize,
+    /// How actors of a type are placed; consistent hash for types not named.
+    pub placement: HashMap<String, Placement>,
+    /// The transport's part.
+    pub transport: TransportConfig,
+    /// The membership's part.
+    pub timing: MembershipConfig,
+}
+
+impl SiloConfig {
+    /// All defaults.
+    #[must_use]
+    pub fn new(silo_id: SiloId) -> Self {
+        Self {
+            silo_id,
+            membership: None,
+            listen: Endpoint::loopback(),
+            advertise: None,
+            allow_plaintext: false,
+            virtual_nodes: DEFAULT_VIRTUAL_NODES,
+            zone: None,
+            labels: BTreeMap::new(),
+            inbox_capacity: 64 * 1024,
+            placement: HashMap::new(),
+            transport: TransportConfig::default(),
+            timing: MembershipConfig::default(),
+        }
+    }
+
+    /// The membership URL.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` when none was given.
+    pub(crate) fn membership_url(&self) -> Result<&MembershipUrl> {
+        self.membership.as_ref().ok_or_else(|| {
+            Error::invalid("membership", "", "is required, as in redis://localhost or gossip://127.0.0.1:0")
+        })
+    }
+
+    pub(crate) fn validate(&self) -> Result<()> {
+        self.membership_url()?;
+        self.transport.validate()?;
+        crate::ring::check_virtual_nodes(self.virtual_nodes)?;
+        check_range("inbox_capacity", self.inbox_capacity, 1, 1 << 24)?;
+        if self.listen.is_wildcard() && self.advertise.is_none() {
+            return Err(Error::invalid(
+                "listen",
+                &self.listen,
+                "listens on every address; say by advertise which one others dial",
+            ));
+        }
+        if let Some(advertise) = &self.advertise
+            && advertise.is_wildcard()
+        {
+            return Err(Error::invalid("advertise", advertise, "nobody can dial a wildcard"));
+        }
+        if !self.listen.is_loopback() && !self.allow_plaintext {
+            let problem =
+                "is reachable beyond this machine and there is no TLS; set allow_plaintext to accept that";
+            return Err(Error::invalid("listen", &self.listen, problem));
+        }
+        Ok(())
+    }
+}
+
+/// # Errors
+/// `INVALID_ARGUMENT` naming `argument`.
+pub(crate) fn check_range(argument: &str, value: usize, least: usize, most: usize) -> Result<()> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(Error::invalid(argument, value, &format!("must be {least} to {most}")))
+}
+
+/// # Errors
+/// `INVALID_ARGUMENT` naming `argument` when the duration is zero.
+pub(crate) fn check_timeout(argument: &str, value: Duration) -> Result<()> {
+    if value.is_zero() { Err(Error::invalid(argument, value, "must be more than nothing")) } else { Ok(()) }
+}
+
+/// A timeout in seconds as programs in other languages give it.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` naming `argument` for what is negative, zero, infinite or no number.
+pub fn timeout_from_seconds(argument: &str, seconds: f64) -> Result<Duration> {
+    if !seconds.is_finite() || seconds <= 0.0 {
+        return Err(Error::invalid(argument, seconds, "must be a positive, finite number of seconds"));
+    }
+    Ok(Duration::try_from_secs_f64(seconds)
+        .map_or(MAX_TIMEOUT, |timeout| timeout.clamp(Duration::from_millis(1), MAX_TIMEOUT)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeout_is_a_positive_finite_number() {
+        assert_eq!(timeout_from_seconds("timeout", 0.5).unwrap(), Duration::from_millis(500));
+        assert_eq!(timeout_from_seconds("timeout", 1e300).unwrap(), MAX_TIMEOUT);
+        for bad in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            assert!(timeout_from_seconds("timeout", bad).unwrap_err().message().starts_with("timeout="));
+        }
+    }
+
+    #[test]
+    fn beyond_loopback_nothing_happens_by_accident() {
+        let mut config = SiloConfig::new("a".parse().unwrap());
+        config.membership = Some("memory://x".parse().unwrap());
+        assert!(config.validate().is_ok());
+        config.listen = "0.0.0.0:0".parse().unwrap();
+        assert!(config.validate().unwrap_err().message().contains("advertise"));
+        config.advertise = Some("10.0.0.1:1".parse().unwrap());
+        assert!(config.validate().unwrap_err().message().contains("allow_plaintext"));
+        config.allow_plaintext = true;
+        assert!(config.validate().is_ok());
+    }
+}

@@ -1,0 +1,78 @@
+//! From the runtime's thread to an event loop of the host's: a queue, and a descriptor that becomes readable when the
+//! queue is no longer empty. One wake-up brings everything that is there.
+
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::{AsRawFd as _, RawFd};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use crate::batch::{self, Wake};
+
+/// A queue with a descriptor to poll. Bounded by what fills it: requests by the inbox, replies by the pending table.
+pub struct Mailbox<T> {
+    items: Mutex<Vec<T>>,
+    /// Whether the descriptor has been, or is about to be, made readable.
+    armed: AtomicBool,
+    reader: UnixStream,
+    writer: UnixStream,
+}
+
+impl<T: Send + 'static> Mailbox<T> {
+    /// An empty mailbox.
+    ///
+    /// # Errors
+    /// What the system says when there are no descriptors left.
+    pub fn new() -> io::Result<Arc<Self>> {
+        let (reader, writer) = UnixStream::pair()?;
+        reader.set_nonblocking(true)?;
+        writer.set_nonblocking(true)?;
+        Ok(Arc::new(Self { items: Mutex::default(), armed: AtomicBool::new(false), reader, writer }))
+    }
+
+    /// The descriptor; readable when [`take`](Self::take) has something. Owned by the mailbox.
+    #[must_use]
+    pub fn descriptor(&self) -> RawFd {
+        self.reader.as_raw_fd()
+    }
+
+    /// Puts an item at the end, from any thread.
+    pub fn push(self: &Arc<Self>, item: T) {
+        self.items.lock().expect("no panic while a mailbox is locked").push(item);
+        if !self.armed.swap(true, Ordering::AcqRel) {
+            batch::wake(self.clone());
+        }
+    }
+
+    /// Takes everything that is there, in order. The descriptor is quiet until the next push.
+    pub fn take(&self) -> Vec<T> {
+        // In this order: an item that comes in between arms the mailbox again, at worst for nothing.
+        let mut bytes = [0; 16];
+        while matches!((&self.reader).read(&mut bytes), Ok(read) if read == bytes.len()) {}
+        self.armed.store(false, Ordering::Release);
+        std::mem::take(&mut *self.items.lock().expect("no panic while a mailbox is locked"))
+    }
+}
+
+impl<T: Send + 'static> Wake for Mailbox<T> {
+    fn wake(&self) {
+        // A full buffer means that the descriptor is readable already.
+        let _ = (&self.writer).write(&[1]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_wake_up_brings_everything() {
+        let mailbox = Mailbox::new().unwrap();
+        batch::run(|| (0..100).for_each(|i| mailbox.push(i)));
+        mailbox.push(100);
+        assert_eq!(mailbox.take(), (0..=100).collect::<Vec<_>>());
+        assert_eq!((&mailbox.reader).read(&mut [0]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        mailbox.push(7);
+        assert_eq!((&mailbox.reader).read(&mut [0]).unwrap(), 1);
+    }
+}

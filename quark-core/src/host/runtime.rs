@@ -1,0 +1,123 @@
+//! The one runtime of a process that is no Rust program, on a thread of its own.
+//!
+//! One thread, because a link on a one-thread runtime is twice as fast as on a pool: wake-ups across threads are the
+//! cost. ARCHITECTURE has the figures.
+
+use std::future::Future;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use once_cell::sync::OnceCell;
+use tokio::runtime::Handle;
+
+use crate::error::{Error, ErrorKind, Result};
+
+struct Process {
+    pid: u32,
+    handle: Handle,
+    thread: std::thread::ThreadId,
+}
+
+static PROCESS: OnceCell<Process> = OnceCell::new();
+
+fn process() -> Result<&'static Process> {
+    let process = PROCESS.get_or_try_init(|| {
+        let (sender, receiver) = mpsc::sync_channel(1);
+        let build = move || match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => {
+                let _ = sender.send(Ok(runtime.handle().clone()));
+                // Lives as long as the process.
+                runtime.block_on(std::future::pending::<()>());
+            }
+            Err(error) => drop(sender.send(Err(error))),
+        };
+        let failed = |error: std::io::Error| Error::new(ErrorKind::Internal, format!("no runtime: {error}"));
+        let thread = std::thread::Builder::new().name("quark-io".to_owned()).spawn(build).map_err(failed)?;
+        let built =
+            receiver.recv().map_err(|_| Error::new(ErrorKind::Internal, "the runtime's thread ended"))?;
+        let handle = built.map_err(failed)?;
+        Ok::<_, Error>(Process { pid: std::process::id(), handle, thread: thread.thread().id() })
+    })?;
+    if process.pid == std::process::id() {
+        return Ok(process);
+    }
+    Err(Error::new(
+        ErrorKind::NotRunning,
+        "Quark was started before this process was forked and does not run in the child; start it after the fork, or use spawn",
+    ))
+}
+
+/// The process-wide runtime; started when it is first asked for.
+///
+/// # Errors
+/// `NOT_RUNNING` in a child that was forked after the start.
+pub fn handle() -> Result<&'static Handle> {
+    process().map(|process| &process.handle)
+}
+
+/// Whether this process is the one in which the runtime was started, or it was not started at all.
+///
+/// # Errors
+/// `NOT_RUNNING` in a child that was forked after the start.
+pub fn check_fork() -> Result<()> {
+    match PROCESS.get() {
+        Some(process) if process.pid != std::process::id() => self::process().map(drop),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a blocking call may be made on this thread.
+///
+/// # Errors
+/// `REENTRANT` on the runtime's own thread, or when too many callbacks block already; `NOT_RUNNING` in a forked child.
+pub fn check_may_block() -> Result<()> {
+    if std::thread::current().id() == process()?.thread {
+        return Err(Error::new(
+            ErrorKind::Reentrant,
+            "a blocking call on Quark's own thread would wait for itself",
+        ));
+    }
+    super::workers::check_depth()
+}
+
+/// Runs a future on the process-wide runtime and blocks until it is done.
+///
+/// # Errors
+/// `REENTRANT` on the runtime's own thread, `NOT_RUNNING` in a forked child, and what the future returns.
+pub fn run<T: Send + 'static>(future: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+    check_may_block()?;
+    let (done, waiter) = done_and_waiter();
+    handle()?.spawn(async move { done(future.await) });
+    waiter.wait()
+}
+
+/// What waits for one result on a thread of the host's.
+pub struct Waiter<T>(mpsc::Receiver<Result<T>>);
+
+/// A function to be called with the result, and what waits for it.
+pub fn done_and_waiter<T: Send + 'static>() -> (impl FnOnce(Result<T>) + Send + 'static, Waiter<T>) {
+    let (sender, receiver) = mpsc::sync_channel(1);
+    (move |result| drop(sender.send(result)), Waiter(receiver))
+}
+
+impl<T> Waiter<T> {
+    /// Blocks until the result is there. A worker of this crate lets another one take over meanwhile.
+    ///
+    /// # Errors
+    /// The result's own; `NOT_RUNNING` when nobody will give one any more.
+    pub fn wait(self) -> Result<T> {
+        super::workers::blocking(|| self.0.recv()).unwrap_or_else(|_| Err(crate::transport::not_running()))
+    }
+
+    /// Blocks for `limit` at most; `None` when the result is not there yet.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait).
+    pub fn wait_for(&self, limit: Duration) -> Option<Result<T>> {
+        match super::workers::blocking(|| self.0.recv_timeout(limit)) {
+            Ok(result) => Some(result),
+            Err(mpsc::RecvTimeoutError::Timeout) => None,
+            Err(mpsc::RecvTimeoutError::Disconnected) => Some(Err(crate::transport::not_running())),
+        }
+    }
+}

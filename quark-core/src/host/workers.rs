@@ -1,0 +1,287 @@
+//! Threads that run the host's callbacks, so that foreign code never runs on the runtime's thread.
+//!
+//! Items start in the order in which they were pushed, `threads` of them at once. A worker that blocks in a call of
+//! Quark's lets another thread take its turn meanwhile; so a handler may call its own silo, even its own actor, and
+//! wait for the reply.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::batch::{self, Wake};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Threads of one pool that may be blocked in calls at once; a handler that calls itself without end stops there.
+const MAX_BLOCKED: usize = 256;
+/// How long wake-ups for replies may be kept while further items are handled.
+const LONGEST_BATCH: Duration = Duration::from_micros(50);
+
+/// A pool of worker threads with a queue. Bounded by what fills it: requests by the inbox, replies by the pending table.
+/// Dropping it lets the workers finish what is queued and end.
+pub struct Workers<T: Send + 'static>(Arc<Shared<T>>);
+
+struct Shared<T> {
+    this: Weak<Shared<T>>,
+    name: String,
+    run: Box<dyn Fn(T) + Send + Sync>,
+    state: Mutex<State<T>>,
+    news: Condvar,
+    threads: usize,
+}
+
+struct State<T> {
+    queue: VecDeque<T>,
+    /// Threads that wait for an item.
+    idle: usize,
+    /// Threads that exist, without those that are blocked in a call.
+    active: usize,
+    blocked: usize,
+    /// A wake-up is under way.
+    armed: bool,
+    closed: bool,
+}
+
+trait Pool {
+    fn enter_blocking(&self) -> bool;
+    fn leave_blocking(&self);
+}
+
+thread_local! {
+    /// The pool that this thread works for.
+    static POOL: RefCell<Option<Weak<dyn Pool>>> = const { RefCell::new(None) };
+}
+
+impl<T: Send + 'static> Workers<T> {
+    /// A pool named `name` that runs `run` for each item, on at most `threads` threads at once. Threads are made when
+    /// they are first needed.
+    pub fn new(name: impl Into<String>, threads: usize, run: impl Fn(T) + Send + Sync + 'static) -> Self {
+        Self(Arc::new_cyclic(|this| Shared {
+            this: this.clone(),
+            name: name.into(),
+            run: Box::new(run),
+            state: Mutex::new(State {
+                queue: VecDeque::new(),
+                idle: 0,
+                active: 0,
+                blocked: 0,
+                armed: false,
+                closed: false,
+            }),
+            news: Condvar::new(),
+            threads: threads.max(1),
+        }))
+    }
+
+    /// Puts an item at the end, from any thread; never blocks.
+    pub fn push(&self, item: T) {
+        let mut state = self.0.lock();
+        state.queue.push_back(item);
+        self.0.attend(state);
+    }
+
+    /// How many items wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.lock().queue.len()
+    }
+
+    /// Whether nothing waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl<T: Send + 'static> Drop for Workers<T> {
+    fn drop(&mut self) {
+        self.0.lock().closed = true;
+        self.0.news.notify_all();
+    }
+}
+
+impl<T: Send + 'static> Shared<T> {
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().expect("no panic while a pool is locked")
+    }
+
+    /// Sees to it that somebody looks at the queue.
+    fn attend(&self, mut state: MutexGuard<'_, State<T>>) {
+        if state.idle > 0 {
+            if !std::mem::replace(&mut state.armed, true) {
+                drop(state);
+                if let Some(this) = self.this.upgrade() {
+                    batch::wake(this);
+                }
+            }
+        } else if state.active < self.threads && !state.queue.is_empty() {
+            state.active += 1;
+            drop(state);
+            self.add_thread();
+        }
+    }
+
+    fn add_thread(&self) {
+        let Some(this) = self.this.upgrade() else { return };
+        let spawned = thread::Builder::new().name(self.name.clone()).spawn(move || this.work());
+        if let Err(error) = spawned {
+            // Others go on; without any, the items wait for the next push.
+            self.lock().active -= 1;
+            tracing::error!(target: crate::telemetry::HANDLER, %error, "no thread for callbacks");
+        }
+    }
+
+    fn work(self: Arc<Self>) {
+        let pool: Weak<dyn Pool> = self.this.clone();
+        POOL.set(Some(pool));
+        while self.wait_for_items() {
+            batch::run(|| {
+                let begun = Instant::now();
+                while let Some(item) = self.next() {
+                    (self.run)(item);
+                    if begun.elapsed() > LONGEST_BATCH {
+                        break;
+                    }
+                }
+            });
+        }
+    }
+
+    fn next(&self) -> Option<T> {
+        let mut state = self.lock();
+        // After blocking there may be one thread too many.
+        if state.active > self.threads { None } else { state.queue.pop_front() }
+    }
+
+    /// Waits until there is something to do; false when this thread is not needed any more.
+    fn wait_for_items(&self) -> bool {
+        let mut state = self.lock();
+        loop {
+            if state.active > self.threads || (state.closed && state.queue.is_empty()) {
+                state.active -= 1;
+                return false;
+            }
+            if !state.queue.is_empty() {
+                if state.queue.len() > 1 && state.idle > 0 {
+                    self.news.notify_one();
+                } else if state.queue.len() > 1 && state.active < self.threads {
+                    state.active += 1;
+                    drop(state);
+                    self.add_thread();
+                }
+                return true;
+            }
+            state.idle += 1;
+            state = self.news.wait(state).expect("no panic while a pool is locked");
+            state.idle -= 1;
+            state.armed = false;
+        }
+    }
+}
+
+impl<T: Send + 'static> Wake for Shared<T> {
+    fn wake(&self) {
+        self.news.notify_one();
+    }
+}
+
+impl<T: Send + 'static> Pool for Shared<T> {
+    fn enter_blocking(&self) -> bool {
+        let mut state = self.lock();
+        if state.blocked >= MAX_BLOCKED {
+            return false;
+        }
+        state.blocked += 1;
+        state.active -= 1;
+        self.attend(state);
+        true
+    }
+
+    fn leave_blocking(&self) {
+        let mut state = self.lock();
+        state.blocked -= 1;
+        state.active += 1;
+    }
+}
+
+/// Blocks in `wait`; a worker lets another thread take its turn meanwhile.
+pub(super) fn blocking<R>(wait: impl FnOnce() -> R) -> R {
+    batch::flush();
+    let pool = POOL.with_borrow(|pool| pool.as_ref().and_then(Weak::upgrade));
+    let entered = pool.filter(|pool| pool.enter_blocking());
+    let result = wait();
+    if let Some(pool) = entered {
+        pool.leave_blocking();
+    }
+    result
+}
+
+/// Whether this thread runs a callback and so many of its pool block already that one more could wait for itself.
+///
+/// # Errors
+/// `REENTRANT`.
+pub(super) fn check_depth() -> Result<()> {
+    let pool = POOL.with_borrow(|pool| pool.as_ref().and_then(Weak::upgrade));
+    match pool {
+        Some(pool) if !pool.enter_blocking() => Err(Error::new(
+            ErrorKind::Reentrant,
+            format!(
+                "{MAX_BLOCKED} callbacks block in calls already; a handler seems to call itself without end"
+            ),
+        )),
+        Some(pool) => {
+            pool.leave_blocking();
+            Ok(())
+        }
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    #[test]
+    fn items_start_in_order_on_one_thread() {
+        let (sender, receiver) = mpsc::channel();
+        let workers = Workers::new("test", 1, move |i| sender.send(i).unwrap());
+        (0..1000).for_each(|i| workers.push(i));
+        assert_eq!(
+            (0..1000).map(|_| receiver.recv().unwrap()).collect::<Vec<_>>(),
+            (0..1000).collect::<Vec<_>>()
+        );
+    }
+
+    #[test]
+    fn a_blocked_worker_lets_another_take_its_turn() {
+        let (sender, receiver) = mpsc::channel();
+        let (inner, outer) = mpsc::channel::<()>();
+        let outer = Mutex::new(outer);
+        let workers = Workers::new("test", 1, move |first: bool| {
+            if first {
+                blocking(|| outer.lock().unwrap().recv().unwrap());
+                sender.send("first").unwrap();
+            } else {
+                sender.send("second").unwrap();
+                inner.send(()).unwrap();
+            }
+        });
+        workers.push(true);
+        workers.push(false);
+        assert_eq!([receiver.recv().unwrap(), receiver.recv().unwrap()], ["second", "first"]);
+        // One thread is one too many now; the pool still works with one.
+        workers.push(false);
+        assert_eq!(receiver.recv().unwrap(), "second");
+    }
+
+    #[test]
+    fn dropping_the_pool_finishes_what_is_queued() {
+        let (sender, receiver) = mpsc::channel();
+        let workers = Workers::new("test", 2, move |i: u32| sender.send(i).unwrap());
+        (0..10).for_each(|i| workers.push(i));
+        drop(workers);
+        assert_eq!(receiver.iter().count(), 10);
+    }
+}

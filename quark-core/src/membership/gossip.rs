@@ -1,0 +1,309 @@
+//! `gossip://`: silos tell each other who is there, over UDP, without any server.
+//!
+//! Chitchat carries the news and notices whose heartbeat stopped. This file has the provider: how a silo starts, speaks
+//! of itself and leaves. `node` wraps chitchat, `socket` lends it an already bound socket, `gathering` decides who is
+//! in, and `follower` is the task that publishes the views.
+
+mod follower;
+mod gathering;
+mod node;
+mod socket;
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::net::{UdpSocket, lookup_host};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use self::follower::{Command, Follower};
+use self::gathering::Sighting;
+use self::node::Node;
+use self::socket::BoundTransport;
+use super::probe::{Probe, probe};
+use super::{MembershipConfig, Provider, Role, ViewPublisher, Work};
+use crate::endpoint::Endpoint;
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::SiloId;
+use crate::silo_info::{SiloInfo, SiloStatus};
+
+/// The label under which a silo tells its gossip address, `host:port`.
+const GOSSIP_LABEL: &str = "quark.gossip";
+/// How long a starting silo waits for its seeds; after that it starts alone, and they find each other later.
+const FIRST_CONTACT_LIMIT: Duration = Duration::from_millis(1_500);
+/// How often a starting silo knocks at its seeds.
+const KNOCK_INTERVAL: Duration = Duration::from_millis(50);
+/// How long a predecessor whose endpoint answers may take to show a heartbeat.
+const SIGN_OF_LIFE_LIMIT: Duration = Duration::from_secs(2);
+/// How often a farewell is told, and how long each telling gets.
+const FAREWELLS: usize = 3;
+const FAREWELL_PAUSE: Duration = Duration::from_millis(50);
+/// How many suspicions may wait; more are dropped, heartbeats are watched anyway.
+const COMMANDS: usize = 256;
+
+/// Membership by gossip.
+pub(super) struct GossipMembership {
+    bind: Endpoint,
+    seeds: Vec<Endpoint>,
+    config: MembershipConfig,
+    running: Mutex<Option<Running>>,
+}
+
+struct Running {
+    node: Arc<Node>,
+    /// `None` for a client.
+    myself: Option<SiloInfo>,
+    commands: mpsc::Sender<Command>,
+    /// Dropping the set ends the tasks.
+    _tasks: JoinSet<()>,
+}
+
+impl GossipMembership {
+    pub(super) fn new(bind: Endpoint, seeds: Vec<Endpoint>, config: MembershipConfig) -> Self {
+        Self { bind, seeds, config, running: Mutex::new(None) }
+    }
+
+    async fn begin(&self, role: Role, views: ViewPublisher) -> Result<u64> {
+        let deadline = Instant::now() + self.config.start_timeout;
+        let socket = self.bind().await?;
+        let seeds = self.resolve_seeds().await;
+        let address = advertised(socket.address(), &role, &seeds).await;
+        let seeds: Vec<_> = seeds.into_iter().filter(|seed| *seed != address).collect();
+
+        let node = self.spawn(role.id(), unix_millis(), address, &socket).await?;
+        let (node, myself) = match role {
+            Role::Member(info) => {
+                self.meet(&node, &seeds, Instant::now() + FIRST_CONTACT_LIMIT.min(self.config.start_timeout))
+                    .await;
+                let (node, info) = self.introduce(node, info, address, &socket, &seeds).await?;
+                (node, Some(info))
+            }
+            Role::Observer(_) => {
+                if !self.meet(&node, &seeds, deadline).await {
+                    return Err(self.unavailable("none of the seeds answered"));
+                }
+                (node, None)
+            }
+        };
+
+        let incarnation = myself.as_ref().map_or(0, |info| info.incarnation);
+        let (sender, commands) = mpsc::channel(COMMANDS);
+        let mut tasks = JoinSet::new();
+        let mut follower = Follower::new(node.clone(), myself.clone(), self.config.clone(), views);
+        follower.look().await;
+        tasks.spawn(follower.run(commands));
+        let running = Running { node, myself, commands: sender, _tasks: tasks };
+        *self.running.lock().expect("no panic while locked") = Some(running);
+        Ok(incarnation)
+    }
+
+    async fn bind(&self) -> Result<BoundTransport> {
+        let failed = |error: io::Error| match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                Error::new(ErrorKind::AddressInUse, format!("gossip address {} is taken", self.bind))
+            }
+            _ => self.unavailable(&format!("cannot listen: {error}")),
+        };
+        let address = lookup_host((self.bind.host(), self.bind.port())).await.map_err(failed)?.next();
+        let address = address.ok_or_else(|| self.unavailable("the host to listen on has no address"))?;
+        BoundTransport::bind(address).await.map_err(failed)
+    }
+
+    async fn resolve_seeds(&self) -> Vec<SocketAddr> {
+        let mut addresses = Vec::new();
+        for seed in &self.seeds {
+            if let Ok(found) = lookup_host((seed.host(), seed.port())).await {
+                addresses.extend(found);
+            }
+        }
+        addresses
+    }
+
+    async fn spawn(
+        &self,
+        id: &SiloId,
+        generation: u64,
+        address: SocketAddr,
+        socket: &BoundTransport,
+    ) -> Result<Arc<Node>> {
+        let seeds = self.seeds.iter().map(Endpoint::to_string).collect();
+        let node = Node::spawn(id, generation, address, socket, seeds, &self.config).await;
+        Ok(Arc::new(node.map_err(|error| self.unavailable(&error))?))
+    }
+
+    /// Knocks at the seeds until somebody answers and it is clear who of the silos they know is alive. Says whether
+    /// anybody answered.
+    async fn meet(&self, node: &Node, seeds: &[SocketAddr], deadline: Instant) -> bool {
+        if seeds.is_empty() {
+            return false;
+        }
+        let mut met_at = None;
+        let mut knocks = tokio::time::interval(KNOCK_INTERVAL);
+        while Instant::now() < deadline {
+            knocks.tick().await;
+            seeds.iter().for_each(|seed| node.talk_to(*seed));
+            let peers = node.peers().await;
+            if peers.is_empty() {
+                continue;
+            }
+            let met_at = *met_at.get_or_insert_with(Instant::now);
+            let all_told = peers.iter().all(|peer| peer.live && peer.told_anything);
+            if all_told || met_at.elapsed() > self.config.gossip_interval * 4 {
+                return true;
+            }
+        }
+        met_at.is_some()
+    }
+
+    /// Takes the id over from whatever earlier life there was, and tells everybody.
+    async fn introduce(
+        &self,
+        mut node: Arc<Node>,
+        mut info: SiloInfo,
+        address: SocketAddr,
+        socket: &BoundTransport,
+        seeds: &[SocketAddr],
+    ) -> Result<(Arc<Node>, SiloInfo)> {
+        let earlier = |peers: Vec<Sighting>| peers.into_iter().filter(|peer| peer.id == info.silo_id);
+        let lives: Vec<_> = earlier(node.peers().await).collect();
+        for life in &lives {
+            self.check_gone(&node, life, &info, seeds).await?;
+        }
+        if let Some(highest) = lives.iter().map(|life| life.generation).max()
+            && highest >= node.generation()
+        {
+            // A clock that runs behind its predecessor's: this life must still count as the later one.
+            node.shut_down().await;
+            node = self.spawn(&info.silo_id, highest + 1, address, socket).await?;
+            self.meet(&node, seeds, Instant::now() + FIRST_CONTACT_LIMIT).await;
+        }
+        info.incarnation = node.generation();
+        info.labels.insert(GOSSIP_LABEL.to_owned(), address.to_string());
+        node.say(&info).await;
+        node.talk_to_all().await;
+        Ok((node, info))
+    }
+
+    /// `ID_IN_USE` when an earlier life answers at another endpoint and its heart still beats.
+    async fn check_gone(
+        &self,
+        node: &Node,
+        life: &Sighting,
+        info: &SiloInfo,
+        seeds: &[SocketAddr],
+    ) -> Result<()> {
+        let Some(silo) = life.silo.as_ref().filter(|silo| silo.status != SiloStatus::Dead) else {
+            return Ok(());
+        };
+        if silo.endpoint == info.endpoint
+            || probe(&silo.endpoint, self.config.probe_timeout).await != Probe::Answered
+        {
+            return Ok(());
+        }
+        // The endpoint may be somebody else's by now.
+        let deadline = Instant::now() + SIGN_OF_LIFE_LIMIT;
+        let mut knocks = tokio::time::interval(KNOCK_INTERVAL);
+        while Instant::now() < deadline {
+            let peers = node.peers().await;
+            let now = peers.iter().find(|peer| peer.id == life.id && peer.generation == life.generation);
+            if now.is_some_and(|now| now.heartbeat > life.heartbeat) {
+                let in_use = format!("silo {:?} lives at {}", info.silo_id, silo.endpoint);
+                return Err(Error::new(ErrorKind::IdInUse, in_use));
+            }
+            seeds.iter().for_each(|seed| node.talk_to(*seed));
+            knocks.tick().await;
+        }
+        Ok(())
+    }
+
+    fn unavailable(&self, why: &str) -> Error {
+        let url = super::MembershipUrl::Gossip { bind: self.bind.clone(), seeds: self.seeds.clone() };
+        Error::new(ErrorKind::MembershipUnavailable, format!("{url}: {why}"))
+    }
+
+    /// The node and this silo with its new status, if it runs as one.
+    fn with_status(&self, status: SiloStatus) -> Option<(Arc<Node>, SiloInfo, mpsc::Sender<Command>)> {
+        let mut running = self.running.lock().expect("no panic while locked");
+        let running = running.as_mut()?;
+        let myself = running.myself.as_mut()?;
+        myself.status = status;
+        Some((running.node.clone(), myself.clone(), running.commands.clone()))
+    }
+}
+
+/// Where others reach the gossip of this silo. Beyond a wildcard, that is the host of its endpoint, or the address from
+/// which it reaches its seeds.
+async fn advertised(bound: SocketAddr, role: &Role, seeds: &[SocketAddr]) -> SocketAddr {
+    if !bound.ip().is_unspecified() {
+        return bound;
+    }
+    let of_endpoint = match role {
+        Role::Member(info) => info.endpoint.host().parse::<IpAddr>().ok().filter(|ip| !ip.is_unspecified()),
+        Role::Observer(_) => None,
+    };
+    let ip = match of_endpoint {
+        Some(ip) => ip,
+        None => towards(seeds).await.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+    };
+    SocketAddr::new(ip, bound.port())
+}
+
+/// The own address on the way to the first seed; nothing is sent.
+async fn towards(seeds: &[SocketAddr]) -> Option<IpAddr> {
+    let seed = seeds.first()?;
+    let any: IpAddr =
+        if seed.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { std::net::Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind((any, 0)).await.ok()?;
+    socket.connect(seed).await.ok()?;
+    Some(socket.local_addr().ok()?.ip())
+}
+
+/// Grows from life to life, as far as the clock does.
+fn unix_millis() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Provider for GossipMembership {
+    fn start(&self, role: Role, views: ViewPublisher) -> Work<'_, u64> {
+        Box::pin(self.begin(role, views))
+    }
+
+    fn announce(&self, status: SiloStatus) -> Work<'_> {
+        Box::pin(async move {
+            if let Some((node, myself, commands)) = self.with_status(status) {
+                node.say(&myself).await;
+                node.talk_to_all().await;
+                let _ = commands.send(Command::Myself(myself)).await;
+            }
+            Ok(())
+        })
+    }
+
+    fn stop(&self) -> Work<'_> {
+        Box::pin(async move {
+            let farewell = self.with_status(SiloStatus::Dead);
+            let Some(running) = self.running.lock().expect("no panic while locked").take() else {
+                return Ok(());
+            };
+            if let Some((node, myself, _)) = farewell {
+                node.say(&myself).await;
+                for _ in 0..FAREWELLS {
+                    node.talk_to_all().await;
+                    tokio::time::sleep(FAREWELL_PAUSE).await;
+                }
+            }
+            running.node.shut_down().await;
+            Ok(())
+        })
+    }
+
+    fn suspect(&self, silo: &SiloInfo) {
+        if let Some(running) = &*self.running.lock().expect("no panic while locked") {
+            let _ = running.commands.try_send(Command::Suspect(Arc::new(silo.clone())));
+        }
+    }
+}

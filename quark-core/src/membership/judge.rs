@@ -1,0 +1,351 @@
+//! Who is in: the contract's rule for a cluster whose silos find each other in a store of rows, as a plain state machine.
+//!
+//! No clock and no I/O: the Redis provider tells it what was read, heard and probed, and at what time of its own; it
+//! answers with the silos that are in and with [`Action`]s to carry out. A store that is empty, away or slow says
+//! nothing about a silo; only the silo itself, or failed probes of it, do.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::probe::Probe;
+use crate::id::SiloId;
+use crate::silo_info::{SiloInfo, SiloStatus};
+
+/// How many silos must find a silo dead.
+const CONFIRMATIONS: u64 = 2;
+/// How long a silo that went out is remembered, so that its row alone does not bring it back.
+const MEMORY_OF_DEPARTED: Duration = Duration::from_secs(600);
+
+/// What was found under a silo's key.
+#[derive(Clone, Debug)]
+pub(super) enum Row {
+    Readable(Arc<SiloInfo>),
+    /// Something is there, but it cannot be understood: neither news nor an absence.
+    Unreadable,
+    Missing,
+}
+
+/// What the judge wants done.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Action {
+    /// Look at its endpoint and report with [`Judge::probed`].
+    Probe(Arc<SiloInfo>),
+    /// Read its row and report with [`Judge::row`].
+    Read(SiloId),
+    /// Say that this silo's probe of it fails, ask the others to look, report with [`Judge::votes`].
+    Vote(Arc<SiloInfo>),
+    /// Take that back.
+    Withdraw(Arc<SiloInfo>),
+    /// Delete the row of this incarnation and tell the others that it left.
+    Evict(Arc<SiloInfo>),
+}
+
+/// The judge of one observer.
+pub(super) struct Judge {
+    /// This silo; `None` for a client, which has no vote and evicts nobody.
+    myself: Option<Arc<SiloInfo>>,
+    missing_row_grace: Duration,
+    members: BTreeMap<SiloId, Member>,
+    departed: BTreeMap<SiloId, Departed>,
+    actions: Vec<Action>,
+    changed: bool,
+}
+
+/// A silo that is in, other than this one.
+struct Member {
+    info: Arc<SiloInfo>,
+    missing_since: Option<Duration>,
+    /// Somebody published that it left. Worth a look, no more: anybody can publish.
+    leave_heard: bool,
+    probing: bool,
+    probe_fails: bool,
+    voted: bool,
+}
+
+/// A silo that went out.
+struct Departed {
+    incarnation: u64,
+    at: Duration,
+    /// Its row is there again; it is let in when it answers.
+    waiting: Option<Arc<SiloInfo>>,
+}
+
+impl Member {
+    fn new(info: Arc<SiloInfo>) -> Self {
+        Self {
+            info,
+            missing_since: None,
+            leave_heard: false,
+            probing: false,
+            probe_fails: false,
+            voted: false,
+        }
+    }
+}
+
+impl Judge {
+    pub(super) fn new(myself: Option<SiloInfo>, missing_row_grace: Duration) -> Self {
+        Self {
+            myself: myself.map(Arc::new),
+            missing_row_grace,
+            members: BTreeMap::new(),
+            departed: BTreeMap::new(),
+            actions: Vec::new(),
+            changed: true,
+        }
+    }
+
+    /// Everybody who is in, this silo included.
+    pub(super) fn silos(&self) -> impl Iterator<Item = &Arc<SiloInfo>> {
+        self.myself.iter().chain(self.members.values().map(|member| &member.info))
+    }
+
+    /// Whether [`silos`](Self::silos) changed since the last time this was asked.
+    pub(super) fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// What is to be done now.
+    pub(super) fn take_actions(&mut self) -> Vec<Action> {
+        std::mem::take(&mut self.actions)
+    }
+
+    /// The silos whose rows are missing.
+    pub(super) fn missing(&self) -> impl Iterator<Item = &SiloId> {
+        self.members.iter().filter(|(_, member)| member.missing_since.is_some()).map(|(id, _)| id)
+    }
+
+    pub(super) fn is_in(&self, id: &SiloId) -> bool {
+        self.is_myself(id) || self.members.contains_key(id)
+    }
+
+    /// Whether this silo is the one among ours that looks after the original silos: the smallest active id.
+    pub(super) fn is_elected(&self) -> bool {
+        let ours = self.silos().filter(|info| !info.is_original() && info.status == SiloStatus::Active);
+        ours.map(|info| &info.silo_id).min().is_some_and(|smallest| self.is_myself(smallest))
+    }
+
+    /// This silo says something new of itself.
+    pub(super) fn set_myself(&mut self, info: SiloInfo) {
+        self.myself = Some(Arc::new(info));
+        self.changed = true;
+    }
+
+    /// All rows were read; who is not among them has none.
+    pub(super) fn rows(&mut self, now: Duration, rows: BTreeMap<SiloId, Row>) {
+        let absent: Vec<_> = self.members.keys().filter(|id| !rows.contains_key(*id)).cloned().collect();
+        for id in absent {
+            self.row(now, &id, Row::Missing);
+        }
+        for (id, row) in rows {
+            self.row(now, &id, row);
+        }
+    }
+
+    /// One row was read.
+    pub(super) fn row(&mut self, now: Duration, id: &SiloId, row: Row) {
+        match row {
+            Row::Readable(info) if self.is_myself(id) => self.own_row(info),
+            Row::Readable(info) if info.status == SiloStatus::Dead => self.out(now, id),
+            Row::Readable(info) if self.members.contains_key(id) => self.row_of_member(now, info),
+            Row::Readable(info) => self.row_of_stranger(info),
+            Row::Unreadable => {
+                if let Some(member) = self.members.get_mut(id) {
+                    member.missing_since = None;
+                }
+            }
+            Row::Missing => self.row_missing(now, id),
+        }
+    }
+
+    /// Somebody published `join:`.
+    pub(super) fn join_heard(&mut self, id: SiloId) {
+        self.actions.push(Action::Read(id));
+    }
+
+    /// Somebody published `leave:`. Its row decides.
+    pub(super) fn leave_heard(&mut self, id: SiloId) {
+        if let Some(member) = self.members.get_mut(&id) {
+            member.leave_heard = true;
+        }
+        self.actions.push(Action::Read(id));
+    }
+
+    /// A link to it broke, or another silo asks to look.
+    pub(super) fn suspect(&mut self, id: &SiloId, incarnation: u64) {
+        if self.members.get(id).is_some_and(|member| member.info.incarnation == incarnation) {
+            match self.myself {
+                Some(_) => self.look_at(id),
+                None => self.actions.push(Action::Read(id.clone())),
+            }
+        }
+    }
+
+    /// Looks at the next `count` silos after this one, so that everybody is looked at by somebody.
+    pub(super) fn look_at_successors(&mut self, count: usize) {
+        let Some(myself) = &self.myself else { return };
+        let after = self.members.range::<SiloId, _>((Bound::Excluded(&myself.silo_id), Bound::Unbounded));
+        let before = self.members.range::<SiloId, _>(..&myself.silo_id);
+        let successors: Vec<_> = after.chain(before).take(count).map(|(id, _)| id.clone()).collect();
+        for id in successors {
+            self.look_at(&id);
+        }
+    }
+
+    /// Looks again at whoever is in doubt, and forgets those who went out long ago.
+    pub(super) fn look_at_doubtful(&mut self, now: Duration) {
+        let doubtful = |member: &Member| member.probe_fails || member.missing_since.is_some();
+        let ids: Vec<_> =
+            self.members.iter().filter(|(_, member)| doubtful(member)).map(|(id, _)| id.clone()).collect();
+        for id in ids {
+            self.look_at(&id);
+        }
+        self.departed.retain(|_, departed| now < departed.at + MEMORY_OF_DEPARTED);
+        let waiting = self.departed.values().filter_map(|departed| departed.waiting.clone());
+        self.actions.extend(waiting.map(Action::Probe));
+    }
+
+    /// A probe came back.
+    pub(super) fn probed(&mut self, now: Duration, silo: &SiloInfo, probe: Probe) {
+        if self.is_doorstep(silo) {
+            if probe == Probe::Answered {
+                self.let_in(&silo.silo_id);
+            }
+            return;
+        }
+        let Some(member) = self.members.get_mut(&silo.silo_id) else { return };
+        member.probing = false;
+        if member.info.incarnation != silo.incarnation || member.info.endpoint != silo.endpoint {
+            return;
+        }
+        member.probe_fails = probe != Probe::Answered;
+        if member.probe_fails {
+            self.probe_failed(now, &silo.silo_id, probe);
+        } else if std::mem::take(&mut member.voted) {
+            self.actions.push(Action::Withdraw(member.info.clone()));
+        }
+    }
+
+    /// So many silos, this one among them, say that their probes of it fail.
+    pub(super) fn votes(&mut self, now: Duration, silo: &SiloInfo, votes: u64) {
+        let Some(member) = self.members.get(&silo.silo_id) else { return };
+        if votes >= CONFIRMATIONS && member.probe_fails && member.info.incarnation == silo.incarnation {
+            self.evict(now, &silo.silo_id);
+        }
+    }
+
+    fn is_myself(&self, id: &SiloId) -> bool {
+        self.myself.as_ref().is_some_and(|myself| myself.silo_id == *id)
+    }
+
+    /// A later life of this very id took over: the view shows it in this silo's place, for the host to notice.
+    fn own_row(&mut self, info: Arc<SiloInfo>) {
+        if self.myself.as_ref().is_some_and(|myself| info.incarnation > myself.incarnation) {
+            self.myself = Some(info);
+            self.changed = true;
+        }
+    }
+
+    fn row_of_member(&mut self, now: Duration, info: Arc<SiloInfo>) {
+        let Some(member) = self.members.get_mut(&info.silo_id) else { return };
+        if std::mem::take(&mut member.leave_heard) && info.status == SiloStatus::ShuttingDown {
+            return self.out(now, &info.silo_id);
+        }
+        if info.incarnation < member.info.incarnation {
+            // A late write of an earlier life: the later one writes over it at its next heartbeat. If it does not,
+            // the store lost its count of lives, and what it holds now is the truth.
+            let since = *member.missing_since.get_or_insert(now);
+            if now < since + self.missing_row_grace {
+                return self.look_at(&info.silo_id);
+            }
+        }
+        self.changed |= !member.info.same_but_heartbeat(&info);
+        if info.incarnation == member.info.incarnation {
+            member.info = info;
+            member.missing_since = None;
+        } else {
+            *member = Member::new(info);
+        }
+    }
+
+    fn row_of_stranger(&mut self, info: Arc<SiloInfo>) {
+        match self.departed.get_mut(&info.silo_id) {
+            Some(departed) if info.incarnation <= departed.incarnation => {
+                departed.waiting = Some(info.clone());
+                self.actions.push(Action::Probe(info));
+            }
+            _ => {
+                self.departed.remove(&info.silo_id);
+                self.members.insert(info.silo_id.clone(), Member::new(info));
+                self.changed = true;
+            }
+        }
+    }
+
+    fn row_missing(&mut self, now: Duration, id: &SiloId) {
+        if let Some(departed) = self.departed.get_mut(id) {
+            departed.waiting = None;
+        }
+        let Some(member) = self.members.get_mut(id) else { return };
+        if member.leave_heard {
+            return self.out(now, id);
+        }
+        member.missing_since.get_or_insert(now);
+        self.look_at(id);
+    }
+
+    fn look_at(&mut self, id: &SiloId) {
+        if let Some(member) = self.members.get_mut(id)
+            && !std::mem::replace(&mut member.probing, true)
+        {
+            self.actions.push(Action::Probe(member.info.clone()));
+        }
+    }
+
+    fn probe_failed(&mut self, now: Duration, id: &SiloId, probe: Probe) {
+        let cluster_of_two = self.silos().count() == 2;
+        let Some(member) = self.members.get_mut(id) else { return };
+        let long_missing = member.missing_since.is_some_and(|since| now >= since + self.missing_row_grace);
+        let refused_by_the_only_other = self.myself.is_some() && cluster_of_two && probe == Probe::Refused;
+        if long_missing || refused_by_the_only_other {
+            self.evict(now, id);
+        } else if self.myself.is_some() && !cluster_of_two {
+            member.voted = true;
+            self.actions.push(Action::Vote(member.info.clone()));
+        }
+    }
+
+    fn evict(&mut self, now: Duration, id: &SiloId) {
+        if self.myself.is_some()
+            && let Some(member) = self.members.get(id)
+        {
+            self.actions.push(Action::Evict(member.info.clone()));
+        }
+        self.out(now, id);
+    }
+
+    fn out(&mut self, now: Duration, id: &SiloId) {
+        if let Some(member) = self.members.remove(id) {
+            let incarnation = member.info.incarnation;
+            self.departed.insert(id.clone(), Departed { incarnation, at: now, waiting: None });
+            self.changed = true;
+        }
+    }
+
+    fn is_doorstep(&self, silo: &SiloInfo) -> bool {
+        let waiting = self.departed.get(&silo.silo_id).and_then(|departed| departed.waiting.as_ref());
+        waiting.is_some_and(|info| info.incarnation == silo.incarnation && info.endpoint == silo.endpoint)
+    }
+
+    fn let_in(&mut self, id: &SiloId) {
+        if let Some(info) = self.departed.remove(id).and_then(|departed| departed.waiting) {
+            self.members.insert(id.clone(), Member::new(info));
+            self.changed = true;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,137 @@
+//! `memory://name`: silos of one process that name the same see each other at once. For tests and for programs that
+//! run several silos in one process.
+//!
+//! No I/O and no tasks: whoever joins or leaves publishes the new view to everybody, under the lock of its room, so
+//! that all see the same changes in the same order.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
+
+use super::{MembershipConfig, Provider, Role, ViewPublisher, Work};
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::SiloId;
+use crate::silo_info::{SiloInfo, SiloStatus};
+
+/// A room for each (cluster, name). Rooms stay, because incarnations must grow over the lives of their silos.
+static ROOMS: LazyLock<Mutex<HashMap<(String, String), Arc<Mutex<Room>>>>> = LazyLock::new(Mutex::default);
+
+#[derive(Default)]
+struct Room {
+    silos: BTreeMap<SiloId, Arc<SiloInfo>>,
+    /// The highest incarnation that each id ever had.
+    incarnations: BTreeMap<SiloId, u64>,
+    audience: BTreeMap<Seat, ViewPublisher>,
+    next_seat: Seat,
+}
+
+type Seat = u64;
+
+impl Room {
+    fn enter(&mut self, role: Role, views: ViewPublisher) -> Result<(Seat, Option<Arc<SiloInfo>>)> {
+        let silo = match role {
+            Role::Member(info) => Some(self.admit(info)?),
+            Role::Observer(_) => None,
+        };
+        let seat = self.next_seat;
+        self.next_seat += 1;
+        self.audience.insert(seat, views);
+        self.publish();
+        Ok((seat, silo))
+    }
+
+    fn admit(&mut self, mut info: SiloInfo) -> Result<Arc<SiloInfo>> {
+        if let Some(other) = self.silos.get(&info.silo_id) {
+            return Err(Error::new(
+                ErrorKind::IdInUse,
+                format!("silo {:?} lives at {}", info.silo_id, other.endpoint),
+            ));
+        }
+        let highest = self.incarnations.entry(info.silo_id.clone()).or_default();
+        *highest += 1;
+        info.incarnation = *highest;
+        let info = Arc::new(info);
+        self.silos.insert(info.silo_id.clone(), info.clone());
+        Ok(info)
+    }
+
+    fn publish(&self) {
+        for views in self.audience.values() {
+            views.publish(self.silos.values().cloned());
+        }
+    }
+}
+
+/// Membership within this process.
+pub(super) struct MemoryMembership {
+    room: Arc<Mutex<Room>>,
+    place: Mutex<Option<Place>>,
+}
+
+/// Where somebody sits, and the silo it brought.
+struct Place {
+    seat: Seat,
+    silo: Option<SiloId>,
+}
+
+impl MemoryMembership {
+    pub(super) fn new(name: &str, config: &MembershipConfig) -> Self {
+        let mut rooms = ROOMS.lock().expect("no panic while locked");
+        let room = rooms.entry((config.cluster.clone(), name.to_owned())).or_default().clone();
+        Self { room, place: Mutex::new(None) }
+    }
+
+    fn room(&self) -> MutexGuard<'_, Room> {
+        self.room.lock().expect("no panic while locked")
+    }
+
+    fn leave(&self) {
+        let Some(place) = self.place.lock().expect("no panic while locked").take() else { return };
+        let mut room = self.room();
+        room.audience.remove(&place.seat);
+        if let Some(silo) = place.silo {
+            room.silos.remove(&silo);
+            room.publish();
+        }
+    }
+}
+
+impl Provider for MemoryMembership {
+    fn start(&self, role: Role, views: ViewPublisher) -> Work<'_, u64> {
+        Box::pin(async move {
+            let (seat, silo) = self.room().enter(role, views)?;
+            let incarnation = silo.as_ref().map_or(0, |info| info.incarnation);
+            let silo = silo.map(|info| info.silo_id.clone());
+            *self.place.lock().expect("no panic while locked") = Some(Place { seat, silo });
+            Ok(incarnation)
+        })
+    }
+
+    fn announce(&self, status: SiloStatus) -> Work<'_> {
+        Box::pin(async move {
+            let place = self.place.lock().expect("no panic while locked");
+            if let Some(silo) = place.as_ref().and_then(|place| place.silo.as_ref()) {
+                let mut room = self.room();
+                if let Some(info) = room.silos.get_mut(silo) {
+                    Arc::make_mut(info).status = status;
+                }
+                room.publish();
+            }
+            Ok(())
+        })
+    }
+
+    fn stop(&self) -> Work<'_> {
+        Box::pin(async move {
+            self.leave();
+            Ok(())
+        })
+    }
+
+    fn suspect(&self, _: &SiloInfo) {}
+}
+
+impl Drop for MemoryMembership {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}

@@ -1,0 +1,262 @@
+//! Who is in the cluster. One handle, [`Membership`], over whichever provider the URL names.
+//!
+//! Providers (Redis, gossip, a fixed list, this process's memory) do the I/O and publish immutable [`View`]s through a
+//! [`ViewPublisher`]; everybody else reads views and never reaches back, but for one hint: a link that broke makes a
+//! provider look sooner ([`Membership::suspect`]).
+
+mod fixed;
+mod gossip;
+mod judge;
+mod memory;
+mod probe;
+mod redis;
+mod url;
+mod view;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::SiloId;
+use crate::silo_info::{SiloInfo, SiloStatus};
+
+pub use self::url::{MembershipUrl, RedisUrl};
+pub use self::view::{MembershipEvent, View};
+
+/// How membership behaves; every duration has the contract's default.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct MembershipConfig {
+    /// The cluster's name, `[A-Za-z0-9._-]{1,64}`. Default `quark`.
+    pub cluster: String,
+    /// How long a row lives without a heartbeat. Default 30 s.
+    pub ttl: Duration,
+    /// How often a row is rewritten. Default 10 s.
+    pub heartbeat: Duration,
+    /// How long a row must be missing, and the silo not answer, before it is out. Default 15 s.
+    pub missing_row_grace: Duration,
+    /// How long a start may take before it fails with `MEMBERSHIP_UNAVAILABLE`. Default 10 s.
+    pub start_timeout: Duration,
+    /// How long a probe of a silo's endpoint may take. Default 2 s.
+    pub probe_timeout: Duration,
+    /// How often gossip is exchanged. Default 250 ms.
+    pub gossip_interval: Duration,
+}
+
+impl Default for MembershipConfig {
+    fn default() -> Self {
+        Self {
+            cluster: "quark".to_owned(),
+            ttl: Duration::from_secs(30),
+            heartbeat: Duration::from_secs(10),
+            missing_row_grace: Duration::from_secs(15),
+            start_timeout: Duration::from_secs(10),
+            probe_timeout: Duration::from_secs(2),
+            gossip_interval: Duration::from_millis(250),
+        }
+    }
+}
+
+/// As what one takes part.
+#[derive(Clone, Debug)]
+pub enum Role {
+    /// A silo, seen by the others. Its incarnation is given by the provider at start.
+    Member(SiloInfo),
+    /// A client: sees the view and is in none.
+    Observer(SiloId),
+}
+
+impl Role {
+    /// The id of whoever takes part.
+    #[must_use]
+    pub fn id(&self) -> &SiloId {
+        match self {
+            Self::Member(info) => &info.silo_id,
+            Self::Observer(id) => id,
+        }
+    }
+}
+
+/// A future of a provider.
+pub(crate) type Work<'a, T = ()> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
+
+/// What a provider does. Implementations publish views until they are stopped and survive the loss of their store.
+pub(crate) trait Provider: Send + Sync {
+    /// Begins, and returns the incarnation of this life (0 for observers). The first view is published before it returns.
+    fn start(&self, role: Role, views: ViewPublisher) -> Work<'_, u64>;
+    /// Tells the others of a new status of this silo (Active → ShuttingDown).
+    fn announce(&self, status: SiloStatus) -> Work<'_>;
+    /// Leaves: tells the others, removes what this life wrote, ends every task. A second stop has no effect.
+    fn stop(&self) -> Work<'_>;
+    /// A link to this silo broke or could not be made: look sooner than planned. A hint; does not wait.
+    fn suspect(&self, silo: &SiloInfo);
+}
+
+/// Membership, usable alone. Start it, read its views, stop it. Dropping it without a stop ends its tasks without a
+/// word to the others, who find out by themselves.
+pub struct Membership {
+    provider: Arc<dyn Provider>,
+    views: ViewPublisher,
+    state: Mutex<State>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum State {
+    Fresh,
+    Started,
+    Stopped,
+}
+
+impl Membership {
+    /// A handle for the provider that `url` names. Nothing happens before [`start`](Self::start).
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` when the configuration cannot be used.
+    pub fn new(url: &MembershipUrl, config: MembershipConfig) -> Result<Self> {
+        config.validate()?;
+        let provider: Arc<dyn Provider> = match url {
+            MembershipUrl::Redis(url) => Arc::new(redis::RedisMembership::new(url.clone(), config)?),
+            MembershipUrl::Gossip { bind, seeds } => {
+                Arc::new(gossip::GossipMembership::new(bind.clone(), seeds.clone(), config))
+            }
+            MembershipUrl::Static(silos) => Arc::new(fixed::FixedMembership::new(silos.clone())),
+            MembershipUrl::Memory(name) => Arc::new(memory::MemoryMembership::new(name, &config)),
+        };
+        Ok(Self { provider, views: ViewPublisher::default(), state: Mutex::new(State::Fresh) })
+    }
+
+    /// Begins as a silo or as an observer; returns the incarnation of this life (0 for observers). The first view is
+    /// there when it returns, and holds this silo itself. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// `MEMBERSHIP_UNAVAILABLE`, `ID_IN_USE`, `INCOMPATIBLE`; `NOT_RUNNING` on a second start.
+    pub async fn start(&self, role: Role) -> Result<u64> {
+        {
+            let mut state = self.state.lock().expect("no panic while locked");
+            if *state != State::Fresh {
+                return Err(Error::new(ErrorKind::NotRunning, "membership was started before"));
+            }
+            *state = State::Started;
+        }
+        self.provider.start(role, self.views.clone()).await
+    }
+
+    /// Tells the others of a new status of this silo.
+    ///
+    /// # Errors
+    /// What the provider's store says; the silo may go on.
+    pub async fn announce(&self, status: SiloStatus) -> Result<()> {
+        self.provider.announce(status).await
+    }
+
+    /// Leaves the cluster and ends. Stopping twice, or before the start, has no effect.
+    ///
+    /// # Errors
+    /// What the store says when the farewell could not be told; the others find out by themselves.
+    pub async fn stop(&self) -> Result<()> {
+        let before =
+            std::mem::replace(&mut *self.state.lock().expect("no panic while locked"), State::Stopped);
+        if before == State::Started { self.provider.stop().await } else { Ok(()) }
+    }
+
+    /// The current view. Never waits.
+    #[must_use]
+    pub fn view(&self) -> Arc<View> {
+        self.views.current()
+    }
+
+    /// A receiver that wakes at each new view. Views may be skipped when they come faster than they are read; compare
+    /// with [`View::events_since`].
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Arc<View>> {
+        self.views.0.subscribe()
+    }
+
+    /// The silos of the current view.
+    #[must_use]
+    pub fn silos(&self) -> Vec<Arc<SiloInfo>> {
+        self.view().silos().cloned().collect()
+    }
+
+    /// One silo of the current view.
+    #[must_use]
+    pub fn silo(&self, id: &str) -> Option<Arc<SiloInfo>> {
+        self.view().silo(id).cloned()
+    }
+
+    /// The owner of an actor in the current view.
+    #[must_use]
+    pub fn owner(&self, actor_type: &str, actor_id: &str) -> Option<SiloId> {
+        self.view().owner(actor_type, actor_id).cloned()
+    }
+
+    /// A link to this silo broke or could not be made: look sooner than planned.
+    pub fn suspect(&self, silo: &SiloInfo) {
+        self.provider.suspect(silo);
+    }
+}
+
+impl MembershipConfig {
+    fn validate(&self) -> Result<()> {
+        crate::id::check_cluster(&self.cluster)?;
+        let positive = [
+            ("ttl", self.ttl),
+            ("heartbeat", self.heartbeat),
+            ("start_timeout", self.start_timeout),
+            ("probe_timeout", self.probe_timeout),
+            ("gossip_interval", self.gossip_interval),
+        ];
+        for (name, value) in positive {
+            if value.is_zero() {
+                return Err(Error::invalid(name, value, "must be more than nothing"));
+            }
+        }
+        if self.heartbeat >= self.ttl {
+            return Err(Error::invalid(
+                "heartbeat",
+                self.heartbeat,
+                &format!("must be less than ttl={:?}", self.ttl),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Where a provider puts its views. Versions are given here, so that they grow by one whatever the provider does.
+#[derive(Clone)]
+pub(crate) struct ViewPublisher(watch::Sender<Arc<View>>);
+
+impl Default for ViewPublisher {
+    fn default() -> Self {
+        Self(watch::Sender::new(Arc::default()))
+    }
+}
+
+impl ViewPublisher {
+    /// The view published last.
+    pub(crate) fn current(&self) -> Arc<View> {
+        self.0.borrow().clone()
+    }
+
+    /// Publishes a view of these silos, unless nothing but heartbeats changed. Says what changed.
+    pub(crate) fn publish(&self, silos: impl IntoIterator<Item = Arc<SiloInfo>>) -> Vec<MembershipEvent> {
+        let mut events = Vec::new();
+        self.0.send_if_modified(|current| {
+            let next = View::new(current.version() + 1, silos);
+            events = next.events_since(current);
+            let publish = !events.is_empty() || current.version() == 0;
+            if publish {
+                for event in &events {
+                    crate::telemetry::membership_event(event);
+                }
+                *current = Arc::new(next);
+            }
+            publish
+        });
+        events
+    }
+}

@@ -1,0 +1,181 @@
+//! `redis://`: silos find each other through rows in Redis. The keys are a contract with other programs.
+//!
+//! This file has the provider: how a silo starts, and the handle through which it is told things. `store` knows the
+//! keys and the commands, `claim` how an id becomes a silo's own, `listener` keeps the subscription, and `keeper` is the
+//! one task that lives as long as the silo: it writes the heartbeat, feeds the judge and does what that says.
+
+mod claim;
+mod keeper;
+mod listener;
+mod store;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use self::keeper::{Command, Keeper};
+use self::listener::Heard;
+use self::store::{Refusal, Server, Store};
+use super::judge::{Judge, Row};
+use super::{MembershipConfig, Provider, RedisUrl, Role, ViewPublisher, Work};
+use crate::error::{Error, ErrorKind, Result};
+use crate::retry::Backoff;
+use crate::silo_info::{DEFAULT_VIRTUAL_NODES, SiloInfo, SiloStatus};
+use crate::telemetry::MEMBERSHIP;
+
+/// How long a start waits for the subscription. Without one the silo works too, only slower.
+const SUBSCRIPTION_LIMIT: Duration = Duration::from_secs(1);
+/// How long a farewell may take: a connection attempt and a few round trips.
+const FAREWELL_LIMIT: Duration = Duration::from_secs(8);
+/// How many commands may wait for the keeper. Suspicions beyond it are dropped: the keeper looks by itself too.
+const COMMANDS: usize = 256;
+
+/// Membership through Redis.
+pub(super) struct RedisMembership {
+    server: Server,
+    config: MembershipConfig,
+    running: Mutex<Option<Running>>,
+}
+
+struct Running {
+    commands: mpsc::Sender<Command>,
+    /// Dropping the set ends the tasks.
+    _tasks: JoinSet<()>,
+}
+
+impl RedisMembership {
+    pub(super) fn new(url: RedisUrl, config: MembershipConfig) -> Result<Self> {
+        Ok(Self { server: Server::new(url, &config.cluster)?, config, running: Mutex::new(None) })
+    }
+
+    async fn begin(&self, role: Role, views: ViewPublisher) -> Result<u64> {
+        let deadline = Instant::now() + self.config.start_timeout;
+        let store = self.reach(deadline).await?;
+        let refused = |refusal: Refusal| self.server.unavailable(&refusal);
+
+        let originals = store.find_originals(store::SCAN_AT_START).await.map_err(refused)?;
+        let myself = match role {
+            Role::Member(info) => Some(self.join(&store, info, &originals, deadline).await?),
+            Role::Observer(_) => None,
+        };
+        let incarnation = myself.as_ref().map_or(0, |info| info.incarnation);
+
+        let mut tasks = JoinSet::new();
+        let heard = Arc::new(Heard::default());
+        tasks.spawn(listener::listen(self.server.clone(), heard.clone()));
+        let limit = SUBSCRIPTION_LIMIT.min(deadline.saturating_duration_since(Instant::now()));
+        let _ = tokio::time::timeout(limit, heard.subscribed()).await;
+
+        let judge = Judge::new(myself.clone(), self.config.missing_row_grace);
+        let mut keeper = Keeper::new(self.server.clone(), self.config.clone(), myself, judge, heard, views);
+        keeper.begin(store, originals).await.map_err(refused)?;
+        let (sender, commands) = mpsc::channel(COMMANDS);
+        tasks.spawn(keeper.run(commands));
+        *self.running.lock().expect("no panic while locked") =
+            Some(Running { commands: sender, _tasks: tasks });
+        Ok(incarnation)
+    }
+
+    /// Connects, trying again until the deadline; a refused password will not get better by waiting.
+    async fn reach(&self, deadline: Instant) -> Result<Store> {
+        let mut backoff = Backoff::for_stores();
+        loop {
+            let refusal = match tokio::time::timeout_at(deadline, self.server.connect()).await {
+                Ok(Ok(store)) => return Ok(store),
+                Ok(Err(refusal)) => refusal,
+                Err(_) => Refusal::no_answer(),
+            };
+            let wait = backoff.next_wait();
+            if refusal.is_final() || Instant::now() + wait >= deadline {
+                return Err(self.server.unavailable(&refusal));
+            }
+            tracing::debug!(target: MEMBERSHIP, error = %refusal, "redis is not there yet");
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    async fn join(
+        &self,
+        store: &Store,
+        mut info: SiloInfo,
+        originals: &[Row],
+        deadline: Instant,
+    ) -> Result<SiloInfo> {
+        check_beside_originals(&info, originals)?;
+        let claimed = claim::claim(store, &mut info, &self.config, deadline).await;
+        claimed.map_err(|failure| match failure {
+            claim::Failure::Store(refusal) => self.server.unavailable(&refusal),
+            claim::Failure::InUse(endpoint) => {
+                Error::new(ErrorKind::IdInUse, format!("silo {:?} lives at {endpoint}", info.silo_id))
+            }
+        })?;
+        Ok(info)
+    }
+
+    fn commands(&self) -> Result<mpsc::Sender<Command>> {
+        let running = self.running.lock().expect("no panic while locked");
+        let running =
+            running.as_ref().ok_or_else(|| Error::new(ErrorKind::NotRunning, "membership is not running"))?;
+        Ok(running.commands.clone())
+    }
+}
+
+/// Original silos count 150 virtual nodes for everybody: beside them another number would tear the ring apart.
+fn check_beside_originals(info: &SiloInfo, originals: &[Row]) -> Result<()> {
+    let original = originals.iter().find_map(|row| match row {
+        Row::Readable(other) if other.is_original() && other.silo_id != info.silo_id => Some(other),
+        _ => None,
+    });
+    match original {
+        Some(original) if info.virtual_nodes != DEFAULT_VIRTUAL_NODES => Err(Error::new(
+            ErrorKind::Incompatible,
+            format!(
+                "virtual_nodes={} cannot be used beside the original silo {:?} at {}, which counts \
+                 {DEFAULT_VIRTUAL_NODES} virtual nodes for every silo",
+                info.virtual_nodes, original.silo_id, original.endpoint
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+impl Provider for RedisMembership {
+    fn start(&self, role: Role, views: ViewPublisher) -> Work<'_, u64> {
+        Box::pin(self.begin(role, views))
+    }
+
+    fn announce(&self, status: SiloStatus) -> Work<'_> {
+        Box::pin(async move {
+            let (reply, answer) = oneshot::channel();
+            let gone = |()| Error::new(ErrorKind::NotRunning, "membership has ended");
+            self.commands()?.send(Command::Announce(status, reply)).await.map_err(|_| gone(()))?;
+            answer.await.map_err(|_| gone(()))?.map_err(|refusal| self.server.unavailable(&refusal))
+        })
+    }
+
+    fn stop(&self) -> Work<'_> {
+        Box::pin(async move {
+            // Taken out at once, so that the tasks end whatever becomes of the farewell.
+            let Some(running) = self.running.lock().expect("no panic while locked").take() else {
+                return Ok(());
+            };
+            let (reply, answer) = oneshot::channel();
+            let farewell = async {
+                running.commands.send(Command::Stop(reply)).await.map_err(|_| Refusal::no_answer())?;
+                answer.await.map_err(|_| Refusal::no_answer())?
+            };
+            let told = tokio::time::timeout(FAREWELL_LIMIT, farewell).await;
+            told.unwrap_or_else(|_| Err(Refusal::no_answer()))
+                .map_err(|refusal| self.server.unavailable(&refusal))
+        })
+    }
+
+    fn suspect(&self, silo: &SiloInfo) {
+        if let Ok(commands) = self.commands() {
+            let _ = commands.try_send(Command::Suspect(silo.silo_id.clone(), silo.incarnation));
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! The URL that says who is in the cluster. Pure parsing; the providers get what they need from here.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::endpoint::Endpoint;
+use crate::error::{Error, Result};
+use crate::id::SiloId;
+
+/// A parsed membership URL.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MembershipUrl {
+    /// `redis://[user:password@]host[:port][/db]` or `rediss://…`; kept as text for the Redis client.
+    Redis(RedisUrl),
+    /// `gossip://bind-host:port?seed=host:port&seed=…`
+    Gossip {
+        /// Where this silo's gossip listens, UDP. Port 0 lets the system choose.
+        bind: Endpoint,
+        /// Where others may be found; may be empty.
+        seeds: Vec<Endpoint>,
+    },
+    /// `static://id@host:port,id@host:port`: the others, possibly none.
+    Static(Vec<(SiloId, Endpoint)>),
+    /// `memory://name`: silos of this process that name the same.
+    Memory(String),
+}
+
+/// A Redis URL. `Debug` and `Display` hide the password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RedisUrl(url::Url);
+
+impl RedisUrl {
+    /// The URL with its password, for the Redis client only.
+    pub(crate) fn expose(&self) -> &str {
+        self.0.as_str()
+    }
+}
+
+impl fmt::Display for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = self.0.clone();
+        if shown.password().is_some() {
+            let _ = shown.set_password(Some("***"));
+        }
+        f.write_str(shown.as_str())
+    }
+}
+
+const FORMS: &str = "must be one of redis://host:port, rediss://host:port, gossip://host:port?seed=host:port, \
+                     static://id@host:port,… or memory://name";
+
+impl FromStr for MembershipUrl {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        // Never echo a Redis URL that does not parse: it may hold a password.
+        let hidden =
+            || text.split_once("://").map_or_else(|| "…".to_owned(), |(scheme, _)| format!("{scheme}://…"));
+        let invalid = |problem: &str| Error::invalid("membership", hidden(), problem);
+        let (scheme, rest) =
+            text.split_once("://").ok_or_else(|| Error::invalid("membership", text, FORMS))?;
+        match scheme {
+            "redis" | "rediss" => {
+                let url = url::Url::parse(text).map_err(|e| invalid(&e.to_string()))?;
+                if url.host_str().is_none_or(str::is_empty) {
+                    return Err(invalid("has no host"));
+                }
+                if !url.path().trim_matches('/').chars().all(|c| c.is_ascii_digit()) {
+                    return Err(invalid("the database must be a number, as in redis://host:6379/0"));
+                }
+                Ok(Self::Redis(RedisUrl(url)))
+            }
+            "gossip" => gossip(text, rest),
+            "static" => fixed(text, rest),
+            "memory" => {
+                if rest.is_empty() || rest.chars().any(|c| c.is_control() || c == '/') {
+                    return Err(Error::invalid(
+                        "membership",
+                        text,
+                        "memory:// needs a name, as in memory://test",
+                    ));
+                }
+                Ok(Self::Memory(rest.to_owned()))
+            }
+            _ => Err(Error::invalid("membership", hidden(), &format!("unknown scheme {scheme:?}; {FORMS}"))),
+        }
+    }
+}
+
+fn gossip(text: &str, rest: &str) -> Result<MembershipUrl> {
+    let (bind, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let invalid = |problem: &str| Error::invalid("membership", text, problem);
+    let bind = Endpoint::parse("membership", bind.trim_end_matches('/')).map_err(|_| {
+        invalid(
+            "gossip:// needs the UDP address to listen on, as in gossip://127.0.0.1:7946?seed=127.0.0.1:7947",
+        )
+    })?;
+    let mut seeds = Vec::new();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let Some(("seed", seed)) = pair.split_once('=') else {
+            return Err(invalid(&format!("unknown option {pair:?}; gossip:// takes seed=host:port")));
+        };
+        let seed = Endpoint::parse("seed", seed).map_err(|e| invalid(e.message()))?;
+        if seed.port() == 0 {
+            return Err(invalid("a seed needs a port other than 0"));
+        }
+        seeds.push(seed);
+    }
+    Ok(MembershipUrl::Gossip { bind, seeds })
+}
+
+fn fixed(text: &str, rest: &str) -> Result<MembershipUrl> {
+    let mut silos: Vec<(SiloId, Endpoint)> = Vec::new();
+    for item in rest.split(',').filter(|item| !item.is_empty()) {
+        let invalid = |problem: &str| Error::invalid("membership", text, &format!("{item:?}: {problem}"));
+        let (id, endpoint) = item.rsplit_once('@').ok_or_else(|| invalid("must be id@host:port"))?;
+        let id = SiloId::new(id).map_err(|e| invalid(e.message()))?;
+        let endpoint = Endpoint::parse("endpoint", endpoint).map_err(|e| invalid(e.message()))?;
+        if silos.iter().any(|(other, _)| *other == id) {
+            return Err(invalid("the id is there twice"));
+        }
+        silos.push((id, endpoint));
+    }
+    Ok(MembershipUrl::Static(silos))
+}
+
+impl fmt::Display for MembershipUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Redis(url) => url.fmt(f),
+            Self::Gossip { bind, seeds } => {
+                write!(f, "gossip://{bind}")?;
+                seeds
+                    .iter()
+                    .enumerate()
+                    .try_for_each(|(i, seed)| write!(f, "{}seed={seed}", if i == 0 { '?' } else { '&' }))
+            }
+            Self::Static(silos) => {
+                f.write_str("static://")?;
+                silos.iter().enumerate().try_for_each(|(i, (id, endpoint))| {
+                    write!(f, "{}{id}@{endpoint}", if i == 0 { "" } else { "," })
+                })
+            }
+            Self::Memory(name) => write!(f, "memory://{name}"),
+        }
+    }
+}
+
+impl fmt::Debug for MembershipUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_is_read_and_printed_back() {
+        for text in [
+            "redis://localhost:6379/0",
+            "rediss://localhost:6380",
+            "gossip://127.0.0.1:0",
+            "gossip://127.0.0.1:7946?seed=127.0.0.1:7947&seed=host:7948",
+            "static://",
+            "static://a@127.0.0.1:1,b:c@[::1]:2",
+            "memory://test",
+        ] {
+            assert_eq!(text.parse::<MembershipUrl>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_is_no_membership_url_is_refused_with_its_text() {
+        for text in [
+            "",
+            "localhost",
+            "http://x",
+            "redis://",
+            "redis://h/notanumber",
+            "gossip://",
+            "gossip://h",
+            "gossip://h:1?x=y",
+            "gossip://h:1?seed=",
+            "gossip://h:1?seed=h:0",
+            "static://a",
+            "static://a@h",
+            "static://a@h:1,a@h:2",
+            "memory://",
+        ] {
+            let error = text.parse::<MembershipUrl>().unwrap_err();
+            assert!(error.message().starts_with("membership="), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_never_shown() {
+        let url: MembershipUrl = "redis://ann:s3cret@localhost".parse().unwrap();
+        assert!(!format!("{url} {url:?}").contains("s3cret"));
+        let error = "redis://ann:s3cret@localhost:99999".parse::<MembershipUrl>().unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("s3cret"));
+    }
+}

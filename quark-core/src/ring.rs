@@ -1,0 +1,289 @@
+//! The consistent hash ring: which silo owns which key. Pure and immutable underneath.
+//!
+//! `hash(s)` is the first four bytes of MD5 of the UTF-8 of `s` as a little-endian number. A silo with V virtual nodes
+//! stands at `hash("{SiloId}:{i}")` for i in 0..V; a key belongs to the silo at the smallest point at or after its
+//! hash, wrapping around. Where two silos share a point it belongs to the bytewise smallest id, whoever came first.
+//!
+//! A lookup costs the MD5 of the key and O(1): the hash is uniform, so an index on its top bits finds the point within
+//! a step or two. A change merges the new silo's points into a new snapshot; readers of the old one notice nothing.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use md5::{Digest as _, Md5};
+
+use crate::error::{Error, Result};
+use crate::id::{MAX_SILO_ID_BYTES, SiloId, check_name};
+
+/// Most virtual nodes of one silo.
+pub(crate) const MAX_VIRTUAL_NODES: u32 = 100_000;
+
+/// The position of `text` on the ring.
+#[must_use]
+pub fn hash(text: &str) -> u32 {
+    hash_parts(&[text.as_bytes()])
+}
+
+/// The position of an actor: `hash("{actor_type}:{actor_id}")` without building the string.
+#[must_use]
+pub fn hash_actor(actor_type: &str, actor_id: &str) -> u32 {
+    hash_parts(&[actor_type.as_bytes(), b":", actor_id.as_bytes()])
+}
+
+fn hash_parts(parts: &[&[u8]]) -> u32 {
+    let mut md5 = Md5::new();
+    for part in parts {
+        md5.update(part);
+    }
+    let digest = md5.finalize();
+    u32::from_le_bytes([digest[0], digest[1], digest[2], digest[3]])
+}
+
+/// A hash ring, usable alone. Cloning is cheap and gives a snapshot: later changes of one do not show in the other.
+///
+/// ```
+/// let mut ring = quark_core::HashRing::new();
+/// ring.add("silo-1", 150).unwrap();
+/// assert_eq!(ring.owner("Counter:42"), Some("silo-1"));
+/// ```
+#[derive(Clone, Default)]
+pub struct HashRing(Arc<Snapshot>);
+
+#[derive(Default)]
+struct Snapshot {
+    /// Silos with their virtual nodes, sorted by id, so that comparing indexes compares ids.
+    silos: Vec<(SiloId, u32)>,
+    /// All points, sorted by (hash, silo index): at a shared hash the smallest id comes first and wins.
+    points: Vec<Point>,
+    /// For each value of the top bits of a hash, the first point whose top bits are not smaller.
+    index: Vec<u32>,
+    /// How far to shift a hash to get its top bits.
+    shift: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Point {
+    hash: u32,
+    silo: u32,
+}
+
+impl HashRing {
+    /// An empty ring.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A ring of these silos with their virtual nodes; the order does not matter. Later duplicates are ignored.
+    #[must_use]
+    pub fn of(silos: impl IntoIterator<Item = (SiloId, u32)>) -> Self {
+        let mut sorted = BTreeMap::new();
+        for (id, virtual_nodes) in silos {
+            sorted.entry(id).or_insert(virtual_nodes);
+        }
+        let silos: Vec<_> = sorted.into_iter().collect();
+        let mut points: Vec<_> = (0u32..)
+            .zip(&silos)
+            .flat_map(|(silo, (id, virtual_nodes))| points_of(id, *virtual_nodes, silo))
+            .collect();
+        points.sort_unstable();
+        Self(Arc::new(Snapshot::new(silos, points)))
+    }
+
+    /// Adds a silo with `virtual_nodes` points. Adding one that is there already changes nothing and says `false`.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` naming `silo_id` or `virtual_nodes` (1 to 100,000).
+    pub fn add(&mut self, silo_id: &str, virtual_nodes: u32) -> Result<bool> {
+        check_name("silo_id", silo_id, MAX_SILO_ID_BYTES)?;
+        check_virtual_nodes(virtual_nodes)?;
+        let ring = &*self.0;
+        let Err(place) = ring.silos.binary_search_by(|(id, _)| id.as_str().cmp(silo_id)) else {
+            return Ok(false);
+        };
+        let id = SiloId::new(silo_id)?;
+        let place_u32 = u32::try_from(place).expect("fewer silos than points");
+        let mut new: Vec<_> = points_of(&id, virtual_nodes, place_u32).collect();
+        new.sort_unstable();
+        let old = ring.points.iter().map(|p| Point { silo: p.silo + u32::from(p.silo >= place_u32), ..*p });
+        let points = merge(old, &new);
+        let mut silos = ring.silos.clone();
+        silos.insert(place, (id, virtual_nodes));
+        self.0 = Arc::new(Snapshot::new(silos, points));
+        Ok(true)
+    }
+
+    /// Removes a silo and says whether it was there.
+    pub fn remove(&mut self, silo_id: &str) -> bool {
+        let ring = &*self.0;
+        let Ok(place) = ring.silos.binary_search_by(|(id, _)| id.as_str().cmp(silo_id)) else {
+            return false;
+        };
+        let place_u32 = u32::try_from(place).expect("fewer silos than points");
+        let points = ring.points.iter().filter(|p| p.silo != place_u32);
+        let points = points.map(|p| Point { silo: p.silo - u32::from(p.silo > place_u32), ..*p }).collect();
+        let mut silos = ring.silos.clone();
+        silos.remove(place);
+        self.0 = Arc::new(Snapshot::new(silos, points));
+        true
+    }
+
+    /// The owner of a key such as `"Counter:42"`, or nothing when the ring is empty.
+    #[must_use]
+    pub fn owner(&self, key: &str) -> Option<&str> {
+        self.owner_at(hash(key)).map(SiloId::as_str)
+    }
+
+    /// The owners of many keys, in their order.
+    #[must_use]
+    pub fn owners<K: AsRef<str>>(&self, keys: &[K]) -> Vec<Option<&str>> {
+        keys.iter().map(|key| self.owner(key.as_ref())).collect()
+    }
+
+    /// The owner of the actor `actor_id` of `actor_type`.
+    #[must_use]
+    pub fn owner_of_actor(&self, actor_type: &str, actor_id: &str) -> Option<&SiloId> {
+        self.owner_at(hash_actor(actor_type, actor_id))
+    }
+
+    /// The owner of a position, see [`hash`].
+    #[must_use]
+    pub fn owner_at(&self, position: u32) -> Option<&SiloId> {
+        self.0.owner_at(position)
+    }
+
+    /// The silos, sorted bytewise by id.
+    pub fn silos(&self) -> impl ExactSizeIterator<Item = &SiloId> {
+        self.0.silos.iter().map(|(id, _)| id)
+    }
+
+    /// How many virtual nodes a silo has, if it is there.
+    #[must_use]
+    pub fn virtual_nodes(&self, silo_id: &str) -> Option<u32> {
+        let place = self.0.silos.binary_search_by(|(id, _)| id.as_str().cmp(silo_id)).ok()?;
+        Some(self.0.silos[place].1)
+    }
+
+    /// Whether the silo is on the ring.
+    #[must_use]
+    pub fn contains(&self, silo_id: &str) -> bool {
+        self.virtual_nodes(silo_id).is_some()
+    }
+
+    /// How many silos there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.silos.len()
+    }
+
+    /// Whether there is no silo.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.silos.is_empty()
+    }
+}
+
+impl PartialEq for HashRing {
+    fn eq(&self, other: &Self) -> bool {
+        // The points follow from the silos.
+        self.0.silos == other.0.silos
+    }
+}
+
+impl Eq for HashRing {}
+
+impl fmt::Debug for HashRing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.0.silos.iter().map(|(id, v)| (id, v))).finish()
+    }
+}
+
+/// Checks a number of virtual nodes.
+pub(crate) fn check_virtual_nodes(virtual_nodes: u32) -> Result<()> {
+    if virtual_nodes == 0 || virtual_nodes > MAX_VIRTUAL_NODES {
+        return Err(Error::invalid("virtual_nodes", virtual_nodes, "must be 1 to 100000"));
+    }
+    Ok(())
+}
+
+fn points_of(id: &SiloId, virtual_nodes: u32, silo: u32) -> impl Iterator<Item = Point> {
+    let mut text = format!("{id}:");
+    let prefix = text.len();
+    (0..virtual_nodes).map(move |i| {
+        use std::fmt::Write as _;
+        text.truncate(prefix);
+        let _ = write!(text, "{i}");
+        Point { hash: hash(&text), silo }
+    })
+}
+
+fn merge(old: impl ExactSizeIterator<Item = Point>, new: &[Point]) -> Vec<Point> {
+    let mut merged = Vec::with_capacity(old.len() + new.len());
+    let mut new = new.iter().copied().peekable();
+    for point in old {
+        while let Some(earlier) = new.next_if(|n| *n < point) {
+            merged.push(earlier);
+        }
+        merged.push(point);
+    }
+    merged.extend(new);
+    merged
+}
+
+impl Snapshot {
+    fn new(silos: Vec<(SiloId, u32)>, points: Vec<Point>) -> Self {
+        // One slot of the index for each point or two: a lookup then looks at one or two points.
+        let bits = (points.len().max(2)).ilog2().min(24);
+        let shift = 32 - bits;
+        let mut index = Vec::with_capacity((1 << bits) + 1);
+        let mut next = 0usize;
+        for slot in 0..1u32 << bits {
+            while points.get(next).is_some_and(|p| p.hash >> shift < slot) {
+                next += 1;
+            }
+            index.push(u32::try_from(next).expect("fewer than 2^32 points"));
+        }
+        Self { silos, points, index, shift }
+    }
+
+    fn owner_at(&self, position: u32) -> Option<&SiloId> {
+        let first = *self.points.first()?;
+        let start = self.index[(position >> self.shift) as usize] as usize;
+        let point = self.points[start..].iter().find(|p| p.hash >= position).copied().unwrap_or(first);
+        Some(&self.silos[point.silo as usize].0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn adding_twice_changes_nothing_and_remove_says_whether_it_was_there() {
+        let mut ring = HashRing::new();
+        assert!(ring.owner("x").is_none());
+        assert!(ring.add("a", 150).unwrap());
+        assert!(!ring.add("a", 10).unwrap());
+        assert_eq!(ring.virtual_nodes("a"), Some(150));
+        assert!(ring.remove("a") && !ring.remove("a"));
+        assert!(ring.is_empty() && ring.owner("x").is_none());
+    }
+
+    #[test]
+    fn a_snapshot_does_not_see_later_changes() {
+        let mut ring = HashRing::new();
+        ring.add("a", 150).unwrap();
+        let before = ring.clone();
+        ring.remove("a");
+        assert_eq!(before.owner("k"), Some("a"));
+    }
+
+    #[test]
+    fn bad_arguments_are_named() {
+        let mut ring = HashRing::new();
+        assert!(ring.add("", 150).unwrap_err().message().starts_with("silo_id=\"\""));
+        assert!(ring.add("a", 0).unwrap_err().message().starts_with("virtual_nodes=0"));
+        assert!(ring.add("a", 100_001).is_err() && ring.is_empty());
+    }
+}

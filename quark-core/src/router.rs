@@ -1,0 +1,324 @@
+//! Where a request goes: to the own inbox, to the owner's link, or on to whoever owns the actor by now.
+//!
+//! The router reads the current view and the policy of the actor's type; it makes deadlines and leaves keeping them to
+//! the pending table.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::config::MAX_TIMEOUT;
+use crate::context;
+use crate::envelope::Envelope;
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::SiloId;
+use crate::inbox::Inbox;
+use crate::membership::{Membership, MembershipEvent, View};
+use crate::placement::Placements;
+use crate::request::Request;
+use crate::silo_info::SiloInfo;
+use crate::telemetry::HANDLER;
+use crate::transport::{Completion, Dispatch, Engine, Frame, Receive, Ticket, Waiting};
+
+/// The router of one silo or client.
+pub(crate) struct Router {
+    engine: Arc<Engine>,
+    membership: Arc<Membership>,
+    view: ArcSwap<View>,
+    placements: Placements,
+    inbox: Inbox,
+    leaving: AtomicBool,
+}
+
+/// Where one call goes.
+enum Target {
+    Here,
+    There(Arc<SiloInfo>),
+}
+
+impl Router {
+    pub(crate) fn new(
+        engine: Arc<Engine>,
+        membership: Arc<Membership>,
+        placements: Placements,
+        inbox: Inbox,
+    ) -> Arc<Self> {
+        let view = ArcSwap::new(membership.view());
+        Arc::new(Self { engine, membership, view, placements, inbox, leaving: AtomicBool::new(false) })
+    }
+
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    pub(crate) fn membership(&self) -> &Arc<Membership> {
+        &self.membership
+    }
+
+    pub(crate) fn inbox(&self) -> &Inbox {
+        &self.inbox
+    }
+
+    pub(crate) fn view(&self) -> Arc<View> {
+        self.view.load_full()
+    }
+
+    /// From now on requests go elsewhere where that is possible.
+    pub(crate) fn set_leaving(&self) {
+        self.leaving.store(true, Ordering::Release);
+    }
+
+    // ---- Views ---------------------------------------------------------------------------------------------------
+
+    /// Takes a new view: requests follow it from now on, those that were not sent yet too.
+    pub(crate) fn set_view(&self, view: Arc<View>) {
+        let before = self.view.swap(view.clone());
+        for event in view.events_since(&before) {
+            match event {
+                MembershipEvent::Joined(info) | MembershipEvent::Updated(info) => {
+                    self.engine.update_peer(&info)
+                }
+                MembershipEvent::Left(info) => self.engine.remove_peer(info.silo_id.as_str()),
+            }
+        }
+    }
+
+    /// Follows the membership until it ends.
+    pub(crate) async fn follow_views(self: Arc<Self>) {
+        let mut views = self.membership.watch();
+        loop {
+            let view = views.borrow_and_update().clone();
+            self.set_view(view);
+            if views.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    // ---- Out -----------------------------------------------------------------------------------------------------
+
+    fn target(&self, envelope: &mut Envelope) -> Result<Target> {
+        let view = self.view.load();
+        let (actor_type, actor_id) = (&envelope.actor_type, &envelope.actor_id);
+        let chosen = self.placements.place(actor_type, actor_id, &view, self.engine.local());
+        let Some(chosen) = chosen else {
+            return Err(Error::new(ErrorKind::NoSilo, format!("no silo serves actor type {actor_type:?}")));
+        };
+        envelope.view_version = view.version();
+        envelope.anywhere = !self.placements.is_by_ring(actor_type);
+        if chosen == *self.engine.local() {
+            return Ok(Target::Here);
+        }
+        match view.silo(chosen.as_str()) {
+            Some(info) => Ok(Target::There(info.clone())),
+            None => Err(Error::new(
+                ErrorKind::NoSilo,
+                format!("the placement chose {chosen}, which is not in the view"),
+            )),
+        }
+    }
+
+    /// Checks and completes what a caller gave.
+    fn prepare(&self, mut envelope: Envelope, timeout: Option<Duration>) -> Result<(Envelope, Instant)> {
+        self.engine.check_running()?;
+        let timeout = timeout.unwrap_or(self.engine.config().default_timeout);
+        crate::config::check_timeout("timeout", timeout)?;
+        context::inherit(&mut envelope);
+        let envelope = self.engine.outbound(envelope)?;
+        Ok((envelope, Instant::now() + timeout.min(MAX_TIMEOUT)))
+    }
+
+    /// Calls and waits for the ending.
+    pub(crate) async fn call(&self, envelope: Envelope, timeout: Option<Duration>) -> Result<Envelope> {
+        let (mut envelope, deadline) = self.prepare(envelope, timeout)?;
+        let (sender, receiver) = oneshot::channel();
+        let completion = Some(Completion::Future(sender));
+        let ticket = match self.target(&mut envelope)? {
+            Target::Here => self.deliver_here(Dispatch { envelope, deadline, completion })?,
+            Target::There(info) => {
+                let peer = self.engine.peer_of(&info);
+                let dispatch = Dispatch { envelope, deadline, completion };
+                self.engine.send(&peer, dispatch).await.map_err(|(_, error)| error)?
+            }
+        };
+        match ticket {
+            Some(ticket) => Waiting::new(self.engine.calls().clone(), ticket, receiver).await,
+            None => receiver.await.unwrap_or_else(|_| Err(crate::transport::not_running())),
+        }
+    }
+
+    /// Calls, and tells `done` of the ending on whatever thread it comes; `done` must not block. The ticket serves to
+    /// give up; there is none when the call has ended already, or waits for room.
+    pub(crate) fn call_with(
+        self: &Arc<Self>,
+        envelope: Envelope,
+        timeout: Option<Duration>,
+        done: Box<dyn FnOnce(Result<bytes::Bytes>) + Send>,
+    ) -> Option<Ticket> {
+        let prepared = self.prepare(envelope, timeout).and_then(|(mut envelope, deadline)| {
+            let target = self.target(&mut envelope)?;
+            Ok((envelope, deadline, target))
+        });
+        let (envelope, deadline, target) = match prepared {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                done(Err(error));
+                return None;
+            }
+        };
+        let dispatch = Dispatch { envelope, deadline, completion: Some(Completion::Callback(done)) };
+        match target {
+            Target::Here => self.deliver_here(dispatch).unwrap_or(None),
+            Target::There(info) => {
+                let peer = self.engine.peer_of(&info);
+                self.engine.try_send(&peer, dispatch).unwrap_or_else(|dispatch| {
+                    self.wait_for_room(peer, dispatch);
+                    None
+                })
+            }
+        }
+    }
+
+    /// The slow way of [`call_with`](Self::call_with): a task waits for room.
+    fn wait_for_room(self: &Arc<Self>, peer: Arc<crate::transport::Peer>, dispatch: Dispatch) {
+        let Some(waiting) = self.engine.take_waiting_place() else {
+            return dispatch
+                .fail(Error::new(ErrorKind::Overloaded, "too many calls wait for room to be sent"));
+        };
+        let engine = self.engine.clone();
+        self.engine.spawn(async move {
+            let _waiting = waiting;
+            if let Err((dispatch, error)) = engine.send(&peer, dispatch).await {
+                dispatch.fail(error);
+            }
+        });
+    }
+
+    /// Sends one way: returns when the request is queued on a live link, or in the own inbox.
+    pub(crate) async fn notify(&self, envelope: Envelope, timeout: Option<Duration>) -> Result<()> {
+        let (mut envelope, deadline) = self.prepare(envelope.one_way(), timeout)?;
+        match self.target(&mut envelope)? {
+            Target::Here => self.deliver_here(Dispatch { envelope, deadline, completion: None }).map(drop),
+            Target::There(info) => {
+                let peer = self.engine.peer_of(&info);
+                self.engine.linked(&peer, deadline).await?;
+                let dispatch = Dispatch { envelope, deadline, completion: None };
+                self.engine.send(&peer, dispatch).await.map(drop).map_err(|(_, error)| error)
+            }
+        }
+    }
+
+    /// A call to the silo itself: no network, no protobuf, the same inbox.
+    fn deliver_here(&self, dispatch: Dispatch) -> Result<Option<Ticket>> {
+        let one_way = dispatch.completion.is_none();
+        let (ticket, request) = self.engine.local_request(dispatch)?;
+        match self.inbox.admit(request) {
+            Ok(()) => Ok(ticket),
+            Err((request, error)) if one_way => {
+                drop(request);
+                Err(error)
+            }
+            // The caller hears of it through the completion.
+            Err((request, error)) => {
+                request.refuse(error);
+                Ok(ticket)
+            }
+        }
+    }
+
+    // ---- In ------------------------------------------------------------------------------------------------------
+
+    fn admit(&self, request: Request) {
+        if let Err((request, error)) = self.inbox.admit(request) {
+            self.refuse(request, error);
+        }
+    }
+
+    fn refuse(&self, request: Request, error: Error) {
+        if request.is_one_way() {
+            self.engine.counters().one_way_refused.fetch_add(1, Ordering::Relaxed);
+            tracing::debug!(target: HANDLER, actor_type = request.actor_type(), %error, "refused a one-way request");
+        }
+        request.refuse(error);
+    }
+
+    /// Passes a request on to the actor's owner, once and without trying again.
+    fn forward(&self, request: Request, owner: &SiloInfo) {
+        let deadline = request.deadline();
+        let (mut envelope, answer) = request.into_parts();
+        envelope.hop_count += 1;
+        envelope.view_version = self.view.load().version();
+        let completion = answer.map(|answer| {
+            // The owner answers to an id of ours; what waits here knows the caller's.
+            envelope.message_id = String::new();
+            Completion::Callback(Box::new(move |result| drop(answer.give(result))))
+        });
+        let peer = self.engine.peer_of(owner);
+        if let Err(dispatch) = self.engine.try_send(&peer, Dispatch { envelope, deadline, completion }) {
+            dispatch
+                .fail(Error::new(ErrorKind::Overloaded, format!("the queue to silo {} is full", peer.id)));
+        }
+    }
+}
+
+impl Receive for Router {
+    fn receive(&self, request: Request) {
+        let (actor_type, actor_id) = (request.actor_type(), request.actor_id());
+        if let Err(error) = crate::id::check_actor(actor_type, actor_id) {
+            return self.refuse(request, error);
+        }
+        if request.envelope().anywhere || !self.placements.is_by_ring(actor_type) {
+            return self.admit(request);
+        }
+        let view = self.view.load();
+        let owner = view.owner(actor_type, actor_id);
+        let ours = owner.is_none_or(|owner| owner == self.engine.local());
+        let passed_on = request.envelope().hop_count > 0;
+        if ours || (passed_on && self.leaving.load(Ordering::Acquire)) {
+            return self.admit(request);
+        }
+        match owner.and_then(|owner| view.silo(owner.as_str())) {
+            Some(owner) if !passed_on => self.forward(request, owner),
+            _ => {
+                let message = format!(
+                    "silo {} does not own {actor_type}/{actor_id} by its view {}",
+                    self.engine.local(),
+                    view.version()
+                );
+                self.refuse(request, Error::new(ErrorKind::NotOwner, message));
+            }
+        }
+    }
+
+    fn link_lost(&self, peer: &SiloId) {
+        if let Some(info) = self.view.load().silo(peer.as_str()) {
+            self.membership.suspect(info);
+        }
+    }
+
+    /// What was not sent goes to whoever owns the actor now.
+    fn resend(&self, frames: Vec<Frame>) {
+        for mut frame in frames {
+            match self.target(&mut frame.envelope) {
+                Ok(Target::There(info)) => {
+                    let peer = self.engine.peer_of(&info);
+                    self.engine.resend(&peer, frame);
+                }
+                Ok(Target::Here) => {
+                    if let Some(request) = self.engine.take_over(frame) {
+                        self.admit(request);
+                    }
+                }
+                Err(error) => {
+                    if let Some(ticket) = frame.ticket {
+                        self.engine.calls().fail(ticket, error);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! The names under which Quark speaks of itself, in one place.
+//!
+//! Events go through `tracing` with targets `quark::silo`, `quark::membership`, `quark::link` and `quark::handler`; when
+//! nobody subscribes they cost a load and a branch. Fields: `silo` (an id), `endpoint`, `incarnation`, `code` and
+//! `error` (an error's code and message), `actor_type`, `actor_id`, `method`. README lists the events.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::membership::MembershipEvent;
+
+/// What is only counted.
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) late_responses: AtomicU64,
+    pub(crate) answers_without_link: AtomicU64,
+    pub(crate) unknown_messages: AtomicU64,
+    pub(crate) one_way_refused: AtomicU64,
+}
+
+/// The counters at one moment. They only grow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CounterValues {
+    /// Responses to calls that had ended before.
+    pub late_responses: u64,
+    /// Answers whose link was gone.
+    pub answers_without_link: u64,
+    /// Messages that could not be understood.
+    pub unknown_messages: u64,
+    /// One-way requests that no handler got.
+    pub one_way_refused: u64,
+}
+
+impl Counters {
+    pub(crate) fn values(&self) -> CounterValues {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        CounterValues {
+            late_responses: get(&self.late_responses),
+            answers_without_link: get(&self.answers_without_link),
+            unknown_messages: get(&self.unknown_messages),
+            one_way_refused: get(&self.one_way_refused),
+        }
+    }
+}
+
+/// Target of events about silos and clients.
+pub const SILO: &str = "quark::silo";
+/// Target of events about the view.
+pub const MEMBERSHIP: &str = "quark::membership";
+/// Target of events about links between silos.
+pub const LINK: &str = "quark::link";
+/// Target of events about handlers.
+pub const HANDLER: &str = "quark::handler";
+
+/// A silo came, went or changed.
+pub(crate) fn membership_event(event: &MembershipEvent) {
+    let info = event.silo();
+    let (silo, endpoint, incarnation) = (&info.silo_id, &info.endpoint, info.incarnation);
+    match event {
+        MembershipEvent::Joined(_) => {
+            tracing::info!(target: MEMBERSHIP, %silo, %endpoint, incarnation, "silo joined");
+        }
+        MembershipEvent::Left(_) => {
+            tracing::info!(target: MEMBERSHIP, %silo, %endpoint, incarnation, "silo left");
+        }
+        MembershipEvent::Updated(_) => {
+            tracing::info!(target: MEMBERSHIP, %silo, %endpoint, incarnation, status = ?info.status, "silo changed");
+        }
+    }
+}

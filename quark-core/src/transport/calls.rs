@@ -1,0 +1,205 @@
+//! The shell around the pending table: its lock, its capacity, and the task that watches the deadlines.
+
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::Instant;
+
+use super::outbox::Outbox;
+use super::pending::{Completion, Ended, Pending, Route, Ticket};
+use crate::batch;
+use crate::envelope::Envelope;
+use crate::error::{Delivered, Error, ErrorKind, Result};
+use crate::request::AnswerTo;
+
+/// Calls that wait for their ending.
+pub(crate) struct Calls {
+    table: Mutex<Table>,
+    /// Free places. Fair: who waits longest gets the next.
+    places: Semaphore,
+    wake: Notify,
+    max_payload: usize,
+}
+
+struct Table {
+    pending: Pending,
+    /// When the watching task means to look next.
+    planned: Option<Instant>,
+}
+
+impl Calls {
+    pub(crate) fn new(capacity: usize, max_payload: usize) -> Arc<Self> {
+        let pending = Pending::new(rand::random(), Instant::now());
+        Arc::new(Self {
+            table: Mutex::new(Table { pending, planned: None }),
+            places: Semaphore::new(capacity),
+            wake: Notify::new(),
+            max_payload,
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().expect("no panic while the pending table is locked")
+    }
+
+    /// The places; one is acquired and forgotten before [`begin`](Self::begin).
+    pub(crate) fn places(&self) -> &Semaphore {
+        &self.places
+    }
+
+    /// How many calls wait.
+    pub(crate) fn len(&self) -> usize {
+        self.lock().pending.len()
+    }
+
+    /// Adds a call and gives its request a message id, unless it has one. The place was acquired before; on an error
+    /// it is given back.
+    pub(crate) fn begin(
+        &self,
+        envelope: &mut Envelope,
+        deadline: Instant,
+        route: Option<Route>,
+        completion: Completion,
+    ) -> Result<Ticket, (Error, Completion)> {
+        let mut table = self.lock();
+        let name = Some(envelope.message_id.as_str()).filter(|id| !id.is_empty());
+        let ticket = match table.pending.insert(deadline, name, route, completion) {
+            Ok(ticket) => ticket,
+            Err(refused) => {
+                drop(table);
+                self.places.add_permits(1);
+                return Err(refused);
+            }
+        };
+        if envelope.message_id.is_empty() {
+            envelope.message_id = table.pending.message_id(ticket);
+        }
+        if envelope.correlation_id.is_empty() {
+            envelope.correlation_id.clone_from(&envelope.message_id);
+        }
+        let sooner = table.planned.is_none_or(|planned| deadline < planned);
+        if sooner {
+            table.planned = Some(deadline);
+            drop(table);
+            self.wake.notify_one();
+        }
+        Ok(ticket)
+    }
+
+    /// Notes where a call's request went instead; says whether the call still waits.
+    pub(crate) fn reroute(&self, ticket: Ticket, route: Option<Route>) -> bool {
+        self.lock().pending.reroute(ticket, route)
+    }
+
+    /// Ends the call that this response answers; says whether there was one.
+    pub(crate) fn respond(&self, response: Envelope) -> bool {
+        let ended = {
+            let mut table = self.lock();
+            table.pending.find(&response.message_id).and_then(|ticket| table.pending.remove(ticket))
+        };
+        self.end(ended, Ok(response))
+    }
+
+    /// Ends one call with an error; says whether it still waited.
+    pub(crate) fn fail(&self, ticket: Ticket, error: Error) -> bool {
+        let ended = self.lock().pending.remove(ticket);
+        self.end(ended, Err(error))
+    }
+
+    /// Forgets a call whose caller gave up.
+    pub(crate) fn forget(&self, ticket: Ticket) -> Option<Ended> {
+        let ended = self.lock().pending.remove(ticket);
+        if ended.is_some() {
+            self.places.add_permits(1);
+        }
+        ended
+    }
+
+    /// Ends the calls whose requests a link had taken from `outbox`.
+    pub(crate) fn fail_sent(&self, outbox: &Arc<Outbox>, numbers: &Range<u64>, error: &Error) -> usize {
+        let ended = self.lock().pending.remove_sent(outbox, numbers);
+        self.end_all(ended, |_| error.clone())
+    }
+
+    /// Ends every call.
+    pub(crate) fn fail_every(&self, error: &Error) -> usize {
+        let ended = self.lock().pending.remove_every();
+        self.end_all(ended, |_| error.clone())
+    }
+
+    fn end(&self, ended: Option<Ended>, result: Result<Envelope>) -> bool {
+        let Some(ended) = ended else { return false };
+        self.places.add_permits(1);
+        ended.completion.complete(result);
+        true
+    }
+
+    fn end_all(&self, ended: Vec<Ended>, error: impl Fn(&Ended) -> Error) -> usize {
+        self.places.add_permits(ended.len());
+        let count = ended.len();
+        batch::run(|| {
+            for call in ended {
+                let error = error(&call);
+                call.completion.complete(Err(error));
+            }
+        });
+        count
+    }
+
+    /// Ends calls as their deadlines pass. Runs until it is dropped.
+    pub(crate) async fn watch_deadlines(self: Arc<Self>) {
+        loop {
+            let due = {
+                let mut table = self.lock();
+                table.planned = table.pending.next_due();
+                table.planned
+            };
+            let sleep = async {
+                match due {
+                    Some(due) => tokio::time::sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = sleep => {}
+                () = self.wake.notified() => continue,
+            }
+            let ended = self.lock().pending.expire(Instant::now());
+            self.end_all(ended, expired);
+        }
+    }
+}
+
+/// What a call ends with when its deadline has passed.
+fn expired(call: &Ended) -> Error {
+    let Some(route) = &call.route else {
+        return Error::new(ErrorKind::Timeout, "no reply from the own handler before the deadline");
+    };
+    let peer = route.outbox.peer();
+    if route.outbox.was_taken(route.number) {
+        return Error::new(ErrorKind::Timeout, format!("no reply from silo {peer} before the deadline"));
+    }
+    if route.outbox.has_link() {
+        let message = format!("the request to silo {peer} was not sent before the deadline");
+        return Error::new(ErrorKind::Timeout, message).with_delivered(Delivered::No).with_retryable(true);
+    }
+    let reason = route.outbox.trouble().map(|error| format!(": {}", error.message())).unwrap_or_default();
+    Error::new(ErrorKind::Unreachable, format!("no link to silo {peer} before the deadline{reason}"))
+}
+
+/// A call of the silo to itself is answered straight into the table.
+impl AnswerTo for Calls {
+    fn answer(self: Arc<Self>, token: u64, response: Envelope) {
+        let ended = self.lock().pending.remove(Ticket::from_bits(token));
+        self.end(ended, Ok(response));
+    }
+
+    fn max_payload(&self) -> usize {
+        self.max_payload
+    }
+
+    fn repeats_names(&self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,91 @@
+//! Dialling: one HTTP/2 connection with the one stream on it.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use futures_util::Stream;
+use futures_util::future::BoxFuture;
+use http::uri::PathAndQuery;
+use tonic::Streaming;
+use tonic::transport::Channel;
+
+use super::codec::EnvelopeCodec;
+use super::{PATH, Settings, announce, announced, append_sources, error_of};
+use crate::endpoint::Endpoint;
+use crate::envelope::Envelope;
+use crate::error::{Error, ErrorKind, Result};
+use crate::transport::carrier::{Hello, Inbound, Incoming};
+use crate::transport::link::Outgoing;
+
+/// Connects to `to` and opens the stream.
+pub(super) async fn dial(
+    settings: Settings,
+    to: Endpoint,
+    hello: Hello,
+    outgoing: Outgoing,
+) -> Result<Incoming> {
+    let unreachable = |error: tonic::transport::Error| {
+        let mut message = format!("{to}: {error}");
+        append_sources(&mut message, std::error::Error::source(&error));
+        Error::new(ErrorKind::Unreachable, message)
+    };
+    let channel = Channel::from_shared(format!("http://{to}"))
+        .map_err(|error| Error::new(ErrorKind::Unreachable, format!("{to}: {error}")))?
+        .tcp_nodelay(true)
+        .connect_timeout(settings.connect_timeout)
+        .initial_stream_window_size(settings.window)
+        .initial_connection_window_size(settings.window)
+        .http2_keep_alive_interval(settings.probe_interval)
+        .keep_alive_timeout(settings.probe_timeout)
+        .keep_alive_while_idle(true)
+        .connect()
+        .await
+        .map_err(unreachable)?;
+    let mut grpc = tonic::client::Grpc::new(channel).max_decoding_message_size(settings.max_message);
+    grpc.ready().await.map_err(unreachable)?;
+    let mut request = tonic::Request::new(outgoing);
+    announce(&hello, request.metadata_mut());
+    let opening = async move {
+        let response = grpc.streaming(request, PathAndQuery::from_static(PATH), EnvelopeCodec).await;
+        let response = response.map_err(|status| error_of(&status, ErrorKind::Unreachable))?;
+        let hello = announced(response.metadata())?;
+        Ok((hello, response.into_inner()))
+    };
+    Ok(Box::pin(Dialled::Opening(Box::pin(opening))))
+}
+
+/// The incoming half: the headers, then the messages.
+enum Dialled {
+    Opening(BoxFuture<'static, Result<(Option<Hello>, Streaming<Envelope>)>>),
+    Open(Streaming<Envelope>),
+}
+
+impl Stream for Dialled {
+    type Item = Result<Inbound>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        match &mut *self {
+            Self::Opening(opening) => match ready!(opening.as_mut().poll(cx)) {
+                Ok((hello, messages)) => {
+                    *self = Self::Open(messages);
+                    Poll::Ready(Some(Ok(Inbound::Hello(hello))))
+                }
+                Err(error) => Poll::Ready(Some(Err(error))),
+            },
+            Self::Open(messages) => poll_message(messages, cx),
+        }
+    }
+}
+
+/// The next message of either direction.
+pub(super) fn poll_message(
+    messages: &mut Streaming<Envelope>,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Inbound>>> {
+    Pin::new(messages).poll_next(cx).map(|next| {
+        next.map(|message| match message {
+            Ok(envelope) => Ok(Inbound::Envelope(envelope)),
+            Err(status) => Err(error_of(&status, ErrorKind::ConnectionLost)),
+        })
+    })
+}

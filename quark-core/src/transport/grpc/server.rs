@@ -1,0 +1,142 @@
+//! Accepting: the one method of the service, written by hand because generated code would bring more than it does.
+
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::future::BoxFuture;
+use futures_util::{Stream, StreamExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::body::Body;
+use tonic::server::StreamingService;
+use tonic::{Status, Streaming};
+
+use super::client::poll_message;
+use super::codec::EnvelopeCodec;
+use super::{PATH, Settings, announce, announced, status_of};
+use crate::endpoint::Endpoint;
+use crate::envelope::Envelope;
+use crate::error::{Error, ErrorKind, Result};
+use crate::telemetry::LINK;
+use crate::transport::carrier::{Accept, Inbound};
+use crate::transport::link::Outgoing;
+
+/// Binds the listening socket; the endpoint has the real port.
+pub(super) async fn bind(at: &Endpoint) -> Result<(Endpoint, TcpListener)> {
+    let failed = |error: io::Error| match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            Error::new(ErrorKind::AddressInUse, format!("listen={at}: the address is taken"))
+        }
+        _ => Error::invalid("listen", at, &error.to_string()),
+    };
+    let listener = TcpListener::bind((at.host(), at.port())).await.map_err(failed)?;
+    let port = listener.local_addr().map_err(failed)?.port();
+    Ok((at.with_port(port), listener))
+}
+
+/// Serves until the signal; then waits for the open streams.
+pub(super) async fn serve(
+    settings: Settings,
+    listener: TcpListener,
+    accept: Arc<dyn Accept>,
+    signal: tokio::sync::oneshot::Receiver<()>,
+) {
+    let connections = TcpListenerStream::new(listener).map(|connection: io::Result<TcpStream>| {
+        connection.inspect(|stream| {
+            // A failure here only costs latency.
+            let _ = stream.set_nodelay(true);
+        })
+    });
+    let served = tonic::transport::Server::builder()
+        .initial_stream_window_size(settings.window)
+        .initial_connection_window_size(settings.window)
+        .http2_keepalive_interval(Some(settings.probe_interval))
+        .http2_keepalive_timeout(Some(settings.probe_timeout))
+        .serve_with_incoming_shutdown(Service { settings, accept }, connections, async {
+            let _ = signal.await;
+        })
+        .await;
+    if let Err(error) = served {
+        tracing::error!(target: LINK, %error, "the listener failed");
+    }
+}
+
+#[derive(Clone)]
+struct Service {
+    settings: Settings,
+    accept: Arc<dyn Accept>,
+}
+
+impl tower_service::Service<http::Request<Body>> for Service {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let Self { settings, accept } = self.clone();
+        Box::pin(async move {
+            if request.uri().path() != PATH {
+                return Ok(
+                    Status::unimplemented("Quark serves quark.QuarkTransport/ActorStream only").into_http()
+                );
+            }
+            let mut grpc =
+                tonic::server::Grpc::new(EnvelopeCodec).max_decoding_message_size(settings.max_message);
+            Ok(grpc.streaming(ActorStream(accept), request).await)
+        })
+    }
+}
+
+struct ActorStream(Arc<dyn Accept>);
+
+impl StreamingService<Envelope> for ActorStream {
+    type Response = Envelope;
+    type ResponseStream = Answers;
+    type Future = Ready<Result<tonic::Response<Answers>, Status>>;
+
+    fn call(&mut self, request: tonic::Request<Streaming<Envelope>>) -> Self::Future {
+        let accepted = announced(request.metadata()).and_then(|hello| self.0.accept(hello));
+        ready(match accepted {
+            Err(error) => {
+                tracing::warn!(target: LINK, %error, "refused a peer");
+                Err(status_of(&error))
+            }
+            Ok(accepted) => {
+                let mut response =
+                    tonic::Response::new(Answers(accepted.run(Box::pin(Asked(request.into_inner())))));
+                announce(&self.0.hello(), response.metadata_mut());
+                Ok(response)
+            }
+        })
+    }
+}
+
+/// What the dialling side sends.
+struct Asked(Streaming<Envelope>);
+
+impl Stream for Asked {
+    type Item = Result<Inbound>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        poll_message(&mut self.0, cx)
+    }
+}
+
+/// What we send on a stream that we accepted.
+struct Answers(Outgoing);
+
+impl Stream for Answers {
+    type Item = Result<Envelope, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Pin::new(&mut self.0).poll_next(cx).map(|next| next.map(Ok))
+    }
+}

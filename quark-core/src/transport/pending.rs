@@ -1,0 +1,408 @@
+//! The table of calls that wait for their one ending. Pure: no clock, no lock, no I/O of its own.
+//!
+//! A call's slot in the table is written into its message id, so that a response finds it without a search. Deadlines
+//! hang in a wheel of one-millisecond buckets: O(1) to add and to remove, and nothing to do until one is due.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::outbox::Outbox;
+use crate::envelope::Envelope;
+use crate::error::{Error, Result};
+
+/// Who is told of a call's ending.
+pub(crate) enum Completion {
+    /// A future waits.
+    Future(oneshot::Sender<Result<Envelope>>),
+    /// A function is called, on whatever thread ends the call; it must not block.
+    Callback(Box<dyn FnOnce(Result<Bytes>) + Send>),
+}
+
+impl Completion {
+    pub(crate) fn complete(self, result: Result<Envelope>) {
+        match self {
+            // The receiver is gone when the caller gave up.
+            Self::Future(sender) => drop(sender.send(result)),
+            Self::Callback(call) => call(result.and_then(Envelope::into_result)),
+        }
+    }
+}
+
+/// A call's place in the table; stale ones find nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Ticket {
+    slot: u32,
+    generation: u32,
+}
+
+impl Ticket {
+    pub(crate) fn to_bits(self) -> u64 {
+        u64::from(self.slot) << 32 | u64::from(self.generation)
+    }
+
+    pub(crate) fn from_bits(bits: u64) -> Self {
+        Self { slot: (bits >> 32) as u32, generation: (bits & 0xFFFF_FFFF) as u32 }
+    }
+}
+
+/// Where a call's request was put: its outbox and its number there.
+#[derive(Clone)]
+pub(crate) struct Route {
+    pub(crate) outbox: Arc<Outbox>,
+    pub(crate) number: u64,
+}
+
+/// A call taken out of the table.
+pub(crate) struct Ended {
+    pub(crate) completion: Completion,
+    pub(crate) route: Option<Route>,
+}
+
+struct Entry {
+    ended: Ended,
+    /// The sender's own message id, if it chose one.
+    name: Option<Box<str>>,
+    tick: u64,
+    previous: u32,
+    next: u32,
+}
+
+struct Slot {
+    generation: u32,
+    entry: Option<Entry>,
+}
+
+const BUCKETS: usize = 1 << 16;
+/// "No slot" in the lists of the wheel. Heads are stored plus one, so that an empty wheel is all zeros and costs no
+/// memory until it is used.
+const NONE: u32 = u32::MAX;
+
+/// The table.
+pub(crate) struct Pending {
+    prefix: String,
+    epoch: Instant,
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    named: HashMap<Box<str>, Ticket>,
+    heads: Vec<u32>,
+    occupied: Vec<u64>,
+    /// Every deadline up to this tick has been looked at.
+    swept: u64,
+    len: usize,
+}
+
+impl Pending {
+    /// An empty table; message ids start with `prefix`, 16 characters that no other sender uses.
+    pub(crate) fn new(prefix: u64, epoch: Instant) -> Self {
+        Self {
+            prefix: format!("{prefix:016x}"),
+            epoch,
+            slots: Vec::new(),
+            free: Vec::new(),
+            named: HashMap::new(),
+            heads: vec![0; BUCKETS],
+            occupied: vec![0; BUCKETS / 64],
+            swept: 0,
+            len: 0,
+        }
+    }
+
+    /// How many calls wait.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Adds a call that ends by `deadline` at the latest.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` when another call in flight has the same `name`; the completion comes back.
+    pub(crate) fn insert(
+        &mut self,
+        deadline: Instant,
+        name: Option<&str>,
+        route: Option<Route>,
+        completion: Completion,
+    ) -> Result<Ticket, (Error, Completion)> {
+        if let Some(name) = name
+            && self.named.contains_key(name)
+        {
+            return Err((
+                Error::invalid("message_id", name, "is that of another call in flight"),
+                completion,
+            ));
+        }
+        let tick = self.tick_after(deadline).max(self.swept + 1);
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot { generation: 0, entry: None });
+            u32::try_from(self.slots.len() - 1).expect("the capacity is below 2^32")
+        });
+        let ticket = Ticket { slot, generation: self.slots[slot as usize].generation };
+        if let Some(name) = name {
+            self.named.insert(name.into(), ticket);
+        }
+        let head = std::mem::replace(&mut self.heads[bucket(tick)], slot + 1);
+        let next = if head == 0 { NONE } else { head - 1 };
+        if next != NONE {
+            self.entry_mut(next).previous = slot;
+        }
+        self.occupied[bucket(tick) / 64] |= 1 << (bucket(tick) % 64);
+        self.slots[slot as usize].entry = Some(Entry {
+            ended: Ended { completion, route },
+            name: name.map(Into::into),
+            tick,
+            previous: NONE,
+            next,
+        });
+        self.len += 1;
+        Ok(ticket)
+    }
+
+    /// The message id of a call that did not choose one.
+    pub(crate) fn message_id(&self, ticket: Ticket) -> String {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut id = String::with_capacity(32);
+        id.push_str(&self.prefix);
+        let bits = ticket.to_bits();
+        for shift in (0..16).rev() {
+            id.push(DIGITS[(bits >> (shift * 4) & 0xF) as usize] as char);
+        }
+        id
+    }
+
+    /// The call with this message id, if it still waits.
+    pub(crate) fn find(&self, message_id: &str) -> Option<Ticket> {
+        let digits = message_id.strip_prefix(self.prefix.as_str()).filter(|digits| digits.len() == 16);
+        match digits.and_then(|digits| u64::from_str_radix(digits, 16).ok()) {
+            Some(bits) => Some(Ticket::from_bits(bits)),
+            None => self.named.get(message_id).copied(),
+        }
+    }
+
+    /// Takes a call out; nothing when it has ended before.
+    pub(crate) fn remove(&mut self, ticket: Ticket) -> Option<Ended> {
+        let slot = self.slots.get_mut(ticket.slot as usize)?;
+        if slot.generation != ticket.generation {
+            return None;
+        }
+        let entry = slot.entry.take()?;
+        slot.generation = slot.generation.wrapping_add(1);
+        self.free.push(ticket.slot);
+        self.len -= 1;
+        if entry.next != NONE {
+            self.entry_mut(entry.next).previous = entry.previous;
+        }
+        if entry.previous != NONE {
+            self.entry_mut(entry.previous).next = entry.next;
+        } else if entry.next != NONE {
+            self.heads[bucket(entry.tick)] = entry.next + 1;
+        } else {
+            self.heads[bucket(entry.tick)] = 0;
+            self.occupied[bucket(entry.tick) / 64] &= !(1 << (bucket(entry.tick) % 64));
+        }
+        if let Some(name) = &entry.name {
+            self.named.remove(name);
+        }
+        Some(entry.ended)
+    }
+
+    /// Notes where a waiting call's request has been put instead.
+    pub(crate) fn reroute(&mut self, ticket: Ticket, route: Option<Route>) -> bool {
+        match self.slots.get_mut(ticket.slot as usize) {
+            Some(Slot { generation, entry: Some(entry) }) if *generation == ticket.generation => {
+                entry.ended.route = route;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Takes out every call whose deadline has passed.
+    pub(crate) fn expire(&mut self, now: Instant) -> Vec<Ended> {
+        let now_tick = self.tick_before(now);
+        let mut due = Vec::new();
+        let span = now_tick.saturating_sub(self.swept).min(BUCKETS as u64);
+        let mut tick = self.swept + 1;
+        let end = self.swept + span;
+        while tick <= end {
+            if self.occupied[bucket(tick) / 64] == 0 {
+                // Nothing in the rest of this word.
+                tick = (tick / 64 + 1) * 64;
+                continue;
+            }
+            let mut head = self.heads[bucket(tick)];
+            while head != 0 {
+                let slot = head - 1;
+                let entry = self.entry_mut(slot);
+                head = if entry.next == NONE { 0 } else { entry.next + 1 };
+                if entry.tick <= now_tick {
+                    due.push(Ticket { slot, generation: self.slots[slot as usize].generation });
+                }
+            }
+            tick += 1;
+        }
+        self.swept = self.swept.max(now_tick);
+        due.into_iter().filter_map(|ticket| self.remove(ticket)).collect()
+    }
+
+    /// When [`expire`](Self::expire) has something to do next; may be early, never late.
+    pub(crate) fn next_due(&self) -> Option<Instant> {
+        if self.len == 0 {
+            return None;
+        }
+        let first = self.swept + 1;
+        let words = BUCKETS / 64;
+        let (start_word, start_bit) = (bucket(first) / 64, bucket(first) % 64);
+        for step in 0..=words {
+            let word = (start_word + step) % words;
+            let mut bits = self.occupied[word];
+            if step == 0 {
+                bits &= u64::MAX << start_bit;
+            }
+            if bits != 0 {
+                let found = word * 64 + bits.trailing_zeros() as usize;
+                let distance = (found + BUCKETS - bucket(first)) % BUCKETS;
+                return Some(self.epoch + Duration::from_millis(first + distance as u64));
+            }
+        }
+        None
+    }
+
+    /// Takes out every call whose request was put into `outbox` with a number in `numbers`.
+    pub(crate) fn remove_sent(&mut self, outbox: &Arc<Outbox>, numbers: &std::ops::Range<u64>) -> Vec<Ended> {
+        let sent = |entry: &Entry| {
+            let route = entry.ended.route.as_ref();
+            route.is_some_and(|route| Arc::ptr_eq(&route.outbox, outbox) && numbers.contains(&route.number))
+        };
+        self.remove_all(sent)
+    }
+
+    /// Takes out every call.
+    pub(crate) fn remove_every(&mut self) -> Vec<Ended> {
+        self.remove_all(|_| true)
+    }
+
+    fn remove_all(&mut self, which: impl Fn(&Entry) -> bool) -> Vec<Ended> {
+        let tickets: Vec<_> = (0u32..)
+            .zip(&self.slots)
+            .filter(|(_, slot)| slot.entry.as_ref().is_some_and(&which))
+            .map(|(index, slot)| Ticket { slot: index, generation: slot.generation })
+            .collect();
+        tickets.into_iter().filter_map(|ticket| self.remove(ticket)).collect()
+    }
+
+    fn entry_mut(&mut self, slot: u32) -> &mut Entry {
+        self.slots[slot as usize].entry.as_mut().expect("the wheel's lists hold occupied slots only")
+    }
+
+    fn tick_after(&self, instant: Instant) -> u64 {
+        let micros = instant.saturating_duration_since(self.epoch).as_micros();
+        u64::try_from(micros.div_ceil(1000)).unwrap_or(u64::MAX >> 1)
+    }
+
+    fn tick_before(&self, instant: Instant) -> u64 {
+        u64::try_from(instant.saturating_duration_since(self.epoch).as_millis()).unwrap_or(u64::MAX >> 1)
+    }
+}
+
+fn bucket(tick: u64) -> usize {
+    (tick % BUCKETS as u64) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table() -> (Pending, Instant) {
+        let epoch = Instant::now();
+        (Pending::new(7, epoch), epoch)
+    }
+
+    fn call() -> Completion {
+        Completion::Callback(Box::new(|_| {}))
+    }
+
+    fn add(table: &mut Pending, deadline: Instant) -> Ticket {
+        table.insert(deadline, None, None, call()).ok().unwrap()
+    }
+
+    #[test]
+    fn a_response_finds_its_call_by_the_message_id_once() {
+        let (mut table, now) = table();
+        let first = add(&mut table, now + Duration::from_secs(1));
+        let second = add(&mut table, now + Duration::from_secs(1));
+        let id = table.message_id(first);
+        assert_eq!(id.len(), 32);
+        assert_ne!(id, table.message_id(second));
+        let ticket = table.find(&id).unwrap();
+        assert!(table.remove(ticket).is_some());
+        assert!(table.remove(ticket).is_none(), "a second response finds nothing");
+        // The slot is used again under another id.
+        let third = add(&mut table, now);
+        assert_ne!(table.message_id(third), id);
+        assert!(table.remove(table.find(&id).unwrap()).is_none());
+    }
+
+    #[test]
+    fn an_id_of_the_senders_own_works_too_but_not_twice_at_once() {
+        let (mut table, now) = table();
+        let ticket = table.insert(now, Some("mine"), None, call()).ok().unwrap();
+        assert_eq!(table.find("mine"), Some(ticket));
+        assert!(table.insert(now, Some("mine"), None, call()).is_err());
+        table.remove(ticket);
+        assert_eq!(table.find("mine"), None);
+        assert!(table.insert(now, Some("mine"), None, call()).is_ok());
+    }
+
+    #[test]
+    fn foreign_ids_find_nothing() {
+        let (table, _) = table();
+        for id in ["", "x", "0000000000000007zzzzzzzzzzzzzzzz", "00000000000000070"] {
+            assert_eq!(table.find(id), None, "{id}");
+        }
+    }
+
+    #[test]
+    fn deadlines_end_calls_when_they_pass_and_not_before() {
+        let (mut table, epoch) = table();
+        let at = |ms| epoch + Duration::from_millis(ms);
+        for ms in [5, 5, 30_000, 65_536 + 5, 200_000] {
+            add(&mut table, at(ms));
+        }
+        assert_eq!(table.next_due(), Some(at(5)));
+        assert_eq!(table.expire(at(4)).len(), 0);
+        assert_eq!(table.expire(at(5)).len(), 2);
+        assert_eq!(table.expire(at(29_999)).len(), 0);
+        assert_eq!(table.expire(at(30_000)).len(), 1);
+        assert_eq!(table.expire(at(65_541)).len(), 1);
+        assert_eq!(table.expire(at(199_999)).len(), 0);
+        assert_eq!(table.len(), 1);
+        assert_eq!(table.expire(at(500_000)).len(), 1);
+        assert_eq!((table.len(), table.next_due()), (0, None));
+    }
+
+    #[test]
+    fn any_order_of_adding_and_removing_keeps_the_wheel_whole() {
+        let (mut table, epoch) = table();
+        let mut tickets: Vec<_> =
+            (0..1000u64).map(|i| add(&mut table, epoch + Duration::from_millis(i * 7919 % 50 + 1))).collect();
+        for i in (0..tickets.len()).rev().step_by(3) {
+            assert!(table.remove(tickets.swap_remove(i)).is_some());
+        }
+        let rest = tickets.len();
+        assert_eq!(table.expire(epoch + Duration::from_secs(1)).len(), rest);
+        assert!(table.heads.iter().all(|head| *head == 0) && table.occupied.iter().all(|word| *word == 0));
+    }
+
+    #[test]
+    fn a_deadline_in_the_past_is_due_at_once() {
+        let (mut table, epoch) = table();
+        table.expire(epoch + Duration::from_secs(10));
+        add(&mut table, epoch);
+        assert_eq!(table.expire(epoch + Duration::from_millis(10_001)).len(), 1);
+    }
+}
