@@ -33,7 +33,7 @@ pub fn run<T>(work: impl FnOnce() -> T) -> T {
         open.get_or_insert_default();
         outermost
     });
-    let _close = outermost.then_some(Close);
+    let _close = outermost.then(|| Close);
     work()
 }
 
@@ -75,12 +75,17 @@ mod tests {
     #[test]
     fn a_batch_wakes_at_its_end() {
         let count = Arc::new(Count(AtomicUsize::new(0)));
+        let woken = || count.0.load(Ordering::Relaxed);
         wake(count.clone());
-        assert_eq!(count.0.load(Ordering::Relaxed), 1);
+        assert_eq!(woken(), 1);
         run(|| {
             run(|| wake(count.clone()));
-            assert_eq!(count.0.load(Ordering::Relaxed), 1);
+            assert_eq!(woken(), 1, "the inner batch is part of the outer");
+            flush();
+            assert_eq!(woken(), 2);
+            wake(count.clone());
+            assert_eq!(woken(), 2);
         });
-        assert_eq!(count.0.load(Ordering::Relaxed), 2);
+        assert_eq!(woken(), 3);
     }
 }

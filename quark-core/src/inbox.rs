@@ -4,17 +4,24 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use arc_swap::ArcSwapOption;
 use tokio::runtime::Handle;
 
 use crate::error::{Error, ErrorKind};
 use crate::handler::{Handler, Handlers};
 use crate::request::{Permit, Request};
+use crate::transport::not_running;
 
 /// The handlers of a silo, each with a bound of its own, so that one that is slow fails only its own callers.
 pub(crate) struct Inbox {
+    /// Gone once the silo is over, so that a handler that holds its silo does not keep it alive.
+    slots: ArcSwapOption<Slots>,
+    capacity: usize,
+}
+
+struct Slots {
     by_type: HashMap<String, Slot>,
     catch_all: Option<Slot>,
-    capacity: usize,
 }
 
 struct Slot {
@@ -23,45 +30,52 @@ struct Slot {
     taken: Arc<AtomicUsize>,
 }
 
+impl Slots {
+    fn all(&self) -> impl Iterator<Item = &Slot> {
+        self.by_type.values().chain(&self.catch_all)
+    }
+}
+
 impl Inbox {
     pub(crate) fn new(handlers: Handlers, capacity: usize) -> Self {
         let slot = |handler| Slot { handler, taken: Arc::default() };
         let by_type = handlers.by_type.into_iter().map(|(name, handler)| (name, slot(handler))).collect();
-        Self { by_type, catch_all: handlers.catch_all.map(slot), capacity }
+        let slots = Slots { by_type, catch_all: handlers.catch_all.map(slot) };
+        Self { slots: ArcSwapOption::from_pointee(slots), capacity }
     }
 
     pub(crate) fn start(&self, runtime: &Handle) {
-        self.slots().for_each(|slot| slot.handler.start(runtime));
+        if let Some(slots) = &*self.slots.load() {
+            slots.all().for_each(|slot| slot.handler.start(runtime));
+        }
     }
 
-    fn slots(&self) -> impl Iterator<Item = &Slot> {
-        self.by_type.values().chain(&self.catch_all)
-    }
-
-    fn slot(&self, actor_type: &str) -> Option<&Slot> {
-        self.by_type.get(actor_type).or(self.catch_all.as_ref())
+    /// Lets go of the handlers.
+    pub(crate) fn close(&self) {
+        self.slots.store(None);
     }
 
     /// Whether no handler has a request.
     pub(crate) fn is_idle(&self) -> bool {
-        self.slots().all(|slot| slot.taken.load(Ordering::Acquire) == 0)
+        let idle = |slots: &Arc<Slots>| slots.all().all(|slot| slot.taken.load(Ordering::Acquire) == 0);
+        self.slots.load().as_ref().is_none_or(idle)
     }
 
     /// Hands a request to its handler.
     ///
     /// # Errors
-    /// `NO_HANDLER` or `OVERLOADED`, with the request.
+    /// `NO_HANDLER`, `OVERLOADED` or `NOT_RUNNING`, with the request.
     pub(crate) fn admit(&self, mut request: Request) -> Result<(), (Request, Error)> {
-        let Some(slot) = self.slot(request.actor_type()) else {
-            let message = format!("no handler for actor type {:?}", request.actor_type());
+        let slots = self.slots.load();
+        let Some(slots) = &*slots else { return Err((request, not_running())) };
+        let actor_type = request.actor_type();
+        let Some(slot) = slots.by_type.get(actor_type).or(slots.catch_all.as_ref()) else {
+            let message = format!("no handler for actor type {actor_type:?}");
             return Err((request, Error::new(ErrorKind::NoHandler, message)));
         };
         let Some(permit) = Permit::take(&slot.taken, self.capacity) else {
-            let message = format!(
-                "the handler of actor type {:?} has {} requests already",
-                request.actor_type(),
-                self.capacity
-            );
+            let message =
+                format!("the handler of actor type {actor_type:?} has {} requests already", self.capacity);
             return Err((request, Error::new(ErrorKind::Overloaded, message)));
         };
         request.hold(permit);

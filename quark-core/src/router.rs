@@ -72,6 +72,13 @@ impl Router {
         self.leaving.store(true, Ordering::Release);
     }
 
+    /// Ends everything at once; nobody is told.
+    pub(crate) fn abort(&self) {
+        self.engine.abort();
+        self.membership.abort();
+        self.inbox.close();
+    }
+
     // ---- Views ---------------------------------------------------------------------------------------------------
 
     /// Takes a new view: requests follow it from now on, those that were not sent yet too.

@@ -111,13 +111,13 @@ impl Deref for Client {
 
 impl Drop for Silo {
     fn drop(&mut self) {
-        self.caller.0.engine().abort();
+        self.caller.0.abort();
     }
 }
 
 impl Drop for Client {
     fn drop(&mut self) {
-        self.caller.0.engine().abort();
+        self.caller.0.abort();
     }
 }
 
@@ -160,6 +160,7 @@ async fn leave(router: Arc<Router>, drain: Duration) {
         Ok(Ok(())) => {}
     }
     engine.stop().await;
+    router.abort();
     tracing::info!(target: SILO, silo = %id, "stopped");
 }
 
@@ -324,7 +325,7 @@ impl ClientBuilder {
 
 /// Ends what was started when a later step of the start fails.
 struct Guard {
-    engine: Arc<Engine>,
+    router: Arc<Router>,
     actor_types: Option<Vec<String>>,
     armed: bool,
 }
@@ -338,7 +339,7 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         if self.armed {
-            self.engine.abort();
+            self.router.abort();
         }
     }
 }
@@ -349,8 +350,8 @@ fn assemble(config: &SiloConfig, handlers: Handlers) -> Result<(Arc<Router>, Gua
     let engine = Engine::new(config.silo_id.clone(), config.transport.clone(), carrier);
     let actor_types = handlers.actor_types();
     let inbox = Inbox::new(handlers, config.inbox_capacity);
-    let router = Router::new(engine.clone(), membership, Placements::new(config.placement.clone()), inbox);
-    Ok((router, Guard { engine, actor_types, armed: true }))
+    let router = Router::new(engine, membership, Placements::new(config.placement.clone()), inbox);
+    Ok((router.clone(), Guard { router, actor_types, armed: true }))
 }
 
 async fn join(router: &Arc<Router>, role: Role) -> Result<()> {

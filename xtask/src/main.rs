@@ -1,1 +1,64 @@
-fn main() {}
+//! Every routine of the project, as `cargo xtask COMMAND`. One file for each command; what several of them need is in
+//! `process` (running things), `python` (the environment and the wheel) and `redis`.
+
+mod args;
+mod bench;
+mod ci_checks;
+mod demo;
+mod dist_wheel;
+mod generate;
+mod process;
+mod python;
+mod readme;
+mod redis;
+mod tally;
+mod test;
+
+use std::process::ExitCode;
+
+use args::Args;
+use process::Result;
+
+const USAGE: &str = "\
+cargo xtask COMMAND
+
+  demo [--release]               build everything that the demo runs, and run it
+  test [rust|c|python] [FILTER]  the tests, beside a Redis; all of them without an argument
+  gen [--check]                  write the generated files, or only compare them
+  bench [FILTER]                 the benchmarks
+  readme                         run the examples of the README, beside a Redis
+  ci-checks                      formatting, lints, generated files, documentation, README, typing
+  dist-wheel                     the release wheel, into dist/
+
+Set QUARK_PYTHON to choose the Python (3.9 or later), QUARK_TEST_REDIS to use a Redis that is there already, and
+QUARK_TEST_REDIS_KIND to container or process to choose the kind that is started.
+";
+
+fn main() -> ExitCode {
+    let mut args = Args::from_env();
+    let result = match args.command().as_deref() {
+        Some("demo") => demo::run(args),
+        Some("test") => test::run(args),
+        Some("gen") => generate::run(args),
+        Some("bench") => bench::run(args),
+        Some("readme") => readme::run(args),
+        Some("ci-checks") => ci_checks::run(args),
+        Some("dist-wheel") => dist_wheel::run(args),
+        None | Some("help" | "--help" | "-h") => {
+            print!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        Some(other) => unknown(other),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn unknown(command: &str) -> Result<()> {
+    Err(process::Failure::new(format!("there is no command {command:?}")).hint("`cargo xtask` lists them"))
+}

@@ -28,6 +28,8 @@ impl FixedMembership {
         let others = silos.into_iter().map(|(id, endpoint)| {
             let mut info = SiloInfo::new(id, endpoint);
             info.incarnation = INCARNATION;
+            // A list of addresses does not say whether they are silos of ours or plain gRPC servers.
+            info.protocol_version = None;
             Arc::new(info)
         });
         Self { others: others.collect(), started: Mutex::new(None) }

@@ -150,7 +150,9 @@ impl GossipMembership {
                 continue;
             }
             let met_at = *met_at.get_or_insert_with(Instant::now);
-            let all_told = peers.iter().all(|peer| peer.live && peer.told_anything);
+            // Earlier lives of this id are looked at one by one, later.
+            let mut others = peers.iter().filter(|peer| peer.id.as_str() != node.id());
+            let all_told = others.all(|peer| peer.live && peer.told_anything);
             if all_told || met_at.elapsed() > self.config.gossip_interval * 4 {
                 return true;
             }
@@ -296,7 +298,9 @@ impl Provider for GossipMembership {
                     tokio::time::sleep(FAREWELL_PAUSE).await;
                 }
             }
-            running.node.shut_down().await;
+            let Running { node, _tasks: mut tasks, .. } = running;
+            tasks.shutdown().await;
+            node.shut_down().await;
             Ok(())
         })
     }

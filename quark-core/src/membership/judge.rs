@@ -175,7 +175,9 @@ impl Judge {
 
     /// A link to it broke, or another silo asks to look.
     pub(super) fn suspect(&mut self, id: &SiloId, incarnation: u64) {
-        if self.members.get(id).is_some_and(|member| member.info.incarnation == incarnation) {
+        // One that is in doubt already is looked at in its turn: this silo hears its own requests to look, too.
+        let newly = |member: &Member| member.info.incarnation == incarnation && !member.probe_fails;
+        if self.members.get(id).is_some_and(newly) {
             match self.myself {
                 Some(_) => self.look_at(id),
                 None => self.actions.push(Action::Read(id.clone())),

@@ -12,8 +12,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::SiloId;
 use crate::silo_info::{SiloInfo, SiloStatus};
 
-/// A room for each (cluster, name). Rooms stay, because incarnations must grow over the lives of their silos.
-static ROOMS: LazyLock<Mutex<HashMap<(String, String), Arc<Mutex<Room>>>>> = LazyLock::new(Mutex::default);
+/// Rooms stay, because incarnations must grow over the lives of their silos.
+static ROOMS: LazyLock<Mutex<Rooms>> = LazyLock::new(Mutex::default);
+
+/// A room for each cluster and name.
+type Rooms = HashMap<(String, String), Arc<Mutex<Room>>>;
 
 #[derive(Default)]
 struct Room {

@@ -99,7 +99,8 @@ pub(crate) trait Provider: Send + Sync {
 /// Membership, usable alone. Start it, read its views, stop it. Dropping it without a stop ends its tasks without a
 /// word to the others, who find out by themselves.
 pub struct Membership {
-    provider: Arc<dyn Provider>,
+    /// Gone after [`abort`](Self::abort).
+    provider: Mutex<Option<Arc<dyn Provider>>>,
     views: ViewPublisher,
     state: Mutex<State>,
 }
@@ -126,7 +127,11 @@ impl Membership {
             MembershipUrl::Static(silos) => Arc::new(fixed::FixedMembership::new(silos.clone())),
             MembershipUrl::Memory(name) => Arc::new(memory::MemoryMembership::new(name, &config)),
         };
-        Ok(Self { provider, views: ViewPublisher::default(), state: Mutex::new(State::Fresh) })
+        Ok(Self {
+            provider: Mutex::new(Some(provider)),
+            views: ViewPublisher::default(),
+            state: Mutex::new(State::Fresh),
+        })
     }
 
     /// Begins as a silo or as an observer; returns the incarnation of this life (0 for observers). The first view is
@@ -142,7 +147,7 @@ impl Membership {
             }
             *state = State::Started;
         }
-        self.provider.start(role, self.views.clone()).await
+        self.provider()?.start(role, self.views.clone()).await
     }
 
     /// Tells the others of a new status of this silo.
@@ -150,7 +155,7 @@ impl Membership {
     /// # Errors
     /// What the provider's store says; the silo may go on.
     pub async fn announce(&self, status: SiloStatus) -> Result<()> {
-        self.provider.announce(status).await
+        self.provider()?.announce(status).await
     }
 
     /// Leaves the cluster and ends. Stopping twice, or before the start, has no effect.
@@ -160,7 +165,20 @@ impl Membership {
     pub async fn stop(&self) -> Result<()> {
         let before =
             std::mem::replace(&mut *self.state.lock().expect("no panic while locked"), State::Stopped);
-        if before == State::Started { self.provider.stop().await } else { Ok(()) }
+        match self.provider() {
+            Ok(provider) if before == State::Started => provider.stop().await,
+            _ => Ok(()),
+        }
+    }
+
+    fn provider(&self) -> Result<Arc<dyn Provider>> {
+        let provider = self.provider.lock().expect("no panic while locked");
+        provider.clone().ok_or_else(|| Error::new(ErrorKind::NotRunning, "the membership has ended"))
+    }
+
+    /// Ends every task without a word to the others, who find out by themselves.
+    pub(crate) fn abort(&self) {
+        drop(self.provider.lock().expect("no panic while locked").take());
     }
 
     /// The current view. Never waits.
@@ -196,7 +214,9 @@ impl Membership {
 
     /// A link to this silo broke or could not be made: look sooner than planned.
     pub fn suspect(&self, silo: &SiloInfo) {
-        self.provider.suspect(silo);
+        if let Ok(provider) = self.provider() {
+            provider.suspect(silo);
+        }
     }
 }
 

@@ -35,6 +35,11 @@ impl RedisUrl {
     pub(crate) fn expose(&self) -> &str {
         self.0.as_str()
     }
+
+    /// Whether it asks for TLS.
+    pub(crate) fn is_tls(&self) -> bool {
+        self.0.scheme() == "rediss"
+    }
 }
 
 impl fmt::Display for RedisUrl {

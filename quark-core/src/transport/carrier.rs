@@ -59,4 +59,7 @@ pub(crate) trait Carrier: Send + Sync {
 
     /// Stops accepting and closes what is still open.
     fn close(&self) -> BoxFuture<'_, ()>;
+
+    /// Stops accepting, without waiting for anything.
+    fn abort(&self);
 }

@@ -579,6 +579,7 @@ impl Engine {
         self.stopped.store(true, Ordering::Release);
         let tasks = std::mem::take(&mut *self.tasks.lock().expect("no panic while locked"));
         drop(tasks);
+        self.carrier.abort();
         for link in self.links_now() {
             self.close_link(&link, None);
         }

@@ -85,20 +85,19 @@ impl Carrier for LoopbackCarrier {
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
-        async move {
-            if let Some(at) = self.endpoint.lock().expect("no panic while locked").take() {
-                self.hosts.listening.lock().expect("no panic while locked").remove(&at);
-            }
+        async move { self.abort() }.boxed()
+    }
+
+    fn abort(&self) {
+        if let Some(at) = self.endpoint.lock().expect("no panic while locked").take() {
+            self.hosts.listening.lock().expect("no panic while locked").remove(&at);
         }
-        .boxed()
     }
 }
 
 impl Drop for LoopbackCarrier {
     fn drop(&mut self) {
-        if let Some(at) = self.endpoint.lock().expect("no panic while locked").take() {
-            self.hosts.listening.lock().expect("no panic while locked").remove(&at);
-        }
+        self.abort();
     }
 }
 

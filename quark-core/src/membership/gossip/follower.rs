@@ -1,5 +1,6 @@
 //! The task that looks at gossip in every round, publishes the view, and probes the silos that links complain about.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,9 +10,11 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::gathering::Gathering;
 use super::node::Node;
+use crate::id::SiloId;
 use crate::membership::probe::{Probe, probe};
 use crate::membership::{MembershipConfig, ViewPublisher};
 use crate::silo_info::SiloInfo;
+use crate::telemetry::MEMBERSHIP;
 
 /// When a suspected silo is probed: at once, and again when heartbeats that were still under way have come in.
 const PROBES: [Duration; 3] = [Duration::ZERO, Duration::from_millis(500), Duration::from_millis(1_000)];
@@ -64,8 +67,13 @@ impl Follower {
     pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         let mut rounds = tokio::time::interval(self.config.gossip_interval);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let node = self.node.clone();
         loop {
             tokio::select! {
+                () = node.ended() => {
+                    tracing::error!(target: MEMBERSHIP, "gossip has ended; the last view stands");
+                    return;
+                }
                 command = commands.recv() => match command {
                     Some(Command::Myself(myself)) => self.myself = Some(Arc::new(myself)),
                     Some(Command::Suspect(silo)) => self.probe(silo),
@@ -99,7 +107,7 @@ impl Follower {
     }
 
     /// Building a view costs its rings; most rounds bring nothing new.
-    fn is_news(&self, silos: &std::collections::BTreeMap<crate::id::SiloId, Arc<SiloInfo>>) -> bool {
+    fn is_news(&self, silos: &BTreeMap<SiloId, Arc<SiloInfo>>) -> bool {
         let current = self.views.current();
         current.version() == 0 || !current.silos().eq(silos.values())
     }

@@ -31,9 +31,11 @@ const SHUTDOWN_LIMIT: Duration = Duration::from_secs(1);
 /// One participant in gossip.
 pub(super) struct Node {
     handle: ChitchatHandle,
-    /// Values already parsed, by the version that chitchat gave them.
-    parsed: Mutex<HashMap<ChitchatId, (Version, Option<Arc<SiloInfo>>)>>,
+    parsed: Mutex<Parsed>,
 }
+
+/// Values already parsed, with the version that chitchat gave them.
+type Parsed = HashMap<ChitchatId, (Version, Option<Arc<SiloInfo>>)>;
 
 impl Node {
     pub(super) async fn spawn(
@@ -60,6 +62,10 @@ impl Node {
         let first_words = vec![(OBSERVER_KEY.to_owned(), String::new())];
         let handle = spawn_chitchat(chitchat, first_words, socket).await;
         Ok(Self { handle: handle.map_err(|error| format!("{error:#}"))?, parsed: Mutex::default() })
+    }
+
+    pub(super) fn id(&self) -> &str {
+        &self.handle.chitchat_id().node_id
     }
 
     pub(super) fn generation(&self) -> u64 {
@@ -119,10 +125,15 @@ impl Node {
         sightings.collect()
     }
 
+    /// Waits for the end of chitchat, which comes with [`shut_down`](Self::shut_down) or by a defect.
+    pub(super) async fn ended(&self) {
+        let _ = self.handle.termination_watcher().await;
+    }
+
     /// Ends chitchat and waits until its socket is free.
     pub(super) async fn shut_down(&self) {
         if self.handle.initiate_shutdown().is_ok() {
-            let _ = tokio::time::timeout(SHUTDOWN_LIMIT, self.handle.termination_watcher()).await;
+            let _ = tokio::time::timeout(SHUTDOWN_LIMIT, self.ended()).await;
         }
     }
 }
@@ -134,11 +145,7 @@ impl Drop for Node {
 }
 
 /// The silo that a peer says it is; an unreadable one is skipped and logged once for each value.
-fn parse(
-    parsed: &mut HashMap<ChitchatId, (Version, Option<Arc<SiloInfo>>)>,
-    id: &ChitchatId,
-    state: &NodeState,
-) -> Option<Arc<SiloInfo>> {
+fn parse(parsed: &mut Parsed, id: &ChitchatId, state: &NodeState) -> Option<Arc<SiloInfo>> {
     let value = state.get_versioned(SILO_KEY)?;
     match parsed.get(id) {
         Some((version, silo)) if *version == value.version => silo.clone(),

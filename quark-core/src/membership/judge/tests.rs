@@ -11,6 +11,7 @@ fn at(seconds: u64) -> Duration {
 fn silo(id: &str, incarnation: u64) -> SiloInfo {
     let mut info = SiloInfo::new(id.parse().unwrap(), "127.0.0.1:1".parse().unwrap());
     info.incarnation = incarnation;
+    info.last_heartbeat = time::OffsetDateTime::UNIX_EPOCH;
     info
 }
 
@@ -35,15 +36,11 @@ fn ids(judge: &Judge) -> Vec<&str> {
 }
 
 fn evicted(actions: &[Action]) -> Vec<&str> {
-    let evicted = |action: &'_ Action| matches!(action, Action::Evict(_));
-    actions
-        .iter()
-        .filter(|action| evicted(action))
-        .map(|action| match action {
-            Action::Evict(info) => info.silo_id.as_str(),
-            _ => unreachable!(),
-        })
-        .collect()
+    let evicted = actions.iter().filter_map(|action| match action {
+        Action::Evict(info) => Some(info.silo_id.as_str()),
+        _ => None,
+    });
+    evicted.collect()
 }
 
 #[test]
@@ -115,6 +112,19 @@ fn a_vote_about_an_earlier_life_does_not_touch_the_later_one() {
     judge.probed(at(3), &silo("b", 1), Probe::Refused);
     judge.votes(at(3), &silo("b", 1), 2);
     assert_eq!(ids(&judge), ["a", "b", "c"]);
+}
+
+#[test]
+fn a_silo_in_doubt_is_looked_at_in_its_turn_however_often_it_is_suspected() {
+    let mut judge = judge_among(&["b", "c"]);
+    judge.suspect(&id("b"), 1);
+    assert_eq!(judge.take_actions(), [Action::Probe(Arc::new(silo("b", 1)))]);
+    judge.probed(at(1), &silo("b", 1), Probe::Refused);
+    assert_eq!(judge.take_actions(), [Action::Vote(Arc::new(silo("b", 1)))]);
+    judge.suspect(&id("b"), 1);
+    assert!(judge.take_actions().is_empty());
+    judge.look_at_doubtful(at(3));
+    assert_eq!(judge.take_actions(), [Action::Probe(Arc::new(silo("b", 1)))]);
 }
 
 #[test]

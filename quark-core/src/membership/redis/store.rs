@@ -85,6 +85,10 @@ struct ServerParts {
 impl Server {
     pub(super) fn new(url: RedisUrl, cluster: &str) -> Result<Self> {
         let invalid = |error: RedisError| Error::invalid("membership", url.to_string(), &error.to_string());
+        if url.is_tls() {
+            // Fails when the program chose a provider before, which is fine too.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+        }
         let info = url.expose().into_connection_info().map_err(invalid)?;
         let client =
             Client::open(info.set_tcp_settings(TcpSettings::default().set_nodelay(true))).map_err(invalid)?;

@@ -2,7 +2,6 @@
 
 mod client;
 mod codec;
-#[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
 mod generated;
 mod server;
 
@@ -103,13 +102,17 @@ impl Carrier for GrpcCarrier {
         }
         .boxed()
     }
+
+    fn abort(&self) {
+        if let Some(server) = self.server.lock().expect("no panic while locked").take() {
+            server.task.abort();
+        }
+    }
 }
 
 impl Drop for GrpcCarrier {
     fn drop(&mut self) {
-        if let Some(server) = self.server.lock().expect("no panic while locked").take() {
-            server.task.abort();
-        }
+        self.abort();
     }
 }
 
