@@ -63,6 +63,14 @@ impl Caller {
         self.0.call(envelope, timeout).await
     }
 
+    /// Sends a one-way envelope of the caller's making, as [`notify`](Self::notify) does.
+    ///
+    /// # Errors
+    /// Those of the contract.
+    pub async fn post(&self, envelope: Envelope, timeout: Option<Duration>) -> Result<()> {
+        self.0.notify(envelope, timeout).await
+    }
+
     /// Calls, and tells `done` of the ending, exactly once, on whatever thread it comes; `done` must neither block nor
     /// panic. For language bindings and others who do not want a future for each call.
     pub fn call_with(

@@ -27,10 +27,15 @@ impl Current {
     pub(crate) fn scope<F: Future>(self, future: F) -> impl Future<Output = F::Output> {
         CURRENT.scope(self, future)
     }
+
+    /// Runs a host's callback as handling that request.
+    pub(crate) fn sync_scope<T>(self, work: impl FnOnce() -> T) -> T {
+        CURRENT.sync_scope(self, work)
+    }
 }
 
 /// Lets a call inherit from the request that is being handled, where it says nothing of its own.
-pub(crate) fn inherit(envelope: &mut Envelope) {
+pub fn inherit(envelope: &mut Envelope) {
     let _ = CURRENT.try_with(|current| {
         if envelope.correlation_id.is_empty() {
             envelope.correlation_id.clone_from(&current.correlation_id);

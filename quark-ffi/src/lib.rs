@@ -1,1 +1,36 @@
-//! Placeholder until the next commit.
+//! The C ABI of Quark. `include/quark.h` is generated from the comments here and from `header_preamble.h`.
+//!
+//! This crate translates and decides nothing: pointers become checked references (`handle`), results become statuses
+//! and error objects (`status`), panics stop at the border (`guard`), and C's callbacks run on threads of their own
+//! (`callback`). Every exported function does these four things around one call into `quark_core`.
+
+// C's names, so that the header says what the sources say.
+#![allow(non_camel_case_types)]
+// What callers owe is said once for all functions in the preamble of the header, in the words of C.
+#![allow(clippy::missing_safety_doc)]
+
+// In the order of the header.
+pub mod runtime;
+pub mod status;
+pub mod text;
+pub mod view;
+
+pub mod callback;
+pub mod log;
+
+pub mod config;
+pub mod request;
+pub mod silo;
+pub mod silo_info;
+
+pub mod calls;
+pub mod client;
+
+pub mod envelope;
+pub mod membership;
+pub mod ring;
+pub mod transport;
+
+mod guard;
+mod handle;
+mod lifecycle;

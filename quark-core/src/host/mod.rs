@@ -12,3 +12,20 @@ pub use runtime::{Waiter, check_fork, check_may_block, done_and_waiter, handle, 
 pub use workers::Workers;
 
 pub use crate::batch::run as batch;
+pub use crate::context::inherit;
+
+/// What calls made while a request is handled inherit from it: the correlation id and the trace.
+pub struct Handling(crate::context::Current);
+
+impl Handling {
+    /// Of this request.
+    #[must_use]
+    pub fn of(request: &crate::Request) -> Self {
+        Self(crate::context::Current::of(request))
+    }
+
+    /// Runs a host's callback as handling that request: calls it makes on this thread inherit.
+    pub fn run<T>(self, callback: impl FnOnce() -> T) -> T {
+        self.0.sync_scope(callback)
+    }
+}

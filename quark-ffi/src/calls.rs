@@ -1,0 +1,205 @@
+//! The verbs that silos and clients share. What they export is in `silo` and `client`.
+
+use std::ffi::{c_char, c_void};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use quark_core::{CallHandle, Caller, Envelope, Error, ErrorKind, Result, host};
+
+use crate::callback::{Host, quark_reply_fn};
+use crate::envelope::quark_envelope_t;
+use crate::guard;
+use crate::handle::{self, Out};
+use crate::silo_info::quark_silo_list_t;
+use crate::text::c_string;
+use crate::view::{quark_bytes_t, quark_bytes_view_t};
+
+/// Who calls: a silo's or a client's half of the work.
+pub(crate) struct Calls {
+    pub(crate) caller: Caller,
+    pub(crate) host: Arc<Host>,
+}
+
+/// An asynchronous call, to be cancelled. Free it at any time; that alone changes nothing.
+pub struct quark_call_t(CallHandle);
+
+/// A timeout as C gives it.
+pub(crate) fn timeout(ms: u64) -> Option<Duration> {
+    (ms > 0).then(|| Duration::from_millis(ms))
+}
+
+/// What names an actor's method, with its arguments, as C gives it.
+pub(crate) struct Message {
+    pub(crate) actor_type: *const c_char,
+    pub(crate) actor_id: *const c_char,
+    pub(crate) method: *const c_char,
+    pub(crate) payload: quark_bytes_view_t,
+}
+
+impl Message {
+    /// # Safety
+    /// As the header demands of the four arguments.
+    unsafe fn envelope(&self) -> Result<Envelope> {
+        // SAFETY: as for this function.
+        let (actor_type, actor_id, method, payload) = unsafe {
+            (
+                handle::text(self.actor_type, "actor_type")?,
+                handle::text(self.actor_id, "actor_id")?,
+                handle::text(self.method, "method_name")?,
+                self.payload.copy("payload")?,
+            )
+        };
+        Ok(Envelope::request(actor_type, actor_id, method, payload))
+    }
+}
+
+impl Calls {
+    /// # Safety
+    /// As the header demands.
+    pub(crate) unsafe fn call(
+        &self,
+        message: &Message,
+        timeout_ms: u64,
+        reply: *mut *mut quark_bytes_t,
+    ) -> Result<()> {
+        // SAFETY: as for this function.
+        let (envelope, reply) = unsafe { (message.envelope()?, Out::new(reply, "reply")?) };
+        host::check_may_block()?;
+        let (done, waiter) = host::done_and_waiter::<Bytes>();
+        let call = self.caller.call_with(envelope, timeout(timeout_ms), done);
+        let result = waiter.wait();
+        drop(call);
+        reply.give(quark_bytes_t(result?));
+        Ok(())
+    }
+
+    /// # Safety
+    /// As the header demands.
+    pub(crate) unsafe fn call_async(
+        &self,
+        message: &Message,
+        timeout_ms: u64,
+        callback: quark_reply_fn,
+        user_data: *mut c_void,
+        call: *mut *mut quark_call_t,
+    ) -> Result<()> {
+        host::check_fork()?;
+        let function = callback.ok_or_else(|| handle::null("callback"))?;
+        let gone = || Error::new(ErrorKind::NotRunning, "it was freed");
+        let completion = self.host.completion(function, user_data).ok_or_else(gone)?;
+        // SAFETY: as for this function.
+        let made = match unsafe { message.envelope() } {
+            Ok(envelope) => self
+                .caller
+                .call_with(envelope, timeout(timeout_ms), move |result| completion.complete(result)),
+            Err(error) => {
+                // Like every other way in which a call can fail.
+                completion.complete(Err(error.clone()));
+                return Ok(());
+            }
+        };
+        // SAFETY: as for this function.
+        if let Ok(call) = unsafe { Out::new(call, "call") } {
+            call.give(quark_call_t(made));
+        }
+        Ok(())
+    }
+
+    /// # Safety
+    /// As the header demands.
+    pub(crate) unsafe fn notify(&self, message: &Message, timeout_ms: u64) -> Result<()> {
+        // SAFETY: as for this function.
+        let envelope = unsafe { message.envelope() }?;
+        self.post(envelope, timeout_ms)
+    }
+
+    fn post(&self, mut envelope: Envelope, timeout_ms: u64) -> Result<()> {
+        host::inherit(&mut envelope);
+        let caller = self.caller.clone();
+        host::run(async move { caller.post(envelope, timeout(timeout_ms)).await })
+    }
+
+    /// # Safety
+    /// As the header demands.
+    pub(crate) unsafe fn send(
+        &self,
+        envelope: *const quark_envelope_t,
+        timeout_ms: u64,
+        response: *mut *mut quark_envelope_t,
+    ) -> Result<()> {
+        // SAFETY: as for this function.
+        let (envelope, response) =
+            unsafe { (handle::borrow(envelope, "envelope")?, Out::new(response, "response")?) };
+        let mut envelope = envelope.envelope().clone();
+        if envelope.one_way {
+            self.post(envelope, timeout_ms)?;
+            response.set(std::ptr::null_mut());
+            return Ok(());
+        }
+        host::inherit(&mut envelope);
+        let caller = self.caller.clone();
+        let answer = host::run(async move { caller.send(envelope, timeout(timeout_ms)).await })?;
+        response.give(quark_envelope_t::new(answer));
+        Ok(())
+    }
+
+    /// # Safety
+    /// As the header demands.
+    pub(crate) unsafe fn owner(
+        &self,
+        actor_type: *const c_char,
+        actor_id: *const c_char,
+        owner: *mut *mut c_char,
+    ) -> Result<()> {
+        host::check_fork()?;
+        // SAFETY: as for this function.
+        let (actor_type, actor_id, owner) = unsafe {
+            (
+                handle::text(actor_type, "actor_type")?,
+                handle::text(actor_id, "actor_id")?,
+                Out::new(owner, "owner")?,
+            )
+        };
+        self.check_running()?;
+        let found = self.caller.owner(actor_type, actor_id)?;
+        owner.set(found.map_or(std::ptr::null_mut(), |id| c_string(id.as_str()).into_raw()));
+        Ok(())
+    }
+
+    /// # Safety
+    /// As the header demands.
+    pub(crate) unsafe fn silos(&self, silos: *mut *mut quark_silo_list_t) -> Result<()> {
+        host::check_fork()?;
+        // SAFETY: as for this function.
+        let silos = unsafe { Out::new(silos, "silos") }?;
+        self.check_running()?;
+        silos.give(quark_silo_list_t::new(&self.caller.view()));
+        Ok(())
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        host::check_fork().is_ok() && self.caller.is_running()
+    }
+
+    fn check_running(&self) -> Result<()> {
+        if self.is_running() { Ok(()) } else { Err(Error::new(ErrorKind::NotRunning, "it was stopped")) }
+    }
+}
+
+/// Gives up a call: its callback gets `QUARK_CANCELLED`, unless the call has ended before or its ending is on the way.
+/// Says whether it still waited. Any thread; never blocks. False for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quark_call_cancel(call: *mut quark_call_t) -> bool {
+    guard::value(false, || {
+        // SAFETY: the header demands NULL or a live call.
+        host::check_fork().is_ok() && unsafe { call.as_ref() }.is_some_and(|call| call.0.cancel())
+    })
+}
+
+/// Frees the handle of a call, which goes on if it still waits. NULL is allowed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quark_call_free(call: *mut quark_call_t) {
+    // SAFETY: the header demands NULL or a call that is not used again.
+    guard::value((), || drop(unsafe { handle::take(call) }));
+}

@@ -1,0 +1,466 @@
+//! Settings of silos, clients, memberships and transports.
+
+use std::collections::BTreeMap;
+use std::ffi::{c_char, c_void};
+use std::ptr;
+use std::time::Duration;
+
+use quark_core::{Endpoint, Error, MembershipConfig, Result, SiloConfig, SiloId, TransportConfig};
+
+use crate::callback::{
+    Callback, MembershipFn, RequestFn, UserData, quark_finalizer_fn, quark_membership_fn, quark_request_fn,
+};
+use crate::status::quark_status_t;
+use crate::{guard, handle};
+
+/// What a silo, a client, a membership or a transport is told before it starts. Yours until `quark_config_free`; not for
+/// two threads at once. One config may start several: they share its callbacks and their `user_data`, whose finalizer
+/// runs when the config and everything started from it is freed.
+///
+/// A setter whose value cannot be used says so by its status. It is no harm to ignore that: the start then fails
+/// with the same error, which names the setting and its value.
+pub struct quark_config_t {
+    silo_id: Option<String>,
+    settings: SiloConfig,
+    listens: bool,
+    pub(crate) callback_threads: usize,
+    pub(crate) handler: Option<Callback<RequestFn>>,
+    pub(crate) handlers: BTreeMap<String, Callback<RequestFn>>,
+    pub(crate) on_membership: Option<Callback<MembershipFn>>,
+    /// What could not be used, by setting.
+    problems: BTreeMap<String, Error>,
+}
+
+/// Most threads that may run a silo's callbacks.
+const MAX_CALLBACK_THREADS: u32 = 1024;
+
+impl quark_config_t {
+    fn check(&self) -> Result<()> {
+        self.problems.values().next().map_or(Ok(()), |problem| Err(problem.clone()))
+    }
+
+    /// The settings of something that has the config's id.
+    pub(crate) fn for_silo(&self) -> Result<SiloConfig> {
+        self.check()?;
+        let mut settings = self.settings.clone();
+        settings.silo_id = SiloId::new(self.silo_id.as_deref().unwrap_or_default())?;
+        if !self.listens {
+            return Err(Error::invalid("listen", "NULL", "only a transport can do without"));
+        }
+        Ok(settings)
+    }
+
+    /// The settings of something whose id does not matter.
+    pub(crate) fn for_client(&self) -> Result<SiloConfig> {
+        self.check()?;
+        if self.handler.is_some() || !self.handlers.is_empty() {
+            return Err(Error::invalid("handler", "", "a client hosts nothing"));
+        }
+        Ok(self.settings.clone())
+    }
+
+    /// The id, if there is one, and the settings.
+    pub(crate) fn for_membership(&self) -> Result<(Option<SiloId>, SiloConfig)> {
+        self.check()?;
+        let id = self.silo_id.as_ref().map(SiloId::new).transpose()?;
+        Ok((id, self.settings.clone()))
+    }
+
+    /// The id, where to listen, and the settings.
+    pub(crate) fn for_transport(&self) -> Result<(SiloId, Option<Endpoint>, TransportConfig)> {
+        self.check()?;
+        let id = SiloId::new(self.silo_id.as_deref().unwrap_or_default())?;
+        let listen = self.listens.then(|| self.settings.listen.clone());
+        Ok((id, listen, self.settings.transport.clone()))
+    }
+}
+
+/// Changes a config, and remembers of each setting whether it can be used.
+///
+/// # Safety
+/// `config` is NULL or points to a live config that nobody else uses meanwhile.
+unsafe fn set(
+    config: *mut quark_config_t,
+    setting: &str,
+    change: impl FnOnce(&mut quark_config_t) -> Result<()>,
+) -> quark_status_t {
+    guard::status(|| {
+        // SAFETY: as for this function.
+        let config = unsafe { handle::borrow_mut(config, "config") }?;
+        let changed = change(config);
+        match &changed {
+            Ok(()) => config.problems.remove(setting),
+            Err(problem) => config.problems.insert(setting.to_owned(), problem.clone()),
+        };
+        changed
+    })
+}
+
+/// A duration, or the default for 0.
+fn duration(ms: u64, default: Duration) -> Duration {
+    if ms == 0 { default } else { Duration::from_millis(ms) }
+}
+
+/// A config with all defaults. The id is checked at the start: 1 to 255 bytes of UTF-8 without control characters. It may
+/// be NULL for what has none: a client, or a membership that only looks on.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quark_config_new(silo_id: *const c_char) -> *mut quark_config_t {
+    guard::value(ptr::null_mut(), || {
+        let mut problems = BTreeMap::new();
+        // SAFETY: the header demands NULL or a string.
+        let silo_id = unsafe { handle::optional_text(silo_id, "silo_id") }.unwrap_or_else(|problem| {
+            problems.insert("silo_id".to_owned(), problem);
+            None
+        });
+        Box::into_raw(Box::new(quark_config_t {
+            silo_id: silo_id.map(str::to_owned),
+            settings: SiloConfig::new(SiloId::new_client()),
+            listens: true,
+            callback_threads: 1,
+            handler: None,
+            handlers: BTreeMap::new(),
+            on_membership: None,
+            problems,
+        }))
+    })
+}
+
+/// Frees a config; what was started from it goes on. NULL is allowed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quark_config_free(config: *mut quark_config_t) {
+    // SAFETY: the header demands NULL or a config that is not used again.
+    guard::value((), || drop(unsafe { handle::take(config) }));
+}
+
+/// Who is in the cluster; required for all but a transport: `redis://[user:password@]host[:port][/db]`, `rediss://...`,
+/// `gossip://bind-host:port?seed=host:port&seed=...`, `static://id@host:port,id@host:port` (the others, possibly none)
+/// or `memory://name` (in this process, for tests).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quark_config_set_membership(
+    config: *mut quark_config_t,
+    url: *const c_char,
+) -> quark_status_t {
+    // SAFETY: the header demands NULL or a live config, and NULL or a string.
+    unsafe {
+        set(config, "membership", |config| {
+            config.settings.membership = Some(handle::text(url, "membership")?.parse()?);
+            Ok(())
+        })
+    }
+}
+
+/// Where to listen, `host:port`, an IPv6 host in brackets, port 0 for one that the system chooses. Default
+/// `127.0.0.1:0`. NULL, for a transport only: nowhere, it only dials.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quark_config_set_listen(
+    config: *mut quark_config_t,
+    endpoint: *const c_char,
+) -> quark_status_t {
+    // SAFETY: the header demands NULL or a live config, and NULL or a string.
+    unsafe {
+        set(config, "listen", |config| {
+            let endpoint = handle::optional_text(endpoint, "listen")?;
+            config.listens = endpoint.is_some();
+            if let Some(endpoint) = endpoint {
+                config.settings.listen = Endpoint::parse("listen", endpoint)?;
+            }
+            Ok(())
+        })
+    }
+}
+
+/// What others dial, `host:port`, when it is not what is listened on. Port 0 is the port that is listened on.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quark_config_set_advertise(
+    config: *mut quark_config_t,
+    endpoint: *const c_char,
+) -> quark_status_t {
+    // SAFETY: the header demands NULL or a live config, and NULL or a string.
+    unsafe {
+        set(config, "advertise", |config| {
+            let endpoint = handle::text(endpoint, "advertise")?;
+            config.settings.advertise = Some(Endpoint::parse("advertise", endpoint)?);
+            Ok(())
+        })
+    }
+}
+
+/// The cluster's name, 1 to 64 of the characters `A-Z a-z 0-9 . _ -`. Default `quark`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quark_config_set_cluster(
+    config: *mut quark_config_t,
+    name: *const c_char,
+) -> quark_status_t {
+    // SAFETY: the header demands NULL or a live config, and NULL or a string.
+    unsafe {
+        set(config, "cluster", |config| {
+            let name = handle::text(name, "cluster")?;
+            name.clone_into(&mut config.settings.transport.cluster);
+            name.clone_into(&mut config.settings.timing.cluster);
+            Ok(())
+        })
+    }
+}
+
+/// Whether to speak without TLS beyond loopback. Default false.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quark_config_set_allow_plaintext(
+    config: *mut quark_config_t,
+    allow: bool,
+) -> quark_status_t {
+    // SAFETY: the header demands NULL or a live config.
+    unsafe {
+        set(config, "allow_plaintext", |config| {
+            config.settings.allow_plaintext = allow;
+            Ok(())
+        })
+    }
+}
+
+/// Points on the ring, 1 to 100,000: the silo's weight. Default 150.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quark_config_set_virtual_nodes(
+    config: *mut quark_config_t,
+    virtual_nodes: u32,
+) -> quark_status_t {
+    // SAFETY: the header demands NULL or a live config.
+    unsafe {
+        set(config, "virtual_nodes", |config| {
+            config.settings.virtual_nodes = virtual_nodes;
+            Ok(())
+        })
+    }
+}
+
+/// The timeout of calls that give none, in milliseconds. Default 30,000.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quark_config_set_default_timeout_ms(
+    config: *mut quark_config_t,
+    timeout_ms: u64,
+) -> quark_status_t {
+    // SAFETY: the header demands NULL or a live config.
+    unsafe {
+        set(config, "default_timeout", |config| {
+            let default = TransportConfig::default().default_timeout;
+            config.settings.transport.default_timeout = duration(timeout_ms, default);
+            Ok(())
+        })
+    }
+}
+
+/// The largest payload of a request or a reply, in bytes, up to 1 GiB. Default 4 MiB.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quark_config_set_max_payload(
+    config: *mut quark_config_t,
+    bytes: usize,
+) -> quark_status_t {
+    // SAFETY: the header demands NULL or a live config.
+    unsafe {
+        set(config, "max_payload", |config| {
+            config.settings.transport.max_payload = bytes;
+            Ok(())
+        })
+    }
+}
+
+/// How long the silo's row in the store lives without a heartbeat, in milliseconds. Default 30,000.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quark_config_set_ttl_ms(config: *mut quark_config_t, ttl_ms: u64) -> quark_status_t {
+    // SAFETY: the header demands NULL or a live config.
+    unsafe {
+        set(config, "ttl", |config| {
+            config.settings.timing.ttl = duration(ttl_ms, MembershipConfig::default().ttl);
+            Ok(())
+        })
+    }
+}
+
+/// How often the row is rewritten, in milliseconds; less than the TTL. Default 10,000.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quark_config_set_heartbeat_ms(
+    config: *mut quark_config_t,
+    heartbeat_ms: u64,
+) -> quark_status_t {
+    // SAFETY: the header demands NULL or a live config.
+    unsafe {
+        set(config, "heartbeat", |config| {
+            config.settings.timing.heartbeat = duration(heartbeat_ms, MembershipConfig::default().heartbeat);
+            Ok(())
+        })
+    }
+}
+
+/// How long a start may take before it fails with `QUARK_MEMBERSHIP_UNAVAILABLE`, in milliseconds. Default 10,000.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quark_config_set_start_timeout_ms(
+    config: *mut quark_config_t,
+    timeout_ms: u64,
+) -> quark_status_t {
+    // SAFETY: the header demands NULL or a live config.
+    unsafe {
+        set(config, "start_timeout", |config| {
+            let default = MembershipConfig::default().start_timeout;
+            config.settings.timing.start_timeout = duration(timeout_ms, default);
+            Ok(())
+        })
+    }
+}
+
+/// The silo's zone; NULL for none, which is the default.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quark_config_set_zone(
+    config: *mut quark_config_t,
+    zone: *const c_char,
+) -> quark_status_t {
+    // SAFETY: the header demands NULL or a live config, and NULL or a string.
+    unsafe {
+        set(config, "zone", |config| {
+            config.settings.zone = handle::optional_text(zone, "zone")?.map(str::to_owned);
+            Ok(())
+        })
+    }
+}
+
+/// A label that others see; NULL as the value takes it away.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quark_config_set_label(
+    config: *mut quark_config_t,
+    key: *const c_char,
+    value: *const c_char,
+) -> quark_status_t {
+    // SAFETY: the header demands NULL or a live config, and NULL or strings.
+    unsafe {
+        set(config, "label", |config| {
+            let (key, value) = (handle::text(key, "key")?, handle::optional_text(value, "value")?);
+            match value {
+                Some(value) => config.settings.labels.insert(key.to_owned(), value.to_owned()),
+                None => config.settings.labels.remove(key),
+            };
+            Ok(())
+        })
+    }
+}
+
+/// How many requests one handler may have at once, queued or running, before further ones get `QUARK_OVERLOADED`.
+/// Default 65,536.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quark_config_set_inbox_capacity(
+    config: *mut quark_config_t,
+    requests: usize,
+) -> quark_status_t {
+    // SAFETY: the header demands NULL or a live config.
+    unsafe {
+        set(config, "inbox_capacity", |config| {
+            config.settings.inbox_capacity = requests;
+            Ok(())
+        })
+    }
+}
+
+/// How many callbacks may run at once, 1 to 1,024. Default 1: then they start and run in order. With more they start in
+/// order and may overlap.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quark_config_set_callback_threads(
+    config: *mut quark_config_t,
+    threads: u32,
+) -> quark_status_t {
+    // SAFETY: the header demands NULL or a live config.
+    unsafe {
+        set(config, "callback_threads", |config| {
+            if threads == 0 || threads > MAX_CALLBACK_THREADS {
+                return Err(Error::invalid("callback_threads", threads, "must be 1 to 1024"));
+            }
+            config.callback_threads = threads as usize;
+            Ok(())
+        })
+    }
+}
+
+/// How actors of a type are placed: `consistent-hash` (the default), `random`, `prefer-local` or `stateless-worker`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quark_config_set_placement(
+    config: *mut quark_config_t,
+    actor_type: *const c_char,
+    placement: *const c_char,
+) -> quark_status_t {
+    // SAFETY: the header demands NULL or a live config, and NULL or strings.
+    unsafe {
+        set(config, "placement", |config| {
+            let actor_type = handle::text(actor_type, "actor_type")?;
+            let placement = handle::text(placement, "placement")?.parse()?;
+            config.settings.placement.insert(actor_type.to_owned(), placement);
+            Ok(())
+        })
+    }
+}
+
+/// The handler of requests for every actor type that has none of its own. Once per config.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quark_config_set_handler(
+    config: *mut quark_config_t,
+    handler: quark_request_fn,
+    user_data: *mut c_void,
+    finalizer: quark_finalizer_fn,
+) -> quark_status_t {
+    let data = UserData::new(user_data, finalizer);
+    // SAFETY: the header demands NULL or a live config, and a function that may be called with this data.
+    unsafe {
+        set(config, "handler", |config| {
+            let callback = Callback::new(handler, data, "handler")?;
+            if config.handler.is_some() {
+                return Err(Error::invalid("handler", "", "was given twice"));
+            }
+            config.handler = Some(callback);
+            Ok(())
+        })
+    }
+}
+
+/// The handler of requests for one actor type. A silo that has such handlers only declares these types and owns no
+/// actor of another one. Once per type.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quark_config_set_handler_for(
+    config: *mut quark_config_t,
+    actor_type: *const c_char,
+    handler: quark_request_fn,
+    user_data: *mut c_void,
+    finalizer: quark_finalizer_fn,
+) -> quark_status_t {
+    let data = UserData::new(user_data, finalizer);
+    // SAFETY: the header demands NULL or a live config, NULL or a string, and a function that may be called with
+    // this data.
+    unsafe {
+        set(config, "handler_for", |config| {
+            let actor_type = handle::text(actor_type, "actor_type")?;
+            let callback = Callback::new(handler, data, "handler")?;
+            if config.handlers.contains_key(actor_type) {
+                return Err(Error::invalid("handlers", actor_type, "the actor type has a handler already"));
+            }
+            config.handlers.insert(actor_type.to_owned(), callback);
+            Ok(())
+        })
+    }
+}
+
+/// Hears of silos that join, leave and change, in order, beginning with those of the first view. On the same threads as
+/// handlers. Once per config.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quark_config_set_membership_callback(
+    config: *mut quark_config_t,
+    callback: quark_membership_fn,
+    user_data: *mut c_void,
+    finalizer: quark_finalizer_fn,
+) -> quark_status_t {
+    let data = UserData::new(user_data, finalizer);
+    // SAFETY: the header demands NULL or a live config, and a function that may be called with this data.
+    unsafe {
+        set(config, "membership_callback", |config| {
+            let callback = Callback::new(callback, data, "callback")?;
+            if config.on_membership.is_some() {
+                return Err(Error::invalid("membership_callback", "", "was given twice"));
+            }
+            config.on_membership = Some(callback);
+            Ok(())
+        })
+    }
+}

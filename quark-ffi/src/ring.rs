@@ -1,0 +1,186 @@
+//! The hash ring, usable alone.
+
+use std::collections::HashMap;
+use std::ffi::{CString, c_char};
+use std::ptr;
+use std::sync::{PoisonError, RwLock};
+
+use quark_core::HashRing;
+
+use crate::guard;
+use crate::handle::{self, Out};
+use crate::status::{quark_error_t, quark_status_t};
+use crate::text::c_string;
+
+/// The number of virtual nodes that silos have unless they say otherwise.
+pub const QUARK_DEFAULT_VIRTUAL_NODES: u32 = 150;
+
+const _: () = assert!(QUARK_DEFAULT_VIRTUAL_NODES == quark_core::DEFAULT_VIRTUAL_NODES);
+
+/// A consistent hash ring: which silo owns which key. Usable without anything else, from several threads at once; ids
+/// that it gives live until their silo is removed or the ring is freed.
+pub struct quark_ring_t(RwLock<Ring>);
+
+#[derive(Default)]
+struct Ring {
+    ring: HashRing,
+    /// The ids of the ring as C reads them.
+    ids: HashMap<String, CString>,
+}
+
+impl Ring {
+    fn id(&self, id: Option<&str>) -> *const c_char {
+        id.and_then(|id| self.ids.get(id)).map_or(ptr::null(), |id| id.as_ptr())
+    }
+}
+
+impl quark_ring_t {
+    fn read<R>(&self, look: impl FnOnce(&Ring) -> R) -> R {
+        look(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn write<R>(&self, change: impl FnOnce(&mut Ring) -> R) -> R {
+        change(&mut self.0.write().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The position of a text on the ring: the first four bytes of the MD5 of its UTF-8, little-endian. 0 for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quark_hash(text: *const c_char) -> u32 {
+    // SAFETY: the header demands NULL or a string.
+    guard::value(0, || unsafe { handle::text(text, "text") }.map_or(0, quark_core::hash))
+}
+
+/// An empty ring.
+#[unsafe(no_mangle)]
+pub extern "C" fn quark_ring_new() -> *mut quark_ring_t {
+    guard::value(ptr::null_mut(), || Box::into_raw(Box::new(quark_ring_t(RwLock::default()))))
+}
+
+/// Frees a ring. NULL is allowed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quark_ring_free(ring: *mut quark_ring_t) {
+    // SAFETY: the header demands NULL or a ring that is not used again.
+    guard::value((), || drop(unsafe { handle::take(ring) }));
+}
+
+/// Adds a silo with so many points (0: the default, 150; at most 100,000). Adding one that is there already changes
+/// nothing; `added`, unless it is NULL, says whether it was not.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quark_ring_add(
+    ring: *mut quark_ring_t,
+    silo_id: *const c_char,
+    virtual_nodes: u32,
+    added: *mut bool,
+    error: *mut *mut quark_error_t,
+) -> quark_status_t {
+    // SAFETY: the header demands NULL or valid pointers.
+    unsafe {
+        guard::status_and_error(error, || {
+            let (ring, id) = (handle::borrow(ring, "ring")?, handle::text(silo_id, "silo_id")?);
+            let points = if virtual_nodes == 0 { QUARK_DEFAULT_VIRTUAL_NODES } else { virtual_nodes };
+            let new = ring.write(|ring| {
+                let new = ring.ring.add(id, points)?;
+                ring.ids.entry(id.to_owned()).or_insert_with(|| c_string(id));
+                Ok::<_, quark_core::Error>(new)
+            })?;
+            if let Ok(added) = Out::new(added, "added") {
+                added.set(new);
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Removes a silo; `removed`, unless it is NULL, says whether it was there.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quark_ring_remove(
+    ring: *mut quark_ring_t,
+    silo_id: *const c_char,
+    removed: *mut bool,
+    error: *mut *mut quark_error_t,
+) -> quark_status_t {
+    // SAFETY: the header demands NULL or valid pointers.
+    unsafe {
+        guard::status_and_error(error, || {
+            let (ring, id) = (handle::borrow(ring, "ring")?, handle::text(silo_id, "silo_id")?);
+            let there = ring.write(|ring| {
+                ring.ids.remove(id);
+                ring.ring.remove(id)
+            });
+            if let Ok(removed) = Out::new(removed, "removed") {
+                removed.set(there);
+            }
+            Ok(())
+        })
+    }
+}
+
+/// The owner of a key such as `"Counter:42"` (type, colon, id); NULL when the ring is empty.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quark_ring_owner(
+    ring: *const quark_ring_t,
+    key: *const c_char,
+    owner: *mut *const c_char,
+    error: *mut *mut quark_error_t,
+) -> quark_status_t {
+    // SAFETY: the header demands NULL or valid pointers.
+    unsafe {
+        guard::status_and_error(error, || {
+            let (ring, key) = (handle::borrow(ring, "ring")?, handle::text(key, "key")?);
+            Out::new(owner, "owner")?.set(ring.read(|ring| ring.id(ring.ring.owner(key))));
+            Ok(())
+        })
+    }
+}
+
+/// The owners of `count` keys, in their order, into an array of as many pointers.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quark_ring_owners(
+    ring: *const quark_ring_t,
+    keys: *const *const c_char,
+    count: usize,
+    owners: *mut *const c_char,
+    error: *mut *mut quark_error_t,
+) -> quark_status_t {
+    // SAFETY: the header demands NULL or valid pointers, to `count` elements each.
+    unsafe {
+        guard::status_and_error(error, || {
+            let ring = handle::borrow(ring, "ring")?;
+            if count == 0 {
+                return Ok(());
+            }
+            handle::borrow(keys, "keys")?;
+            Out::new(owners, "owners")?;
+            let keys = std::slice::from_raw_parts(keys, count);
+            let texts: Vec<&str> = keys
+                .iter()
+                .enumerate()
+                .map(|(i, key)| handle::text(*key, &format!("keys[{i}]")))
+                .collect::<Result<_, _>>()?;
+            ring.read(|ring| {
+                for (i, owner) in ring.ring.owners(&texts).into_iter().enumerate() {
+                    owners.add(i).write(ring.id(owner));
+                }
+            });
+            Ok(())
+        })
+    }
+}
+
+/// How many silos there are; 0 for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quark_ring_len(ring: *const quark_ring_t) -> usize {
+    // SAFETY: the header demands NULL or a live ring.
+    guard::value(0, || unsafe { ring.as_ref() }.map_or(0, |ring| ring.read(|ring| ring.ring.len())))
+}
+
+/// The id of the silo at `index`, from 0, in the bytewise order of their ids; NULL beyond the end.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quark_ring_silo(ring: *const quark_ring_t, index: usize) -> *const c_char {
+    // SAFETY: the header demands NULL or a live ring.
+    guard::value(ptr::null(), || match unsafe { ring.as_ref() } {
+        Some(ring) => ring.read(|ring| ring.id(ring.ring.silos().nth(index).map(|id| id.as_str()))),
+        None => ptr::null(),
+    })
+}
