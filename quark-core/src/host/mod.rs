@@ -3,10 +3,12 @@
 //!
 //! Rust programs do not need it: they start silos on their own tokio runtime.
 
+mod log;
 mod mailbox;
 mod runtime;
 mod workers;
 
+pub use log::{LogSink, set_log_sink};
 pub use mailbox::Mailbox;
 pub use runtime::{Waiter, check_fork, check_may_block, done_and_waiter, handle, run};
 pub use workers::Workers;
