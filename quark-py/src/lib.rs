@@ -1,1 +1,37 @@
-//! Placeholder until the next commit.
+//! `quark._quark`: the native half of the Python package. What Python people see is in `python/quark`.
+//!
+//! The runtime's thread never takes the GIL. Results and requests for a loop wait in its [`bridge::Bridge`], whose
+//! descriptor wakes the loop; one crossing then completes and starts everything that is there. Blocking callers wait on
+//! their own thread with the GIL released. Both go through the same functions here.
+
+mod args;
+mod bridge;
+mod envelope;
+mod errors;
+mod handlers;
+mod log;
+mod membership;
+mod node;
+mod outcome;
+mod request;
+mod ring;
+mod transport;
+
+use pyo3::prelude::*;
+
+#[pymodule]
+fn _quark(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add_class::<bridge::Bridge>()?;
+    module.add_class::<bridge::CallHandle>()?;
+    module.add_class::<envelope::Envelope>()?;
+    module.add_class::<membership::Membership>()?;
+    module.add_class::<node::Node>()?;
+    module.add_class::<request::Request>()?;
+    module.add_class::<ring::HashRing>()?;
+    module.add_class::<transport::Transport>()?;
+    module.add_function(wrap_pyfunction!(ring::hash, module)?)?;
+    module.add_function(wrap_pyfunction!(errors::error_kinds, module)?)?;
+    module.add_function(wrap_pyfunction!(log::set_log_level, module)?)?;
+    module.add_function(wrap_pyfunction!(node::after_fork_in_child, module)?)
+}

@@ -113,7 +113,7 @@ impl<T> Waiter<T> {
     ///
     /// # Errors
     /// As [`wait`](Self::wait).
-    pub fn wait_for(&self, limit: Duration) -> Option<Result<T>> {
+    pub fn wait_for(&mut self, limit: Duration) -> Option<Result<T>> {
         match super::workers::blocking(|| self.0.recv_timeout(limit)) {
             Ok(result) => Some(result),
             Err(mpsc::RecvTimeoutError::Timeout) => None,

@@ -1,0 +1,72 @@
+"""Values: silos as others see them, and what changes among them."""
+
+import enum
+from dataclasses import dataclass, field
+from typing import Dict, Iterable, List, Literal, Mapping, Optional, Tuple
+
+
+class SiloStatus(enum.IntEnum):
+    """Where a silo stands in its life."""
+
+    JOINING = 0
+    ACTIVE = 1
+    SHUTTING_DOWN = 2
+    DEAD = 3
+
+
+@dataclass(frozen=True)
+class SiloInfo:
+    """One silo as the others see it."""
+
+    silo_id: str
+    #: ``host:port`` of its transport, IPv6 in brackets.
+    endpoint: str
+    status: SiloStatus = SiloStatus.ACTIVE
+    #: Which life of the id this is; higher is later.
+    incarnation: int = 0
+    #: Points on the ring; its weight.
+    virtual_nodes: int = 150
+    #: The actor types it serves; None serves all.
+    actor_types: Optional[Tuple[str, ...]] = None
+    zone: Optional[str] = None
+    labels: Mapping[str, str] = field(default_factory=dict, hash=False)
+    #: The protocol it speaks; None for a silo of the original Quark.
+    protocol_version: Optional[int] = None
+
+
+def _silo_info(
+    silo_id: str,
+    endpoint: str,
+    status: int,
+    incarnation: int,
+    virtual_nodes: int,
+    actor_types: Optional[List[str]],
+    zone: Optional[str],
+    labels: Dict[str, str],
+    protocol_version: Optional[int],
+) -> SiloInfo:
+    types = None if actor_types is None else tuple(actor_types)
+    return SiloInfo(
+        silo_id, endpoint, SiloStatus(status), incarnation, virtual_nodes, types, zone, labels, protocol_version
+    )
+
+
+@dataclass(frozen=True)
+class MembershipEvent:
+    """A silo came in, went out, or changed."""
+
+    kind: Literal["joined", "left", "updated"]
+    silo: SiloInfo
+
+
+def events_between(before: Iterable[SiloInfo], after: Iterable[SiloInfo]) -> List[MembershipEvent]:
+    """What changed from one view to another."""
+    old = {silo.silo_id: silo for silo in before}
+    new = {silo.silo_id: silo for silo in after}
+    events = [MembershipEvent("left", silo) for silo_id, silo in old.items() if silo_id not in new]
+    for silo_id, silo in new.items():
+        if silo_id not in old:
+            events.append(MembershipEvent("joined", silo))
+        elif silo != old[silo_id]:
+            events.append(MembershipEvent("updated", silo))
+    return events

@@ -1,0 +1,121 @@
+//! What comes in from Python: every value is checked here, and refused with the name of its argument.
+//!
+//! A wrong type is a `TypeError`, a wrong value an `InvalidArgumentError`; both name the argument and the value.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyString};
+use quark_core::Error;
+
+use crate::errors::raise;
+
+/// From this size on a `bytes` payload is kept rather than copied: below it, a copy costs less than giving the
+/// reference back from the runtime's thread.
+const KEEP_BYTES: usize = 16 * 1024;
+
+/// `TypeError` in its one form.
+pub(crate) fn wrong_type(name: &str, value: &Bound<'_, PyAny>, wanted: &str) -> PyErr {
+    let shown = value.repr().map_or_else(|_| "?".to_owned(), |repr| repr.to_string_lossy().into_owned());
+    let shown: String = shown.chars().take(120).collect();
+    let kind = value.get_type().name().map_or_else(|_| "?".to_owned(), |name| name.to_string());
+    PyTypeError::new_err(format!("{name}={shown}: must be {wanted}, not {kind}"))
+}
+
+/// A string.
+pub(crate) fn text(name: &str, value: &Bound<'_, PyAny>) -> PyResult<String> {
+    let text = value.cast::<PyString>().map_err(|_| wrong_type(name, value, "str"))?;
+    match text.extract() {
+        Ok(text) => Ok(text),
+        // A lone surrogate has no UTF-8.
+        Err(_) => {
+            let shown = text.to_string_lossy().into_owned();
+            Err(raise(value.py(), &Error::invalid(name, shown, "is not valid Unicode")))
+        }
+    }
+}
+
+/// A string, or nothing.
+pub(crate) fn text_or_none(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
+    if value.is_none() { Ok(None) } else { text(name, value).map(Some) }
+}
+
+/// A timeout in seconds: positive and finite, or nothing.
+pub(crate) fn timeout(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Option<Duration>> {
+    if value.is_none() {
+        return Ok(None);
+    }
+    let seconds = seconds(name, value)?;
+    quark_core::timeout_from_seconds(name, seconds).map(Some).map_err(|error| raise(value.py(), &error))
+}
+
+/// A duration in seconds that may be zero.
+pub(crate) fn duration(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Duration> {
+    let seconds = seconds(name, value)?;
+    if seconds == 0.0 {
+        return Ok(Duration::ZERO);
+    }
+    quark_core::timeout_from_seconds(name, seconds).map_err(|error| raise(value.py(), &error))
+}
+
+fn seconds(name: &str, value: &Bound<'_, PyAny>) -> PyResult<f64> {
+    let number = value.is_instance_of::<PyFloat>() || value.is_instance_of::<PyInt>();
+    if !number || value.is_instance_of::<PyBool>() {
+        return Err(wrong_type(name, value, "a number of seconds or None"));
+    }
+    // Only an int beyond the floats fails.
+    Ok(value.extract().unwrap_or(f64::INFINITY))
+}
+
+/// An integer of a width; one that does not fit is a wrong value.
+pub(crate) fn number<T>(name: &str, value: &Bound<'_, PyAny>) -> PyResult<T>
+where
+    T: for<'a, 'py> FromPyObject<'a, 'py>,
+{
+    if !value.is_instance_of::<PyInt>() || value.is_instance_of::<PyBool>() {
+        return Err(wrong_type(name, value, "int"));
+    }
+    value.extract::<T>().map_err(|_| {
+        let shown = value.str().map_or_else(|_| "?".to_owned(), |shown| shown.to_string());
+        let problem = Error::new(
+            quark_core::ErrorKind::InvalidArgument,
+            format!("{name}={shown}: is negative or too large"),
+        );
+        raise(value.py(), &problem)
+    })
+}
+
+/// A truth value.
+pub(crate) fn flag(name: &str, value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    match value.cast::<PyBool>() {
+        Ok(flag) => Ok(flag.is_true()),
+        Err(_) => Err(wrong_type(name, value, "bool")),
+    }
+}
+
+/// A dict of strings.
+pub(crate) fn pairs(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Vec<(String, String)>> {
+    let dict = value.cast::<PyDict>().map_err(|_| wrong_type(name, value, "a dict of str to str"))?;
+    dict.iter().map(|(key, value)| Ok((text(name, &key)?, text(name, &value)?))).collect()
+}
+
+/// A payload: `bytes` without a copy when it is large, any other buffer copied once.
+pub(crate) fn payload(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Bytes> {
+    if let Ok(bytes) = value.cast::<PyBytes>() {
+        return Ok(if bytes.as_bytes().len() < KEEP_BYTES {
+            Bytes::copy_from_slice(bytes.as_bytes())
+        } else {
+            Bytes::from_owner(PyBackedBytes::from(bytes.clone()))
+        });
+    }
+    // The stable ABI has the buffer protocol from 3.11 only; memoryview knows every buffer in every version.
+    let py = value.py();
+    let view = py.import("builtins")?.getattr("memoryview")?.call1((value,));
+    let view = view.map_err(|_| wrong_type(name, value, "bytes-like"))?;
+    let copied = view.call_method0("tobytes")?;
+    let copied = copied.cast_into::<PyBytes>().map_err(PyErr::from)?;
+    Ok(Bytes::from_owner(PyBackedBytes::from(copied)))
+}

@@ -1,0 +1,82 @@
+//! From the runtime's thread to an event loop: a mailbox whose descriptor the loop watches.
+
+use std::os::fd::RawFd;
+use std::sync::Arc;
+
+use pyo3::exceptions::PyOSError;
+use pyo3::prelude::*;
+use quark_core::host::Mailbox;
+use quark_core::{Request as CoreRequest, Result};
+
+use crate::handlers;
+use crate::outcome::{Outcome, complete};
+use crate::request::Request;
+
+/// What waits for a loop.
+pub(crate) enum Item {
+    /// Complete this future.
+    Ended(Py<PyAny>, Result<Outcome>),
+    /// Start this handler.
+    Start(Arc<Py<PyAny>>, CoreRequest),
+}
+
+/// The way to one event loop. `quark._loop` makes one for each loop and lets the loop watch its descriptor.
+#[pyclass(frozen)]
+pub(crate) struct Bridge {
+    mailbox: Arc<Mailbox<Item>>,
+    create_future: Py<PyAny>,
+}
+
+#[pymethods]
+impl Bridge {
+    #[new]
+    fn new(event_loop: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let mailbox = Mailbox::new().map_err(|error| PyOSError::new_err(error.to_string()))?;
+        Ok(Self { mailbox, create_future: event_loop.getattr("create_future")?.unbind() })
+    }
+
+    /// The descriptor to watch for reading.
+    fn fileno(&self) -> RawFd {
+        self.mailbox.descriptor()
+    }
+
+    /// Completes and starts everything that is there; called by the loop.
+    fn drain(&self, py: Python<'_>) -> PyResult<()> {
+        let mut first_error = None;
+        // Whatever one of them raises, the others are completed.
+        quark_core::host::batch(|| {
+            for item in self.mailbox.take() {
+                let done = match item {
+                    Item::Ended(future, ended) => complete(py, &future, ended),
+                    Item::Start(handler, request) => {
+                        handlers::start_async(py, &handler, Request::new(request))
+                    }
+                };
+                first_error = first_error.take().or(done.err());
+            }
+        });
+        first_error.map_or(Ok(()), Err)
+    }
+}
+
+impl Bridge {
+    pub(crate) fn create_future(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.create_future.call0(py)
+    }
+
+    pub(crate) fn mailbox(&self) -> Arc<Mailbox<Item>> {
+        self.mailbox.clone()
+    }
+}
+
+/// A call that can be given up.
+#[pyclass(frozen)]
+pub(crate) struct CallHandle(pub(crate) quark_core::CallHandle);
+
+#[pymethods]
+impl CallHandle {
+    /// Gives up; says whether the call still waited.
+    fn cancel(&self) -> bool {
+        self.0.cancel()
+    }
+}

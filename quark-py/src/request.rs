@@ -1,0 +1,119 @@
+//! `quark.Request`.
+
+use std::sync::Mutex;
+
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use quark_core::Request as CoreRequest;
+
+use crate::args;
+use crate::errors::OrRaise as _;
+
+/// A received request. A handler answers by what it returns or raises.
+#[pyclass(frozen, module = "quark")]
+pub(crate) struct Request(Mutex<CoreRequest>);
+
+impl Request {
+    pub(crate) fn new(request: CoreRequest) -> Self {
+        Self(Mutex::new(request))
+    }
+
+    fn with<T>(&self, read: impl FnOnce(&CoreRequest) -> T) -> T {
+        read(&self.0.lock().expect("no panic while a request is locked"))
+    }
+}
+
+#[pymethods]
+impl Request {
+    /// The actor's type.
+    #[getter]
+    fn actor_type(&self) -> String {
+        self.with(|request| request.actor_type().to_owned())
+    }
+
+    /// The actor's id.
+    #[getter]
+    fn actor_id(&self) -> String {
+        self.with(|request| request.actor_id().to_owned())
+    }
+
+    /// The method.
+    #[getter]
+    fn method_name(&self) -> String {
+        self.with(|request| request.method_name().to_owned())
+    }
+
+    /// The arguments.
+    #[getter]
+    fn payload<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        self.with(|request| PyBytes::new(py, request.payload()))
+    }
+
+    /// The message id.
+    #[getter]
+    fn message_id(&self) -> String {
+        self.with(|request| request.envelope().message_id.clone())
+    }
+
+    /// The correlation id; calls made while handling inherit it.
+    #[getter]
+    fn correlation_id(&self) -> String {
+        self.with(|request| request.correlation_id().to_owned())
+    }
+
+    /// The W3C traceparent, or an empty string.
+    #[getter]
+    fn traceparent(&self) -> String {
+        self.with(|request| request.envelope().traceparent.clone())
+    }
+
+    /// The id of the silo or client that sent it.
+    #[getter]
+    fn caller(&self) -> String {
+        self.with(|request| request.caller().to_string())
+    }
+
+    /// Seconds until the caller stops waiting; 0.0 when it has.
+    #[getter]
+    fn time_left(&self) -> f64 {
+        self.with(|request| {
+            request.deadline().saturating_duration_since(std::time::Instant::now().into()).as_secs_f64()
+        })
+    }
+
+    /// The version of the view by which the sender chose this silo.
+    #[getter]
+    fn view_version(&self) -> u64 {
+        self.with(CoreRequest::view_version)
+    }
+
+    /// Whether nobody waits for an answer.
+    #[getter]
+    fn is_one_way(&self) -> bool {
+        self.with(CoreRequest::is_one_way)
+    }
+
+    /// Replies with a bytes-like object.
+    fn _reply(&self, py: Python<'_>, payload: &Bound<'_, PyAny>) -> PyResult<()> {
+        let payload = args::payload("reply", payload)?;
+        self.0.lock().expect("no panic while a request is locked").reply(payload).or_raise(py)
+    }
+
+    /// Fails with a message.
+    fn _fail(&self, py: Python<'_>, message: String) -> PyResult<()> {
+        self.0.lock().expect("no panic while a request is locked").fail(message).or_raise(py)
+    }
+
+    fn __repr__(&self) -> String {
+        self.with(|request| {
+            format!(
+                "<quark.Request {}/{}.{} {} bytes from {}>",
+                request.actor_type(),
+                request.actor_id(),
+                request.method_name(),
+                request.payload().len(),
+                request.caller()
+            )
+        })
+    }
+}

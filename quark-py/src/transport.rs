@@ -1,0 +1,136 @@
+//! The native half of `quark.Transport`.
+
+use std::sync::{Arc, Mutex};
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use quark_core::{
+    Endpoint, Error, ErrorKind, Handler, SiloConfig, SiloId, SiloInfo, Transport as CoreTransport,
+};
+
+use crate::args;
+use crate::bridge::Bridge;
+use crate::envelope::Envelope;
+use crate::errors::{OrRaise as _, raise};
+use crate::handlers::{AsyncHandler, Lanes, PlainHandler};
+use crate::node::{check_fork, configure};
+use crate::outcome::{Outcome, run};
+
+/// A transport alone. It is made at its start, when the loop of its handler is known.
+#[pyclass(frozen)]
+pub(crate) struct Transport {
+    id: SiloId,
+    config: SiloConfig,
+    listens: bool,
+    handler: (Arc<Py<PyAny>>, bool),
+    started: Arc<Mutex<Option<Arc<CoreTransport>>>>,
+}
+
+impl Transport {
+    fn started(&self, py: Python<'_>) -> PyResult<Arc<CoreTransport>> {
+        check_fork().or_raise(py)?;
+        let started = self.started.lock().expect("no panic while locked").clone();
+        started.ok_or_else(|| raise(py, &Error::new(ErrorKind::NotRunning, "the transport was not started")))
+    }
+}
+
+#[pymethods]
+impl Transport {
+    #[new]
+    fn new(
+        silo_id: &Bound<'_, PyAny>,
+        options: &Bound<'_, PyDict>,
+        call: Py<PyAny>,
+        is_async: bool,
+    ) -> PyResult<Self> {
+        let id = SiloId::new(args::text("silo_id", silo_id)?).or_raise(silo_id.py())?;
+        let mut config = SiloConfig::new(id.clone());
+        let mut listens = false;
+        for (name, value) in options.iter() {
+            if !value.is_none() {
+                let name = args::text("option", &name)?;
+                listens |= name == "listen";
+                configure(&mut config, &mut 1, &name, &value)?;
+            }
+        }
+        Ok(Self { id, config, listens, handler: (Arc::new(call), is_async), started: Arc::default() })
+    }
+
+    fn start(&self, py: Python<'_>, bridge: Option<&Bridge>) -> PyResult<Py<PyAny>> {
+        check_fork().or_raise(py)?;
+        let (call, is_async) = self.handler.clone();
+        let handler: Arc<dyn Handler> = match bridge {
+            Some(bridge) if is_async => Arc::new(AsyncHandler { call, mailbox: bridge.mailbox() }),
+            _ => Arc::new(PlainHandler { call, lanes: Lanes::new(1) }),
+        };
+        let listen = self.listens.then(|| self.config.listen.clone());
+        let transport = CoreTransport::new(self.id.clone(), listen, self.config.transport.clone(), handler)
+            .or_raise(py)?;
+        let started = self.started.clone();
+        run(py, bridge, async move {
+            transport.start().await?;
+            *started.lock().expect("no panic while locked") = Some(Arc::new(transport));
+            Ok(Outcome::Nothing)
+        })
+    }
+
+    fn stop(&self, py: Python<'_>, bridge: Option<&Bridge>, drain: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        let drain = args::duration("drain", drain)?;
+        let transport = self.started.lock().expect("no panic while locked").clone();
+        run(py, bridge, async move {
+            if let Some(transport) = transport {
+                transport.stop(drain).await;
+            }
+            Ok(Outcome::Nothing)
+        })
+    }
+
+    fn connect(
+        &self,
+        py: Python<'_>,
+        bridge: Option<&Bridge>,
+        silo_id: &Bound<'_, PyAny>,
+        endpoint: &Bound<'_, PyAny>,
+    ) -> PyResult<Py<PyAny>> {
+        let transport = self.started(py)?;
+        let id = SiloId::new(args::text("silo_id", silo_id)?).or_raise(py)?;
+        let endpoint = Endpoint::parse("endpoint", &args::text("endpoint", endpoint)?).or_raise(py)?;
+        let info = SiloInfo::new(id, endpoint);
+        run(py, bridge, async move { transport.connect(&info).await.map(|()| Outcome::Nothing) })
+    }
+
+    fn disconnect(&self, py: Python<'_>, silo_id: &Bound<'_, PyAny>) -> PyResult<()> {
+        let silo_id = args::text("silo_id", silo_id)?;
+        let transport = self.started(py)?;
+        py.detach(|| transport.disconnect(&silo_id));
+        Ok(())
+    }
+
+    fn send(
+        &self,
+        py: Python<'_>,
+        bridge: Option<&Bridge>,
+        target: &Bound<'_, PyAny>,
+        envelope: &Envelope,
+        timeout: &Bound<'_, PyAny>,
+    ) -> PyResult<Py<PyAny>> {
+        let transport = self.started(py)?;
+        let target = args::text("target", target)?;
+        let timeout = args::timeout("timeout", timeout)?.unwrap_or(self.config.transport.default_timeout);
+        let envelope = envelope.to_core();
+        run(py, bridge, async move {
+            Ok(Outcome::Envelope(Box::new(transport.send(&target, envelope, timeout).await?)))
+        })
+    }
+
+    #[getter]
+    fn local_silo_id(&self) -> &str {
+        self.id.as_str()
+    }
+
+    #[getter]
+    fn local_endpoint(&self) -> Option<String> {
+        let started = self.started.lock().expect("no panic while locked").clone();
+        started.and_then(|transport| transport.local_endpoint()).map(|endpoint| endpoint.to_string())
+    }
+}
