@@ -87,7 +87,7 @@ impl Router {
         for event in view.events_since(&before) {
             match event {
                 MembershipEvent::Joined(info) | MembershipEvent::Updated(info) => {
-                    self.engine.update_peer(&info)
+                    self.engine.update_peer(&info);
                 }
                 MembershipEvent::Left(info) => self.engine.remove_peer(info.silo_id.as_str()),
             }

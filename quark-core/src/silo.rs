@@ -44,7 +44,6 @@ impl Silo {
     }
 
     /// A builder from a whole configuration.
-    #[must_use]
     pub fn from_config(config: SiloConfig) -> SiloBuilder {
         SiloBuilder { config: Ok(config), handlers: Handlers::default() }
     }
@@ -72,13 +71,11 @@ impl Silo {
 
 impl Client {
     /// Begins to describe a client.
-    #[must_use]
     pub fn builder() -> ClientBuilder {
         ClientBuilder(SiloBuilder::new(Ok(SiloId::new_client())))
     }
 
     /// A builder from a whole configuration, whose id is replaced by one of a client.
-    #[must_use]
     pub fn from_config(config: SiloConfig) -> ClientBuilder {
         ClientBuilder(Silo::from_config(SiloConfig { silo_id: SiloId::new_client(), ..config }))
     }
@@ -155,7 +152,7 @@ async fn leave(router: Arc<Router>, drain: Duration) {
     match tokio::time::timeout(FAREWELL, router.membership().stop()).await {
         Ok(Err(error)) => tracing::warn!(target: SILO, silo = %id, %error, "could not say farewell"),
         Err(_) => {
-            tracing::warn!(target: SILO, silo = %id, "the membership did not take the farewell in time")
+            tracing::warn!(target: SILO, silo = %id, "the membership did not take the farewell in time");
         }
         Ok(Ok(())) => {}
     }

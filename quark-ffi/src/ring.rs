@@ -180,7 +180,7 @@ pub unsafe extern "C" fn quark_ring_len(ring: *const quark_ring_t) -> usize {
 pub unsafe extern "C" fn quark_ring_silo(ring: *const quark_ring_t, index: usize) -> *const c_char {
     // SAFETY: the header demands NULL or a live ring.
     guard::value(ptr::null(), || match unsafe { ring.as_ref() } {
-        Some(ring) => ring.read(|ring| ring.id(ring.ring.silos().nth(index).map(|id| id.as_str()))),
+        Some(ring) => ring.read(|ring| ring.id(ring.ring.silos().nth(index).map(quark_core::SiloId::as_str))),
         None => ptr::null(),
     })
 }

@@ -21,9 +21,10 @@ struct Built {
 
 pub(crate) fn run(mut args: Args) -> Result<()> {
     let profile = if args.flag("--release") { Profile::Release } else { Profile::Debug };
+    let membership = args.value("--membership")?;
     args.finish()?;
     let built = build(profile)?;
-    show(&built)
+    show(&built, membership.as_deref())
 }
 
 fn build(profile: Profile) -> Result<Built> {
@@ -37,10 +38,7 @@ fn build(profile: Profile) -> Result<Built> {
 
 fn build_rust(profile: Profile) -> Result<PathBuf> {
     step("Rust: the library for C, the Rust silo", || {
-        let mut build = cargo(&["build", "--locked", "--package", "quark-ffi"]);
-        if process::root().join("examples/demo/Cargo.toml").exists() {
-            build.args(["--package", "quark-demo"]);
-        }
+        let mut build = cargo(&["build", "--locked", "--package", "quark-ffi", "--package", "quark-demo"]);
         if profile == Profile::Release {
             build.arg("--release");
         }
@@ -63,13 +61,10 @@ fn build_c(binaries: &PathBuf) -> Result<PathBuf> {
     Ok(program)
 }
 
-/// Runs what was built.
-fn show(built: &Built) -> Result<()> {
-    println!(
-        "built: {}, {}, {}",
-        built.binaries.display(),
-        built.c_silo.display(),
-        built.python.python().display()
-    );
-    Ok(())
+/// Runs what was built: `quark-demo` starts all other programs.
+fn show(built: &Built, membership: Option<&str>) -> Result<()> {
+    let mut demo = process::command(built.binaries.join("quark-demo"));
+    demo.arg("run").arg(&built.c_silo).arg(built.python.python());
+    demo.arg(process::root().join("examples/demo/silo.py")).args(membership);
+    process::run(&mut demo)
 }

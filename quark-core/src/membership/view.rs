@@ -91,7 +91,7 @@ impl View {
             match before.silos.get(id) {
                 None => events.push(MembershipEvent::Joined(new.clone())),
                 Some(old) if !old.same_but_heartbeat(new) => {
-                    events.push(MembershipEvent::Updated(new.clone()))
+                    events.push(MembershipEvent::Updated(new.clone()));
                 }
                 Some(_) => {}
             }
