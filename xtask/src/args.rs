@@ -23,6 +23,17 @@ impl Args {
         self.words.len() < before
     }
 
+    /// The word that follows `name`, if that was given.
+    pub(crate) fn value(&mut self, name: &str) -> Result<Option<String>> {
+        let Some(place) = self.words.iter().position(|word| word == name) else { return Ok(None) };
+        if place + 1 >= self.words.len() {
+            return Err(Failure::new(format!("{name} needs a value")));
+        }
+        let value = self.words.remove(place + 1);
+        self.words.remove(place);
+        Ok(Some(value))
+    }
+
     /// The next word that is no flag, if it is one of `choices`.
     pub(crate) fn one_of(&mut self, choices: &[&str]) -> Option<String> {
         let at = self.words.iter().position(|word| !word.starts_with('-'))?;

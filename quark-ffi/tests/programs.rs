@@ -1,0 +1,114 @@
+//! C and C++ programs against the built library: compiled with warnings as errors, run plainly and under valgrind.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The folder with libquark.so, which cargo builds beside the tests.
+fn library_folder() -> PathBuf {
+    let test = std::env::current_exe().expect("this program has a path");
+    // target/PROFILE/deps/programs-HASH
+    test.parent().and_then(Path::parent).expect("cargo's layout").to_owned()
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace").to_owned()
+}
+
+fn check(command: &mut Command, what: &str) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{what}: {error}"));
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{what}: {}\n{text}", output.status);
+    text
+}
+
+/// Compiles a program for one language standard and gives its path.
+fn compile(source: &Path, compiler: &str, standard: &str) -> PathBuf {
+    let library = library_folder();
+    let name = source.file_stem().expect("a name").to_string_lossy();
+    let program = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", standard.replace('+', "p")));
+    let mut cc = Command::new(compiler);
+    cc.args([&format!("-std={standard}"), "-g", "-O1", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]);
+    cc.arg("-I").arg(root().join("include")).arg("-I").arg(source.parent().expect("a folder"));
+    cc.arg("-o").arg(&program).arg(source).arg("-L").arg(&library).args(["-lquark", "-pthread"]);
+    cc.arg(format!("-Wl,-rpath,{}", library.display()));
+    check(&mut cc, &format!("{compiler} {}", source.display()));
+    program
+}
+
+fn run(program: &Path) {
+    check(Command::new("timeout").arg("60").arg(program), "the program");
+}
+
+fn run_under_valgrind(program: &Path) {
+    if Command::new("valgrind").arg("--version").output().is_err() {
+        assert!(
+            std::env::var_os("QUARK_ALLOW_NO_VALGRIND").is_some(),
+            "valgrind is not installed; QUARK_ALLOW_NO_VALGRIND=1 lets this pass without it"
+        );
+        eprintln!("NOT RUN UNDER VALGRIND: it is not installed");
+        return;
+    }
+    let mut valgrind = Command::new("timeout");
+    valgrind.args(["240", "valgrind", "--quiet", "--error-exitcode=99", "--leak-check=full"]);
+    valgrind.args(["--errors-for-leak-kinds=definite,indirect", "--fair-sched=yes"]);
+    check(valgrind.arg(program), "the program under valgrind");
+}
+
+macro_rules! programs {
+    ($($name:ident: $path:literal, $compiler:literal, $($standard:literal)+;)+) => {
+        $(#[test] fn $name() {
+            $(
+                let program = compile(&root().join($path), $compiler, $standard);
+                run(&program);
+            )+
+            run_under_valgrind(&program_of($path, &[$($standard),+]));
+        })+
+    };
+}
+
+fn program_of(path: &str, standards: &[&str]) -> PathBuf {
+    let name = Path::new(path).file_stem().expect("a name").to_string_lossy();
+    let standard = standards.last().expect("a standard").replace('+', "p");
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{standard}"))
+}
+
+programs! {
+    calls_in_c: "quark-ffi/tests/c/calls.c", "cc", "c11";
+    errors_in_c: "quark-ffi/tests/c/errors.c", "cc", "c11";
+    lifecycle_in_c: "quark-ffi/tests/c/lifecycle.c", "cc", "c11";
+    calls_in_cpp: "quark-ffi/tests/cpp/calls.cpp", "c++", "c++20" "c++17";
+    the_c_example: "examples/c/echo.c", "cc", "c99";
+    the_cpp_example: "examples/cpp/echo.cpp", "c++", "c++17";
+}
+
+#[test]
+fn the_ring_in_c_gives_the_owners_of_the_vectors() {
+    let vectors: serde_json::Value = serde_json::from_str(include_str!("../../testdata/ring.json")).expect("JSON");
+    let mut table = String::from("static void cases(void) {\n");
+    for case in vectors["cases"].as_array().expect("cases") {
+        table.push_str("    begin();\n");
+        for silo in case["silos"].as_array().expect("silos") {
+            table.push_str(&format!("    add({}, {});\n", silo["id"], silo["virtual_nodes"]));
+        }
+        for lookup in case["lookups"].as_array().expect("lookups") {
+            table.push_str(&format!("    owns({}, {}u, {});\n", lookup["key"], lookup["hash"], lookup["owner"]));
+        }
+    }
+    table.push_str("}\n");
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    std::fs::write(folder.join("ring_cases.h"), table).expect("a file");
+    std::fs::copy(root().join("quark-ffi/tests/c/ring.c"), folder.join("ring.c")).expect("a copy");
+    run(&compile(&folder.join("ring.c"), "cc", "c11"));
+}
+
+#[test]
+fn nothing_but_quark_is_exported() {
+    let library = library_folder().join("libquark.so");
+    let symbols = check(Command::new("nm").args(["-D", "--defined-only"]).arg(&library), "nm");
+    let names: Vec<&str> = symbols.lines().filter_map(|line| line.split_whitespace().last()).collect();
+    assert!(names.len() > 100, "{names:?}");
+    let foreign: Vec<_> = names.iter().filter(|name| !name.starts_with("quark_")).collect();
+    assert!(foreign.is_empty(), "{foreign:?}");
+    let dynamic = check(Command::new("readelf").arg("-d").arg(&library), "readelf");
+    assert!(dynamic.contains("libquark.so.0") && dynamic.contains("NODELETE"), "{dynamic}");
+}
