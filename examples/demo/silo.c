@@ -2,6 +2,7 @@
  *
  * Started as `demo-silo-c ID URL CLUSTER`; says that it is ready, and goes when its standard input is closed. */
 
+#define _POSIX_C_SOURCE 200809L
 #include <quark.h>
 
 #include <stdio.h>

@@ -16,7 +16,8 @@ fn root() -> PathBuf {
 
 fn check(command: &mut Command, what: &str) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{what}: {error}"));
-    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{what}: {}\n{text}", output.status);
     text
 }
@@ -25,7 +26,8 @@ fn check(command: &mut Command, what: &str) -> String {
 fn compile(source: &Path, compiler: &str, standard: &str) -> PathBuf {
     let library = library_folder();
     let name = source.file_stem().expect("a name").to_string_lossy();
-    let program = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", standard.replace('+', "p")));
+    let program =
+        PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", standard.replace('+', "p")));
     let mut cc = Command::new(compiler);
     cc.args([&format!("-std={standard}"), "-g", "-O1", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]);
     cc.arg("-I").arg(root().join("include")).arg("-I").arg(source.parent().expect("a folder"));
@@ -83,7 +85,8 @@ programs! {
 
 #[test]
 fn the_ring_in_c_gives_the_owners_of_the_vectors() {
-    let vectors: serde_json::Value = serde_json::from_str(include_str!("../../testdata/ring.json")).expect("JSON");
+    let vectors: serde_json::Value =
+        serde_json::from_str(include_str!("../../testdata/ring.json")).expect("JSON");
     let mut table = String::from("static void cases(void) {\n");
     for case in vectors["cases"].as_array().expect("cases") {
         table.push_str("    begin();\n");
@@ -91,7 +94,10 @@ fn the_ring_in_c_gives_the_owners_of_the_vectors() {
             table.push_str(&format!("    add({}, {});\n", silo["id"], silo["virtual_nodes"]));
         }
         for lookup in case["lookups"].as_array().expect("lookups") {
-            table.push_str(&format!("    owns({}, {}u, {});\n", lookup["key"], lookup["hash"], lookup["owner"]));
+            table.push_str(&format!(
+                "    owns({}, {}u, {});\n",
+                lookup["key"], lookup["hash"], lookup["owner"]
+            ));
         }
     }
     table.push_str("}\n");

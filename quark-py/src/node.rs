@@ -251,7 +251,10 @@ impl Node {
         host::check_may_block().or_raise(py)?;
         let (done, waiter) = host::done_and_waiter();
         let handle = caller.call_with(envelope, timeout, move |ended| done(ended.map(Outcome::Bytes)));
-        wait(py, waiter, || drop(handle.cancel()))?.into_python(py)
+        wait(py, waiter, || {
+            handle.cancel();
+        })?
+        .into_python(py)
     }
 
     /// Sends one way.

@@ -59,7 +59,7 @@ pub(crate) fn run(
 /// Blocks without the GIL; Ctrl-C ends it with `KeyboardInterrupt` after `interrupted`.
 pub(crate) fn wait(
     py: Python<'_>,
-    waiter: &Waiter<Outcome>,
+    mut waiter: Waiter<Outcome>,
     interrupted: impl FnOnce(),
 ) -> PyResult<Outcome> {
     const SLICE: Duration = Duration::from_millis(50);
