@@ -72,7 +72,8 @@ struct Deleter {
 template <class T, auto Free>
 using Handle = std::unique_ptr<T, Deleter<Free>>;
 
-inline void check(quark_status_t status, quark_error_t *error) {
+// By reference: the call that writes the error stands in the same argument list, evaluated in any order.
+inline void check(quark_status_t status, quark_error_t *const &error) {
     if (status != QUARK_OK) throw error == nullptr ? Error(status) : Error(error);
 }
 
@@ -266,7 +267,7 @@ using ClientCaller = Caller<quark_client_t, quark_client_free, quark_client_stop
 /// A member of the cluster: hosts handlers, owns part of the ring, calls others.
 class Silo : public detail::SiloCaller {
 public:
-    explicit Silo(const Config &config) : SiloCaller(detail::start<quark_silo_t, quark_silo_start>(config)) {}
+    explicit Silo(const Config &config) : detail::SiloCaller(detail::start<quark_silo_t, quark_silo_start>(config)) {}
     /// Where others dial it.
     std::string endpoint() const { return quark_silo_endpoint(get()); }
 };
@@ -274,7 +275,7 @@ public:
 /// Calls actors and hosts nothing.
 class Client : public detail::ClientCaller {
 public:
-    explicit Client(const Config &config) : ClientCaller(detail::start<quark_client_t, quark_client_start>(config)) {}
+    explicit Client(const Config &config) : detail::ClientCaller(detail::start<quark_client_t, quark_client_start>(config)) {}
 };
 
 /// A consistent hash ring, usable alone.

@@ -108,6 +108,11 @@ fn the_ring_in_c_gives_the_owners_of_the_vectors() {
 }
 
 #[test]
+fn a_forked_child_does_not_run_and_leaves_the_parent_alone() {
+    run(&compile(&root().join("quark-ffi/tests/c/fork.c"), "cc", "c11"));
+}
+
+#[test]
 fn nothing_but_quark_is_exported() {
     let library = library_folder().join("libquark.so");
     let symbols = check(Command::new("nm").args(["-D", "--defined-only"]).arg(&library), "nm");

@@ -1,8 +1,5 @@
-/* Silos called, stopped and freed from inside callbacks; finalizers; fork; cancelling; deadlines. */
-#define _POSIX_C_SOURCE 200809L
+/* Silos called, stopped and freed from inside callbacks; finalizers; cancelling; deadlines. */
 #include "check.h"
-#include <sys/wait.h>
-#include <unistd.h>
 
 static quark_silo_t *self;
 static int finalized, cancelled, stopped;
@@ -70,17 +67,6 @@ int main(void) {
     CHECK(!quark_call_cancel(call));
     quark_call_free(call);
     wait_for(&cancelled, 1);
-
-    /* In a forked child nothing works, and nothing that it does disturbs the parent. */
-    fflush(NULL);
-    pid_t child = fork();
-    if (child == 0) {
-        _exit(quark_silo_call(self, "T", "1", "", QUARK_BYTES(""), 0, &reply, NULL) == QUARK_NOT_RUNNING ? 0 : 1);
-    }
-    int status = 0;
-    CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
-    OK(quark_silo_call(self, "T", "1", "", QUARK_BYTES("x"), 20000, &reply, &error));
-    quark_bytes_free(reply);
 
     /* A stop from inside a callback happens after the callback has returned. */
     CHECK(quark_silo_call(self, "T", "1", "stop", QUARK_BYTES(""), 20000, &reply, NULL) == QUARK_OK);

@@ -11,7 +11,7 @@ language, and the reply comes back.
 
 from . import blocking
 from ._errors import *  # noqa: F403
-from ._errors import __all__ as _errors
+from ._errors import __all__ as _error_names
 from ._quark import Envelope, HashRing, Request, __version__, hash
 from ._silo import Client, Membership, Silo, Transport
 from ._types import MembershipEvent, SiloInfo, SiloStatus
@@ -30,5 +30,5 @@ __all__ = [
     "__version__",
     "blocking",
     "hash",
-    *_errors,
+    *_error_names,
 ]

@@ -35,7 +35,8 @@ def _answer(request: Request, reply: Any) -> None:
 
 def _fail(request: Request, error: BaseException) -> None:
     text = str(error)
-    _log.error("%r failed", request, exc_info=error)
+    if not isinstance(error, asyncio.CancelledError):  # The loop ends; nobody made a mistake.
+        _log.error("%r failed", request, exc_info=error)
     try:
         request._fail(f"{type(error).__name__}: {text}" if text else type(error).__name__)
     except Exception:

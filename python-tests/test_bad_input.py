@@ -1,0 +1,93 @@
+"""Bad input: each a clear error that names argument and value."""
+
+import math
+
+import pytest
+import quark
+
+BAD_SILOS = [
+    ({"silo_id": ""}, ValueError, 'silo_id=""'),
+    ({"silo_id": "a\0b"}, ValueError, "silo_id="),
+    ({"silo_id": "x" * 256}, ValueError, "256 bytes long"),
+    ({"silo_id": 7}, TypeError, "silo_id=7: must be str, not int"),
+    ({"membership": "nonsense"}, ValueError, 'membership="nonsense"'),
+    ({"membership": "http://x"}, ValueError, "unknown scheme"),
+    ({"membership": b"memory://x"}, TypeError, "membership=b'memory://x': must be str"),
+    ({"listen": "nonsense"}, ValueError, 'listen="nonsense"'),
+    ({"virtual_nodes": -1}, ValueError, "virtual_nodes=-1"),
+    ({"virtual_nodes": "150"}, TypeError, "virtual_nodes='150': must be int, not str"),
+    ({"default_timeout": 0}, ValueError, "default_timeout=0"),
+    ({"default_timeout": -1.0}, ValueError, "default_timeout=-1"),
+    ({"default_timeout": math.nan}, ValueError, "default_timeout=NaN"),
+    ({"default_timeout": math.inf}, ValueError, "default_timeout=inf"),
+    ({"default_timeout": "5"}, TypeError, "default_timeout='5': must be a number of seconds"),
+    ({"placement": {"T": "nearest"}}, ValueError, 'placement="nearest"'),
+    ({"handler": 7}, TypeError, "handler=7: must be callable, not int"),
+    ({"handlers": ["T"]}, TypeError, "handlers=['T']: must be a mapping"),
+    ({"handlers": {7: print}}, TypeError, "the actor type 7 must be str, not int"),
+    ({"handler_threads": 0}, ValueError, "handler_threads=0"),
+    ({"allow_plaintext": 1}, TypeError, "allow_plaintext=1: must be bool, not int"),
+]
+
+
+@pytest.mark.parametrize(("options", "kind", "text"), BAD_SILOS, ids=lambda value: str(value)[:40])
+def test_a_silo_cannot_be_made_of_it(options, kind, text):
+    with pytest.raises(kind) as caught:
+        quark.Silo(**{"silo_id": "a", "membership": "memory://bad", **options})
+    assert text in str(caught.value)
+
+
+BAD_STARTS = [
+    ({"virtual_nodes": 0}, quark.InvalidArgumentError, "virtual_nodes=0"),
+    ({"listen": "0.0.0.0:0"}, quark.InvalidArgumentError, "advertise"),
+    ({"listen": "192.0.2.1:0"}, quark.InvalidArgumentError, "allow_plaintext"),
+    ({"cluster": "a b"}, quark.InvalidArgumentError, 'cluster="a b"'),
+    ({"ttl": 1.0, "heartbeat": 2.0}, quark.InvalidArgumentError, "heartbeat=2s"),
+    ({"membership": "redis://u:secret@127.0.0.1:1", "start_timeout": 0.5}, quark.MembershipUnavailableError, "127.0.0.1:1"),
+]
+
+
+@pytest.mark.parametrize(("options", "kind", "text"), BAD_STARTS, ids=lambda value: str(value)[:40])
+async def test_a_silo_does_not_start_with_it(options, kind, text):
+    silo = quark.Silo(**{"silo_id": "a", "membership": "memory://bad", **options})
+    with pytest.raises(kind) as caught:
+        await silo.start()
+    assert text in str(caught.value) and "secret" not in str(caught.value)
+
+
+BAD_CALLS = [
+    (("", "1", ""), {}, ValueError, 'actor_type=""'),
+    (("T", "", ""), {}, ValueError, 'actor_id=""'),
+    (("T", "a\n", ""), {}, ValueError, "control characters"),
+    (("T", "x" * 1025, ""), {}, ValueError, "1025 bytes long"),
+    ((None, "1", ""), {}, TypeError, "actor_type=None: must be str"),
+    (("T", 1, ""), {}, TypeError, "actor_id=1: must be str, not int"),
+    (("T", "\ud800", ""), {}, ValueError, "actor_id="),
+    (("T", "1", 3), {}, TypeError, "method=3"),
+    (("T", "1", "", "text"), {}, TypeError, "payload='text': must be bytes-like, not str"),
+    (("T", "1", ""), {"timeout": 0}, ValueError, "timeout=0"),
+    (("T", "1", ""), {"timeout": -1}, ValueError, "timeout=-1"),
+    (("T", "1", ""), {"timeout": "1"}, TypeError, "timeout='1'"),
+    (("T", "1", ""), {"timeout": True}, TypeError, "timeout=True"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "options", "kind", "text"), BAD_CALLS, ids=lambda value: str(value)[:40])
+async def test_a_call_cannot_be_made_with_it_and_nothing_is_lost(cluster_name, arguments, options, kind, text):
+    async with quark.Silo("a", membership=f"memory://{cluster_name}", handler=lambda request: request.payload) as silo:
+        for attempt in (silo.call, silo.notify):
+            with pytest.raises(kind) as caught:
+                await attempt(*arguments, **options)
+            assert text in str(caught.value)
+        assert await silo.call("T", "1", "", b"x") == b"x"
+
+
+async def test_a_taken_address_and_a_taken_id_are_named(cluster_name):
+    url = f"memory://{cluster_name}"
+    async with quark.Silo("a", membership=url, handler=print) as a:
+        with pytest.raises(quark.AddressInUseError) as caught:
+            await quark.Silo("b", membership=url, listen=a.endpoint).start()
+        assert a.endpoint in str(caught.value)
+        with pytest.raises(quark.IdInUseError) as caught:
+            await quark.Silo("a", membership=url).start()
+        assert a.endpoint in str(caught.value)

@@ -1,0 +1,71 @@
+"""The ring, envelopes and errors."""
+
+import pickle
+
+import pytest
+import quark
+from quark import _errors, _quark
+from support import vectors
+
+
+def test_the_rings_owners_are_those_of_the_vectors():
+    for case in vectors("ring.json")["cases"]:
+        ring = quark.HashRing()
+        for silo in case["silos"]:
+            assert ring.add(silo["id"], silo["virtual_nodes"])
+            assert not ring.add(silo["id"], 1)
+        keys = [lookup["key"] for lookup in case["lookups"]]
+        assert [quark.hash(key) for key in keys] == [lookup["hash"] for lookup in case["lookups"]]
+        assert [ring.owner(key) for key in keys] == [lookup["owner"] for lookup in case["lookups"]]
+        assert ring.owners(keys) == [lookup["owner"] for lookup in case["lookups"]]
+        assert len(ring) == len(case["silos"]) and ring.silos == sorted(silo["id"] for silo in case["silos"])
+
+
+def test_an_empty_ring_has_no_owner():
+    ring = quark.HashRing()
+    assert ring.owner("x") is None and len(ring) == 0 and not ring.remove("x")
+
+
+@pytest.mark.parametrize("case", vectors("envelopes.json")["cases"], ids=lambda case: case["name"])
+def test_envelopes_are_byte_for_byte_those_of_the_vectors(case):
+    fields = dict(case["fields"])
+    for name in ("payload", "response_payload"):
+        if name in fields:
+            fields[name] = bytes.fromhex(fields[name])
+    if "timestamp" in fields:
+        fields["timestamp"] = int(fields["timestamp"])
+    envelope = quark.Envelope(**fields)
+    data = bytes.fromhex(case["bytes"])
+    assert envelope.encode() == data
+    assert quark.Envelope.decode(data) == envelope
+    assert pickle.loads(pickle.dumps(envelope)) == envelope
+    for name, value in fields.items():
+        assert getattr(envelope, name) == value
+
+
+def test_what_is_no_envelope_is_refused():
+    with pytest.raises(quark.ProtocolError):
+        quark.Envelope.decode(b"\xff")
+    with pytest.raises(TypeError, match="has no field colour"):
+        quark.Envelope(colour="red")
+    with pytest.raises(TypeError, match="payload='x': must be bytes-like, not str"):
+        quark.Envelope(payload="x")
+
+
+def test_every_code_has_its_class():
+    kinds = _quark.error_kinds()
+    assert len(kinds) == len(_errors._IN_ORDER) == 21
+    for code, (name, _, delivered, retryable) in kinds.items():
+        error = _errors.error_from_code(code, "why", delivered, retryable)
+        assert isinstance(error, quark.QuarkError) and error.code == code and error.name == name
+        assert str(error) == f"{name}: why" and type(error).__name__ in repr(error)
+        again = pickle.loads(pickle.dumps(error))
+        assert type(again) is type(error) and (again.delivered, again.retryable) == (delivered, retryable)
+        expected = name.replace("_", "").lower().replace("timeout", "quarktimeout").replace("cancelled", "callcancelled")
+        assert type(error).__name__.lower() in (expected + "error", expected.replace("internal", "internal") + "error")
+
+
+def test_silo_infos_are_values():
+    info = quark.SiloInfo("a", "127.0.0.1:1", labels={"k": "v"})
+    assert pickle.loads(pickle.dumps(info)) == info and hash(info) == hash(quark.SiloInfo("a", "127.0.0.1:1"))
+    assert "SiloInfo(silo_id='a'" in repr(info)
