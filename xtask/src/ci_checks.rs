@@ -65,7 +65,7 @@ fn typing() -> Result<()> {
     venv.install_wheel(Profile::Debug)?;
     step("typing", || {
         let mut mypy = process::command(venv.python());
-        mypy.args(["-m", "mypy", "--strict", "python-tests/redis_for_tests.py"]);
+        mypy.args(["-m", "mypy", "--strict", "python-tests/redis_for_tests.py", "quark-py/python/quark"]);
         if root().join(TYPING_SAMPLES).exists() {
             mypy.arg(TYPING_SAMPLES);
         }

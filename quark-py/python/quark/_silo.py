@@ -218,7 +218,8 @@ class _Async(Base):
 
     async def send(self, envelope: Envelope, *, timeout: Optional[float] = None) -> Envelope:
         """Sends an envelope to whoever owns its actor and returns the response envelope."""
-        return await self._node.send(_loop.bridge(), envelope, timeout)
+        response: Envelope = await self._node.send(_loop.bridge(), envelope, timeout)
+        return response
 
     async def events(self) -> AsyncIterator[MembershipEvent]:
         """What changes in the view from now on, until it is stopped."""
@@ -279,7 +280,8 @@ class Membership:
     async def start(self, silo_id: str, endpoint: Optional[str] = None) -> int:
         """Takes part as a silo at ``endpoint``, or only looks on without one; returns the incarnation."""
         _logging.follow()
-        return await self._native.start(_loop.bridge(), silo_id, endpoint)
+        incarnation: int = await self._native.start(_loop.bridge(), silo_id, endpoint)
+        return incarnation
 
     async def stop(self) -> None:
         """Leaves. A second stop has no effect."""
@@ -342,7 +344,8 @@ class Transport:
 
     async def send(self, target: str, envelope: Envelope, *, timeout: Optional[float] = None) -> Envelope:
         """Sends a request and returns the response envelope."""
-        return await self._native.send(_loop.bridge(), target, envelope, timeout)
+        response: Envelope = await self._native.send(_loop.bridge(), target, envelope, timeout)
+        return response
 
     @property
     def local_silo_id(self) -> str:

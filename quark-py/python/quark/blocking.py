@@ -73,7 +73,8 @@ class _Blocking(Base):
 
     def send(self, envelope: Envelope, *, timeout: Optional[float] = None) -> Envelope:
         """Sends an envelope to whoever owns its actor and returns the response envelope."""
-        return self._node.send(None, envelope, timeout)
+        response: Envelope = self._node.send(None, envelope, timeout)
+        return response
 
 
 class Silo(SiloBase, _Blocking):
