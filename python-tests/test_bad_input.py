@@ -4,6 +4,29 @@ import math
 
 import pytest
 import quark
+from support import vectors
+
+TABLE = vectors("bad_input.json")
+
+
+@pytest.mark.parametrize("case", TABLE["starts"], ids=lambda case: f"{case['argument']}={case['value']}")
+async def test_the_table_of_all_languages_for_starts(case):
+    value = {"T": case["value"]} if case["argument"] == "placement" else case["value"]
+    options = {"silo_id": "a", "membership": "memory://bad", "handler": print, case["argument"]: value}
+    with pytest.raises(quark.QuarkError) as caught:
+        await quark.Silo(**options).start()
+    assert caught.value.name == case["code"] and case["contains"] in caught.value.message
+
+
+@pytest.mark.parametrize("case", TABLE["calls"], ids=lambda case: f"{case['argument']}={case['value']!r}")
+async def test_the_table_of_all_languages_for_calls(cluster_name, case):
+    names = {"actor_type": "T", "actor_id": "1", "method_name": "", case["argument"]: case["value"]}
+    async with quark.Silo("a", membership=f"memory://{cluster_name}", handler=lambda request: request.payload) as silo:
+        with pytest.raises(quark.QuarkError) as caught:
+            await silo.call(names["actor_type"], names["actor_id"], names["method_name"])
+        assert caught.value.name == case["code"] and case["contains"] in caught.value.message
+        assert await silo.call("T", "1", "", b"x") == b"x"
+
 
 BAD_SILOS = [
     ({"silo_id": ""}, ValueError, 'silo_id=""'),

@@ -78,6 +78,7 @@ programs! {
     calls_in_c: "quark-ffi/tests/c/calls.c", "cc", "c11";
     errors_in_c: "quark-ffi/tests/c/errors.c", "cc", "c11";
     lifecycle_in_c: "quark-ffi/tests/c/lifecycle.c", "cc", "c11";
+    the_parts_alone_in_c: "quark-ffi/tests/c/parts.c", "cc", "c11";
     calls_in_cpp: "quark-ffi/tests/cpp/calls.cpp", "c++", "c++20" "c++17";
     the_c_example: "examples/c/echo.c", "cc", "c99";
     the_cpp_example: "examples/cpp/echo.cpp", "c++", "c++17";
@@ -101,10 +102,44 @@ fn the_ring_in_c_gives_the_owners_of_the_vectors() {
         }
     }
     table.push_str("}\n");
+    run_with_table("ring.c", "ring_cases.h", table);
+}
+
+/// Compiles and runs a program that includes a table generated from test data.
+fn run_with_table(program: &str, table: &str, content: String) {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
-    std::fs::write(folder.join("ring_cases.h"), table).expect("a file");
-    std::fs::copy(root().join("quark-ffi/tests/c/ring.c"), folder.join("ring.c")).expect("a copy");
-    run(&compile(&folder.join("ring.c"), "cc", "c11"));
+    std::fs::write(folder.join(table), content).expect("a file");
+    for file in [program, "check.h"] {
+        std::fs::copy(root().join("quark-ffi/tests/c").join(file), folder.join(file)).expect("a copy");
+    }
+    run(&compile(&folder.join(program), "cc", "c11"));
+}
+
+#[test]
+fn bad_input_in_c_is_refused_as_the_table_says() {
+    let cases: serde_json::Value =
+        serde_json::from_str(include_str!("../../testdata/bad_input.json")).expect("JSON");
+    // C has no \u007f; bytes in octal stand for themselves.
+    let literal = |text: &serde_json::Value| {
+        let bytes = text.as_str().expect("text").bytes();
+        format!("\"{}\"", bytes.map(|byte| format!("\\{byte:03o}")).collect::<String>())
+    };
+    let mut table = String::new();
+    for (name, parameters, call) in
+        [("starts", "void", "start_with("), ("calls", "quark_silo_t *silo", "call_with(silo, ")]
+    {
+        table.push_str(&format!("static void {name}({parameters}) {{\n"));
+        for case in cases[name].as_array().expect("cases") {
+            let code = case["code"].as_str().expect("a code");
+            let (argument, value) = (&case["argument"], literal(&case["value"]));
+            table.push_str(&format!(
+                "    {call}{argument}, {value}, QUARK_{code}, {});\n",
+                literal(&case["contains"])
+            ));
+        }
+        table.push_str("}\n");
+    }
+    run_with_table("bad_input.c", "bad_input_cases.h", table);
 }
 
 #[test]

@@ -87,6 +87,8 @@ fn cargo_tests(part: Option<&str>, filter: Option<&str>, tally: &mut Tally) -> R
 
 fn python_tests(venv: &Venv, filter: Option<&str>, tally: &mut Tally) -> Result<()> {
     venv.install_wheel(Profile::Debug)?;
+    // A test lets a C program and a Python program call each other.
+    step("the library for C", || process::run(&mut cargo(&["build", "--locked", "--package", "quark-ffi"])))?;
     let status = step("Python tests", || {
         let mut pytest = process::command(venv.python());
         pytest.args(["-m", "pytest", "python-tests"]);
