@@ -137,6 +137,28 @@ def test_many_lives_do_not_grow():
     )
 
 
+def test_many_loops_do_not_grow():
+    ends_well(
+        """
+        import asyncio, gc, os, weakref, quark
+        async def echo(request):
+            return request.payload
+        async def life():
+            async with quark.Silo("a", membership="memory://loops", handler=echo) as silo:
+                assert await silo.call("T", "1", "", b"x") == b"x"
+            return weakref.ref(asyncio.get_running_loop()), weakref.ref(silo)
+        def descriptors():
+            gc.collect()
+            return len(os.listdir("/proc/self/fd"))
+        asyncio.run(life())
+        before = descriptors()
+        refs = [asyncio.run(life()) for _ in range(50)]
+        assert descriptors() <= before + 4, (before, descriptors())
+        assert all(loop() is None and silo() is None for loop, silo in refs)
+        """
+    )
+
+
 def test_the_log_arrives_in_logging():
     out = ends_well(
         """

@@ -24,7 +24,8 @@ pub(crate) enum Item {
 #[pyclass(frozen)]
 pub(crate) struct Bridge {
     mailbox: Arc<Mailbox<Item>>,
-    create_future: Py<PyAny>,
+    /// A weak reference: the loop holds the bridge, and would never go if the bridge held it too.
+    event_loop: Py<PyAny>,
 }
 
 #[pymethods]
@@ -32,7 +33,8 @@ impl Bridge {
     #[new]
     fn new(event_loop: &Bound<'_, PyAny>) -> PyResult<Self> {
         let mailbox = Mailbox::new().map_err(|error| PyOSError::new_err(error.to_string()))?;
-        Ok(Self { mailbox, create_future: event_loop.getattr("create_future")?.unbind() })
+        let weak = event_loop.py().import("weakref")?.getattr("ref")?.call1((event_loop,))?;
+        Ok(Self { mailbox, event_loop: weak.unbind() })
     }
 
     /// The descriptor to watch for reading.
@@ -61,7 +63,7 @@ impl Bridge {
 
 impl Bridge {
     pub(crate) fn create_future(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        self.create_future.call0(py)
+        self.event_loop.call0(py)?.call_method0(py, pyo3::intern!(py, "create_future"))
     }
 
     pub(crate) fn mailbox(&self) -> Arc<Mailbox<Item>> {
