@@ -143,6 +143,48 @@ fn bad_input_in_c_is_refused_as_the_table_says() {
 }
 
 #[test]
+fn envelopes_in_c_are_byte_for_byte_those_of_the_vectors() {
+    let vectors: serde_json::Value =
+        serde_json::from_str(include_str!("../../testdata/envelopes.json")).expect("JSON");
+    let mut arrays = String::new();
+    let mut cases = String::from("static const case_t cases[] = {\n");
+    for (i, case) in vectors["cases"].as_array().expect("cases").iter().enumerate() {
+        let fields = &case["fields"];
+        let text = |name: &str| {
+            let bytes = fields[name].as_str().unwrap_or_default().bytes();
+            format!("\"{}\"", bytes.map(|byte| format!("\\{byte:03o}")).collect::<String>())
+        };
+        // An array of at least one byte, and how many of them count.
+        let mut array = |name: &str, hex: &str| {
+            let bytes =
+                (0..hex.len()).step_by(2).map(|at| format!("0x{},", &hex[at..at + 2])).collect::<String>();
+            arrays.push_str(&format!("static const uint8_t {name}_{i}[] = {{{bytes}0}};\n"));
+            format!("{name}_{i}, {}", hex.len() / 2)
+        };
+        let payload = array("payload", fields["payload"].as_str().unwrap_or_default());
+        let response = array("response", fields["response_payload"].as_str().unwrap_or_default());
+        let bytes = array("bytes", case["bytes"].as_str().expect("hex"));
+        let timestamp = match &fields["timestamp"] {
+            serde_json::Value::String(text) => text.clone(),
+            serde_json::Value::Number(number) => number.to_string(),
+            _ => "0".to_owned(),
+        };
+        let is_error = fields["is_error"].as_bool().unwrap_or_default();
+        cases.push_str(&format!(
+            "    {{{}, {}, {}, {}, {}, {}, {}, {timestamp}LL, {is_error}, {payload}, {response}, {bytes}}},\n",
+            case["name"],
+            text("message_id"),
+            text("actor_id"),
+            text("actor_type"),
+            text("method_name"),
+            text("correlation_id"),
+            text("error_message"),
+        ));
+    }
+    run_with_table("envelope.c", "envelope_cases.h", format!("{arrays}{cases}}};\n"));
+}
+
+#[test]
 fn a_forked_child_does_not_run_and_leaves_the_parent_alone() {
     run(&compile(&root().join("quark-ffi/tests/c/fork.c"), "cc", "c11"));
 }
