@@ -136,7 +136,13 @@ async def serve_grpc() -> None:
 async def call_grpc(address: str) -> Any:
     import grpc
 
-    stream = grpc.aio.insecure_channel(address).stream_stream(METHOD)()
+    outgoing: "asyncio.Queue[bytes]" = asyncio.Queue()
+
+    async def requests() -> Any:
+        while True:
+            yield await outgoing.get()
+
+    stream = grpc.aio.insecure_channel(address).stream_stream(METHOD)(requests())
     waiting: "Dict[int, asyncio.Future[bytes]]" = {}
     loop = asyncio.get_running_loop()
     number = 0
@@ -151,7 +157,7 @@ async def call_grpc(address: str) -> Any:
         nonlocal number
         number += 1
         future = waiting[number] = loop.create_future()
-        await stream.write(number.to_bytes(8, "little") + PAYLOAD)
+        outgoing.put_nowait(number.to_bytes(8, "little") + PAYLOAD)
         assert await future == PAYLOAD and not reader.done()
 
     return call
