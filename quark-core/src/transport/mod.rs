@@ -164,7 +164,9 @@ impl Transport {
                     self.engine.calls().fail(ticket, Error::new(ErrorKind::Unreachable, message));
                 }
             }
-            if let Some(link) = peer.outbox.lock().link().cloned() {
+            // Not within the `if let`: its lock would be held while the link lets go of the outbox.
+            let link = peer.outbox.lock().link().cloned();
+            if let Some(link) = link {
                 link.finish();
             }
         }
