@@ -8,14 +8,13 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::envelope::Envelope;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::handler::BoxFuture;
 use crate::id::SiloId;
 use crate::membership::View;
-use crate::router::Router;
+use crate::router::{Called, Router};
 use crate::silo_info::SiloInfo;
 use crate::telemetry::CounterValues;
-use crate::transport::{Ticket, cancelled};
 
 /// Calls actors and sees the view. Cheap to clone; does not keep its silo or client running: after their stop every
 /// call ends with `NOT_RUNNING`.
@@ -79,7 +78,7 @@ impl Caller {
         timeout: Option<Duration>,
         done: impl FnOnce(Result<Bytes>) + Send + 'static,
     ) -> CallHandle {
-        CallHandle { caller: self.clone(), ticket: self.0.call_with(envelope, timeout, Box::new(done)) }
+        CallHandle { caller: self.clone(), called: self.0.call_with(envelope, timeout, Box::new(done)) }
     }
 
     /// This silo's or client's id.
@@ -214,16 +213,12 @@ impl IntoFuture for Notification {
 /// A call made with a callback. Dropping it changes nothing.
 pub struct CallHandle {
     caller: Caller,
-    ticket: Option<Ticket>,
+    called: Called,
 }
 
 impl CallHandle {
     /// Gives up: the callback gets `CANCELLED`, unless the call has ended before. Says whether it still waited.
     pub fn cancel(&self) -> bool {
-        self.cancel_with(cancelled())
-    }
-
-    fn cancel_with(&self, error: Error) -> bool {
-        self.ticket.is_some_and(|ticket| self.caller.0.engine().calls().fail(ticket, error))
+        self.caller.0.cancel(&self.called)
     }
 }

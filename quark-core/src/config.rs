@@ -25,6 +25,9 @@ pub struct TransportConfig {
     pub max_pending: usize,
     /// What may wait to be sent to one silo: requests, each KiB of payload counting as one more. Default 16,384.
     pub outbox_capacity: u32,
+    /// Bytes of answers that may wait for one peer to read them; while there are more, its requests are refused with
+    /// `OVERLOADED`. Default 64 MiB.
+    pub answer_capacity: usize,
     /// How long one attempt to connect may take. Default 3 s.
     pub connect_timeout: Duration,
     /// The deadline of requests that say nothing of theirs. Default 30 s.
@@ -42,6 +45,7 @@ impl Default for TransportConfig {
             max_payload: 4 * 1024 * 1024,
             max_pending: 256 * 1024,
             outbox_capacity: 16 * 1024,
+            answer_capacity: 64 * 1024 * 1024,
             connect_timeout: Duration::from_secs(3),
             default_timeout: Duration::from_secs(30),
             probe_interval: Duration::from_secs(3),
@@ -56,6 +60,7 @@ impl TransportConfig {
         check_range("max_payload", self.max_payload, 1, 1 << 30)?;
         check_range("max_pending", self.max_pending, 1, 1 << 24)?;
         check_range("outbox_capacity", self.outbox_capacity as usize, 1, 1 << 24)?;
+        check_range("answer_capacity", self.answer_capacity, 1 << 16, isize::MAX as usize)?;
         for (name, value) in [
             ("connect_timeout", self.connect_timeout),
             ("default_timeout", self.default_timeout),
@@ -90,6 +95,8 @@ pub struct SiloConfig {
     pub labels: BTreeMap<String, String>,
     /// Requests that one handler may have at once, queued or running. Default 65,536.
     pub inbox_capacity: usize,
+    /// Bytes of payloads that one handler may have at once; a single request may always come. Default 256 MiB.
+    pub inbox_bytes: usize,
     /// How actors of a type are placed; consistent hash for types not named.
     pub placement: HashMap<String, Placement>,
     /// The transport's part.
@@ -112,6 +119,7 @@ impl SiloConfig {
             zone: None,
             labels: BTreeMap::new(),
             inbox_capacity: 64 * 1024,
+            inbox_bytes: 256 * 1024 * 1024,
             placement: HashMap::new(),
             transport: TransportConfig::default(),
             timing: MembershipConfig::default(),
@@ -133,6 +141,7 @@ impl SiloConfig {
         self.transport.validate()?;
         crate::ring::check_virtual_nodes(self.virtual_nodes)?;
         check_range("inbox_capacity", self.inbox_capacity, 1, 1 << 24)?;
+        check_range("inbox_bytes", self.inbox_bytes, 1, isize::MAX as usize)?;
         if self.listen.is_wildcard() && self.advertise.is_none() {
             return Err(Error::invalid(
                 "listen",

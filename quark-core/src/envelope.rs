@@ -84,6 +84,8 @@ pub struct Envelope {
     pub anywhere: bool,
     /// Of an error: the call may be made again without the risk of running twice.
     pub retryable: bool,
+    /// Bytes of the payload that came, or went, in parts before this message; a matter of the link.
+    pub(crate) parts_bytes: u64,
 }
 
 impl Envelope {
@@ -132,12 +134,6 @@ impl Envelope {
     pub fn one_way(mut self) -> Self {
         self.one_way = true;
         self
-    }
-
-    /// A control message of announced peers.
-    #[must_use]
-    pub(crate) fn control(what: &str, id: String) -> Self {
-        Self { kind: EnvelopeKind::Control, method_name: what.to_owned(), message_id: id, ..Self::default() }
     }
 
     /// The response to this request: it repeats what ties the two together.

@@ -104,12 +104,13 @@ where
 }
 
 /// Polls the handler once here, which is what starts it, and leaves the rest to a task.
-fn start<F, Fut, R>(function: &Arc<F>, mut request: Request)
+fn start<F, Fut, R>(function: &Arc<F>, request: Request)
 where
     F: Fn(Request) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<R>> + Send + 'static,
     R: Into<Bytes> + Send + 'static,
 {
+    let Some(mut request) = request.unless_abandoned() else { return };
     let answer = request.take_answer();
     let context = context::Current::of(&request);
     let function = function.clone();

@@ -2,21 +2,29 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use arc_swap::ArcSwapOption;
 use tokio::runtime::Handle;
 
 use crate::error::{Error, ErrorKind};
 use crate::handler::{Handler, Handlers};
-use crate::request::{Permit, Request};
+use crate::request::{Permit, Request, Taken};
 use crate::transport::not_running;
 
 /// The handlers of a silo, each with a bound of its own, so that one that is slow fails only its own callers.
 pub(crate) struct Inbox {
     /// Gone once the silo is over, so that a handler that holds its silo does not keep it alive.
     slots: ArcSwapOption<Slots>,
-    capacity: usize,
+    capacity: Capacity,
+}
+
+/// What one handler may have at once, queued or running.
+#[derive(Clone, Copy)]
+pub(crate) struct Capacity {
+    pub(crate) requests: usize,
+    /// Of payloads. A single request may always come.
+    pub(crate) bytes: usize,
 }
 
 struct Slots {
@@ -26,8 +34,9 @@ struct Slots {
 
 struct Slot {
     handler: Arc<dyn Handler>,
-    /// Requests that the handler has and has not let go of.
-    taken: Arc<AtomicUsize>,
+    /// Requests that the handler has and has not let go of, and their payloads' bytes.
+    requests: Taken,
+    bytes: Taken,
 }
 
 impl Slots {
@@ -37,8 +46,8 @@ impl Slots {
 }
 
 impl Inbox {
-    pub(crate) fn new(handlers: Handlers, capacity: usize) -> Self {
-        let slot = |handler| Slot { handler, taken: Arc::default() };
+    pub(crate) fn new(handlers: Handlers, capacity: Capacity) -> Self {
+        let slot = |handler| Slot { handler, requests: Arc::default(), bytes: Arc::default() };
         let by_type = handlers.by_type.into_iter().map(|(name, handler)| (name, slot(handler))).collect();
         let slots = Slots { by_type, catch_all: handlers.catch_all.map(slot) };
         Self { slots: ArcSwapOption::from_pointee(slots), capacity }
@@ -57,7 +66,7 @@ impl Inbox {
 
     /// Whether no handler has a request.
     pub(crate) fn is_idle(&self) -> bool {
-        let idle = |slots: &Arc<Slots>| slots.all().all(|slot| slot.taken.load(Ordering::Acquire) == 0);
+        let idle = |slots: &Arc<Slots>| slots.all().all(|slot| slot.requests.load(Ordering::Acquire) == 0);
         self.slots.load().as_ref().is_none_or(idle)
     }
 
@@ -73,12 +82,21 @@ impl Inbox {
             let message = format!("no handler for actor type {actor_type:?}");
             return Err((request, Error::new(ErrorKind::NoHandler, message)));
         };
-        let Some(permit) = Permit::take(&slot.taken, self.capacity) else {
-            let message =
-                format!("the handler of actor type {actor_type:?} has {} requests already", self.capacity);
+        let Some(of_requests) = Permit::take(&slot.requests, 1, self.capacity.requests) else {
+            let message = format!(
+                "the handler of actor type {actor_type:?} has {} requests already",
+                self.capacity.requests
+            );
             return Err((request, Error::new(ErrorKind::Overloaded, message)));
         };
-        request.hold(permit);
+        let Some(of_bytes) = Permit::take(&slot.bytes, request.payload().len(), self.capacity.bytes) else {
+            let message = format!(
+                "the handler of actor type {actor_type:?} has payloads of up to {} bytes already",
+                self.capacity.bytes
+            );
+            return Err((request, Error::new(ErrorKind::Overloaded, message)));
+        };
+        request.hold([of_requests, of_bytes]);
         slot.handler.handle(request);
         Ok(())
     }

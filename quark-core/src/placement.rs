@@ -6,8 +6,6 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rand::RngExt as _;
-
 use crate::error::{Error, Result};
 use crate::id::SiloId;
 use crate::membership::View;
@@ -96,7 +94,7 @@ impl Placements {
         let nth = |n: usize| serving.silos().nth(n % serving.len().max(1)).cloned();
         match placement {
             Placement::ConsistentHash => owner(),
-            Placement::Random => nth(rand::rng().random_range(0..serving.len().max(1))),
+            Placement::Random => nth(fastrand::usize(0..serving.len().max(1))),
             Placement::PreferLocal if serving.contains(local.as_str()) => Some(local.clone()),
             Placement::PreferLocal => owner(),
             Placement::StatelessWorker => nth(turn.fetch_add(1, Ordering::Relaxed)),

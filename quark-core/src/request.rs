@@ -5,8 +5,10 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::envelope::Envelope;
@@ -21,6 +23,10 @@ pub(crate) trait AnswerTo: Send + Sync {
     fn max_payload(&self) -> usize;
     /// Whether a response must name actor and method again.
     fn repeats_names(&self) -> bool;
+    /// Whether the caller of a request that was not answered yet gave up, or cannot be answered any more.
+    fn is_abandoned(&self, token: u64, message_id: &str) -> bool;
+    /// Does something when that happens; dropped when the request is answered first.
+    fn on_abandoned(&self, token: u64, message_id: &str, then: Box<dyn FnOnce() + Send>);
 }
 
 /// A received request.
@@ -31,34 +37,44 @@ pub struct Request {
     envelope: Envelope,
     caller: SiloId,
     deadline: Instant,
-    answer: Option<Answer>,
+    asker: Option<Asker>,
+    /// The right to answer was used, or taken away.
+    answered: bool,
     /// Given back when the request is gone; bounds how many a handler may have.
-    _permit: Option<Permit>,
+    _permits: Option<[Permit; 2]>,
 }
 
-/// The right to answer one request.
-pub(crate) struct Answer {
+/// Who waits for the answer to one request.
+#[derive(Clone)]
+struct Asker {
     to: Arc<dyn AnswerTo>,
     token: u64,
 }
 
-/// One place in a handler's inbox.
-pub(crate) struct Permit(Arc<AtomicUsize>);
+/// Places of which so many may be taken.
+pub(crate) type Taken = Arc<AtomicUsize>;
+
+/// Some places, given back when it is dropped.
+pub(crate) struct Permit {
+    taken: Taken,
+    amount: usize,
+}
 
 impl Permit {
-    /// A place, if fewer than `capacity` are taken.
-    pub(crate) fn take(taken: &Arc<AtomicUsize>, capacity: usize) -> Option<Self> {
-        if taken.fetch_add(1, Ordering::AcqRel) >= capacity {
-            taken.fetch_sub(1, Ordering::AcqRel);
+    /// So many places of `capacity`, if they are free. All of them are enough for anybody.
+    pub(crate) fn take(taken: &Taken, amount: usize, capacity: usize) -> Option<Self> {
+        let amount = amount.min(capacity);
+        if taken.fetch_add(amount, Ordering::AcqRel) > capacity - amount {
+            taken.fetch_sub(amount, Ordering::AcqRel);
             return None;
         }
-        Some(Self(taken.clone()))
+        Some(Self { taken: taken.clone(), amount })
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+        self.taken.fetch_sub(self.amount, Ordering::AcqRel);
     }
 }
 
@@ -70,12 +86,13 @@ impl Request {
         deadline: Instant,
         answer: Option<(Arc<dyn AnswerTo>, u64)>,
     ) -> Self {
-        let answer = answer.map(|(to, token)| Answer { to, token });
-        Self { envelope, caller, deadline, answer, _permit: None }
+        let asker = answer.map(|(to, token)| Asker { to, token });
+        let answered = asker.is_none();
+        Self { envelope, caller, deadline, asker, answered, _permits: None }
     }
 
-    pub(crate) fn hold(&mut self, permit: Permit) {
-        self._permit = Some(permit);
+    pub(crate) fn hold(&mut self, permits: [Permit; 2]) {
+        self._permits = Some(permits);
     }
 
     /// The whole envelope.
@@ -126,6 +143,56 @@ impl Request {
         self.deadline
     }
 
+    /// How long the caller still waits: zero when its deadline has passed.
+    #[must_use]
+    pub fn time_left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    /// Whether nobody waits for the answer any more: the caller gave up, its deadline has passed, or its link is gone.
+    /// Never so for a one-way request. A handler with much work to do looks now and then.
+    #[must_use]
+    pub fn is_abandoned(&self) -> bool {
+        self.asker.as_ref().is_some_and(|asker| {
+            self.time_left().is_zero() || asker.to.is_abandoned(asker.token, &self.envelope.message_id)
+        })
+    }
+
+    /// Waits until nobody waits for the answer any more, or it was given; for ever with a one-way request.
+    pub fn abandoned(&self) -> impl Future<Output = ()> + Send + 'static {
+        let (deadline, told) = (self.deadline, self.told_when_abandoned());
+        async move {
+            match told {
+                // Either way it is over: the sender was used, or it was dropped.
+                Some(told) => drop(tokio::time::timeout_at(deadline, told).await),
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    fn told_when_abandoned(&self) -> Option<oneshot::Receiver<()>> {
+        let asker = self.asker.as_ref()?;
+        let (tell, told) = oneshot::channel();
+        if !self.answered {
+            let then = Box::new(move || {
+                let _ = tell.send(());
+            });
+            asker.to.on_abandoned(asker.token, &self.envelope.message_id, then);
+        }
+        Some(told)
+    }
+
+    /// The request, unless nobody waits for it any more: then it goes no further, and the handler never gets it. Called
+    /// right before it is handed over, which may be long after it came.
+    pub(crate) fn unless_abandoned(self) -> Option<Self> {
+        if !self.is_abandoned() {
+            return Some(self);
+        }
+        let message = "the caller gave up, or its deadline passed, before the handler got the request";
+        self.refuse(Error::new(ErrorKind::Timeout, message).with_delivered(Delivered::No));
+        None
+    }
+
     /// The version of the view by which the sender chose this silo; lets a host fence.
     #[must_use]
     pub fn view_version(&self) -> u64 {
@@ -162,7 +229,10 @@ impl Request {
 
     /// Takes the right to answer away; the request alone can no longer be answered.
     pub(crate) fn take_answer(&mut self) -> Option<Unanswered> {
-        let Answer { to, token } = self.answer.take()?;
+        if std::mem::replace(&mut self.answered, true) {
+            return None;
+        }
+        let Asker { to, token } = self.asker.clone()?;
         let request = &self.envelope;
         let mut head = Envelope {
             message_id: request.message_id.clone(),
@@ -203,6 +273,13 @@ pub(crate) struct Unanswered {
 }
 
 impl Unanswered {
+    /// Does something when the caller gives up.
+    pub(crate) fn on_abandoned(&self, then: Box<dyn FnOnce() + Send>) {
+        if let Some(head) = &self.head {
+            self.to.on_abandoned(self.token, &head.message_id, then);
+        }
+    }
+
     /// Answers.
     ///
     /// # Errors
@@ -254,7 +331,7 @@ pub(crate) fn payload_too_large(what: &str, size: usize, limit: usize) -> Error 
 
 impl Drop for Request {
     fn drop(&mut self) {
-        if self.answer.is_some() {
+        if !self.answered {
             let _ = self.answer(Err(dropped()));
         }
     }

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use rand::RngExt as _;
-
 /// Exponential backoff with full jitter in its upper half. Pure: it says how long, the caller waits.
 #[derive(Clone, Debug)]
 pub(crate) struct Backoff {
@@ -32,7 +30,7 @@ impl Backoff {
     pub(crate) fn next_wait(&mut self) -> Duration {
         let doubled = self.first.saturating_mul(1 << self.attempts.min(20));
         self.attempts = self.attempts.saturating_add(1);
-        doubled.min(self.most).mul_f64(rand::rng().random_range(0.5..=1.0))
+        doubled.min(self.most).mul_f64(0.5 + fastrand::f64() / 2.0)
     }
 
     /// How often it has been asked since the last success.

@@ -3,26 +3,25 @@
 //! The router reads the current view and the policy of the actor's type; it makes deadlines and leaves keeping them to
 //! the pending table.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use crate::config::MAX_TIMEOUT;
 use crate::context;
 use crate::envelope::Envelope;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Delivered, Error, ErrorKind, Result};
 use crate::id::SiloId;
 use crate::inbox::Inbox;
 use crate::membership::{Membership, MembershipEvent, View};
 use crate::placement::Placements;
 use crate::request::Request;
 use crate::silo_info::SiloInfo;
-use crate::telemetry::HANDLER;
-use crate::transport::{Completion, Dispatch, Engine, Frame, Receive, Ticket, Waiting};
+use crate::transport::{Completion, Dispatch, Engine, Frame, Peer, Receive, Ticket, Waiting};
 
 /// The router of one silo or client.
 pub(crate) struct Router {
@@ -38,6 +37,40 @@ pub(crate) struct Router {
 enum Target {
     Here,
     There(Arc<SiloInfo>),
+}
+
+/// What has become of a call with a callback.
+pub(crate) enum Called {
+    Ended,
+    Waits(Ticket),
+    WaitsForRoom(Arc<WaitsForRoom>),
+}
+
+impl From<Option<Ticket>> for Called {
+    fn from(ticket: Option<Ticket>) -> Self {
+        ticket.map_or(Self::Ended, Self::Waits)
+    }
+}
+
+/// A call that waits for room to be sent, or did.
+#[derive(Default)]
+pub(crate) struct WaitsForRoom {
+    state: Mutex<RoomState>,
+    cancelled: Notify,
+}
+
+#[derive(Clone, Copy, Default)]
+enum RoomState {
+    #[default]
+    Waits,
+    Sent(Ticket),
+    Ended,
+}
+
+impl WaitsForRoom {
+    fn lock(&self) -> MutexGuard<'_, RoomState> {
+        self.state.lock().expect("no panic while locked")
+    }
 }
 
 impl Router {
@@ -158,14 +191,13 @@ impl Router {
         }
     }
 
-    /// Calls, and tells `done` of the ending on whatever thread it comes; `done` must not block. The ticket serves to
-    /// give up; there is none when the call has ended already, or waits for room.
+    /// Calls, and tells `done` of the ending on whatever thread it comes; `done` must not block.
     pub(crate) fn call_with(
         self: &Arc<Self>,
         envelope: Envelope,
         timeout: Option<Duration>,
         done: Box<dyn FnOnce(Result<bytes::Bytes>) + Send>,
-    ) -> Option<Ticket> {
+    ) -> Called {
         let prepared = self.prepare(envelope, timeout).and_then(|(mut envelope, deadline)| {
             let target = self.target(&mut envelope)?;
             Ok((envelope, deadline, target))
@@ -174,35 +206,77 @@ impl Router {
             Ok(prepared) => prepared,
             Err(error) => {
                 done(Err(error));
-                return None;
+                return Called::Ended;
             }
         };
         let dispatch = Dispatch { envelope, deadline, completion: Some(Completion::Callback(done)) };
         match target {
-            Target::Here => self.deliver_here(dispatch).unwrap_or(None),
+            Target::Here => self.deliver_here(dispatch).unwrap_or(None).into(),
             Target::There(info) => {
                 let peer = self.engine.peer_of(&info);
-                self.engine.try_send(&peer, dispatch).unwrap_or_else(|dispatch| {
-                    self.wait_for_room(peer, dispatch);
-                    None
-                })
+                match self.engine.try_send(&peer, dispatch) {
+                    Ok(ticket) => ticket.into(),
+                    Err(dispatch) => self.wait_for_room(peer, dispatch),
+                }
             }
         }
     }
 
     /// The slow way of [`call_with`](Self::call_with): a task waits for room.
-    fn wait_for_room(self: &Arc<Self>, peer: Arc<crate::transport::Peer>, dispatch: Dispatch) {
-        let Some(waiting) = self.engine.take_waiting_place() else {
-            return dispatch
-                .fail(Error::new(ErrorKind::Overloaded, "too many calls wait for room to be sent"));
+    fn wait_for_room(self: &Arc<Self>, peer: Arc<Peer>, dispatch: Dispatch) -> Called {
+        let Some(place) = self.engine.take_waiting_place() else {
+            dispatch.fail(Error::new(ErrorKind::Overloaded, "too many calls wait for room to be sent"));
+            return Called::Ended;
         };
-        let engine = self.engine.clone();
+        let waiting = Arc::new(WaitsForRoom::default());
+        let (engine, told) = (self.engine.clone(), waiting.clone());
         self.engine.spawn(async move {
-            let _waiting = waiting;
-            if let Err((dispatch, error)) = engine.send(&peer, dispatch).await {
-                dispatch.fail(error);
+            let _place = place;
+            let room = tokio::select! {
+                biased;
+                () = told.cancelled.notified() => None,
+                room = engine.room(&peer, &dispatch) => Some(room),
+            };
+            let mut state = told.lock();
+            match (room, *state) {
+                (Some(Ok(room)), RoomState::Waits) => {
+                    *state =
+                        engine.send_into(&peer, dispatch, room).map_or(RoomState::Ended, RoomState::Sent);
+                }
+                (Some(Err(error)), RoomState::Waits) => {
+                    *state = RoomState::Ended;
+                    drop(state);
+                    dispatch.fail(error);
+                }
+                _ => {
+                    drop(state);
+                    let error = Error::new(ErrorKind::Cancelled, "the caller gave up");
+                    dispatch.fail(error.with_delivered(Delivered::No));
+                }
             }
         });
+        Called::WaitsForRoom(waiting)
+    }
+
+    /// Gives up a call; says whether it still waited.
+    pub(crate) fn cancel(&self, called: &Called) -> bool {
+        let ticket = match called {
+            Called::Ended => return false,
+            Called::Waits(ticket) => *ticket,
+            Called::WaitsForRoom(waiting) => {
+                let mut state = waiting.lock();
+                match *state {
+                    RoomState::Sent(ticket) => ticket,
+                    RoomState::Waits => {
+                        *state = RoomState::Ended;
+                        waiting.cancelled.notify_one();
+                        return true;
+                    }
+                    RoomState::Ended => return false,
+                }
+            }
+        };
+        self.engine.calls().cancel(ticket)
     }
 
     /// Sends one way: returns when the request is queued on a live link, or in the own inbox.
@@ -241,16 +315,8 @@ impl Router {
 
     fn admit(&self, request: Request) {
         if let Err((request, error)) = self.inbox.admit(request) {
-            self.refuse(request, error);
+            self.engine.refuse(request, error);
         }
-    }
-
-    fn refuse(&self, request: Request, error: Error) {
-        if request.is_one_way() {
-            self.engine.counters().one_way_refused.fetch_add(1, Ordering::Relaxed);
-            tracing::debug!(target: HANDLER, actor_type = request.actor_type(), %error, "refused a one-way request");
-        }
-        request.refuse(error);
     }
 
     /// Passes a request on to the actor's owner, once and without trying again.
@@ -259,15 +325,27 @@ impl Router {
         let (mut envelope, answer) = request.into_parts();
         envelope.hop_count += 1;
         envelope.view_version = self.view.load().version();
+        // The owner answers to an id of ours; what waits here knows the caller's.
+        envelope.message_id = String::new();
+        let cancel = Arc::new(OnceLock::new());
         let completion = answer.map(|answer| {
-            // The owner answers to an id of ours; what waits here knows the caller's.
-            envelope.message_id = String::new();
+            let (cancel, calls) = (cancel.clone(), self.engine.calls().clone());
+            answer.on_abandoned(Box::new(move || {
+                if let Some(ticket) = cancel.get() {
+                    calls.cancel(*ticket);
+                }
+            }));
             Completion::Callback(Box::new(move |result| drop(answer.give(result))))
         });
         let peer = self.engine.peer_of(owner);
-        if let Err(dispatch) = self.engine.try_send(&peer, Dispatch { envelope, deadline, completion }) {
-            dispatch
-                .fail(Error::new(ErrorKind::Overloaded, format!("the queue to silo {} is full", peer.id)));
+        match self.engine.try_send(&peer, Dispatch { envelope, deadline, completion }) {
+            Ok(ticket) => {
+                if let Some(ticket) = ticket {
+                    let _ = cancel.set(ticket);
+                }
+            }
+            Err(dispatch) => dispatch
+                .fail(Error::new(ErrorKind::Overloaded, format!("the queue to silo {} is full", peer.id))),
         }
     }
 }
@@ -276,7 +354,7 @@ impl Receive for Router {
     fn receive(&self, request: Request) {
         let (actor_type, actor_id) = (request.actor_type(), request.actor_id());
         if let Err(error) = crate::id::check_actor(actor_type, actor_id) {
-            return self.refuse(request, error);
+            return self.engine.refuse(request, error);
         }
         if request.envelope().anywhere || !self.placements.is_by_ring(actor_type) {
             return self.admit(request);
@@ -296,7 +374,7 @@ impl Receive for Router {
                     self.engine.local(),
                     view.version()
                 );
-                self.refuse(request, Error::new(ErrorKind::NotOwner, message));
+                self.engine.refuse(request, Error::new(ErrorKind::NotOwner, message));
             }
         }
     }

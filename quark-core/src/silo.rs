@@ -14,7 +14,7 @@ use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::handler::{AsyncHandler, Handler, Handlers};
 use crate::id::{MAX_ACTOR_NAME_BYTES, SiloId, check_name};
-use crate::inbox::Inbox;
+use crate::inbox::{Capacity, Inbox};
 use crate::membership::{Membership, MembershipUrl, Role};
 use crate::placement::{Placement, Placements};
 use crate::request::Request;
@@ -346,7 +346,8 @@ fn assemble(config: &SiloConfig, handlers: Handlers) -> Result<(Arc<Router>, Gua
     let carrier = Arc::new(GrpcCarrier::new(&config.transport));
     let engine = Engine::new(config.silo_id.clone(), config.transport.clone(), carrier);
     let actor_types = handlers.actor_types();
-    let inbox = Inbox::new(handlers, config.inbox_capacity);
+    let capacity = Capacity { requests: config.inbox_capacity, bytes: config.inbox_bytes };
+    let inbox = Inbox::new(handlers, capacity);
     let router = Router::new(engine, membership, Placements::new(config.placement.clone()), inbox);
     Ok((router.clone(), Guard { router, actor_types, armed: true }))
 }

@@ -1,12 +1,12 @@
 //! The shell around the pending table: its lock, its capacity, and the task that watches the deadlines.
 
-use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
-use super::outbox::Outbox;
+use super::abandoned::OnAbandoned;
+use super::outbox::{Outbox, Recalled, Taken};
 use super::pending::{Completion, Ended, Pending, Route, Ticket};
 use crate::batch;
 use crate::envelope::Envelope;
@@ -30,7 +30,7 @@ struct Table {
 
 impl Calls {
     pub(crate) fn new(capacity: usize, max_payload: usize) -> Arc<Self> {
-        let pending = Pending::new(rand::random(), Instant::now());
+        let pending = Pending::new(fastrand::u64(..), Instant::now());
         Arc::new(Self {
             table: Mutex::new(Table { pending, planned: None }),
             places: Semaphore::new(capacity),
@@ -107,18 +107,38 @@ impl Calls {
         self.end(ended, Err(error))
     }
 
-    /// Forgets a call whose caller gave up.
-    pub(crate) fn forget(&self, ticket: Ticket) -> Option<Ended> {
+    /// Ends a call whose caller gave up, and tells whoever has its request; says whether it still waited.
+    pub(crate) fn cancel(&self, ticket: Ticket) -> bool {
+        let Some(mut ended) = self.lock().pending.remove(ticket) else { return false };
+        let error = cancelled(self.recall(&mut ended));
+        self.end(Some(ended), Err(error))
+    }
+
+    /// The same for a caller who is gone and hears of no ending.
+    pub(crate) fn forget(&self, ticket: Ticket) {
         let ended = self.lock().pending.remove(ticket);
-        if ended.is_some() {
+        if let Some(mut ended) = ended {
             self.places.add_permits(1);
+            self.recall(&mut ended);
         }
-        ended
+    }
+
+    /// Tells whoever has the request of a call that nobody waits for the answer.
+    fn recall(&self, ended: &mut Ended) -> Recalled {
+        std::mem::take(&mut ended.watchers).into_iter().for_each(|then| then());
+        let Some(Route { outbox, place }) = &ended.route else { return Recalled::Sent };
+        match &ended.name {
+            Some(name) => outbox.recall(*place, name, self),
+            None => {
+                let id = self.lock().pending.message_id(ended.ticket);
+                outbox.recall(*place, &id, self)
+            }
+        }
     }
 
     /// Ends the calls whose requests a link had taken from `outbox`.
-    pub(crate) fn fail_sent(&self, outbox: &Arc<Outbox>, numbers: &Range<u64>, error: &Error) -> usize {
-        let ended = self.lock().pending.remove_sent(outbox, numbers);
+    pub(crate) fn fail_sent(&self, outbox: &Arc<Outbox>, taken: &Taken, error: &Error) -> usize {
+        let ended = self.lock().pending.remove_sent(outbox, taken);
         self.end_all(ended, |_| error.clone())
     }
 
@@ -135,12 +155,12 @@ impl Calls {
         true
     }
 
-    fn end_all(&self, ended: Vec<Ended>, error: impl Fn(&Ended) -> Error) -> usize {
+    fn end_all(&self, ended: Vec<Ended>, error: impl Fn(&mut Ended) -> Error) -> usize {
         self.places.add_permits(ended.len());
         let count = ended.len();
         batch::run(|| {
-            for call in ended {
-                let error = error(&call);
+            for mut call in ended {
+                let error = error(&mut call);
                 call.completion.complete(Err(error));
             }
         });
@@ -162,30 +182,43 @@ impl Calls {
                 }
             };
             tokio::select! {
+                biased;
                 () = sleep => {}
                 () = self.wake.notified() => continue,
             }
             let ended = self.lock().pending.expire(Instant::now());
-            self.end_all(ended, expired);
+            self.end_all(ended, |call| {
+                let recalled = self.recall(call);
+                expired(call, recalled)
+            });
         }
     }
 }
 
 /// What a call ends with when its deadline has passed.
-fn expired(call: &Ended) -> Error {
-    let Some(route) = &call.route else {
+fn expired(call: &Ended, recalled: Recalled) -> Error {
+    let Some(Route { outbox, .. }) = &call.route else {
         return Error::new(ErrorKind::Timeout, "no reply from the own handler before the deadline");
     };
-    let peer = route.outbox.peer();
-    if route.outbox.was_taken(route.number) {
+    let peer = outbox.peer();
+    if recalled == Recalled::Sent {
         return Error::new(ErrorKind::Timeout, format!("no reply from silo {peer} before the deadline"));
     }
-    if route.outbox.has_link() {
+    if outbox.has_link() {
         let message = format!("the request to silo {peer} was not sent before the deadline");
         return Error::new(ErrorKind::Timeout, message).with_delivered(Delivered::No).with_retryable(true);
     }
-    let reason = route.outbox.trouble().map(|error| format!(": {}", error.message())).unwrap_or_default();
+    let reason = outbox.trouble().map(|error| format!(": {}", error.message())).unwrap_or_default();
     Error::new(ErrorKind::Unreachable, format!("no link to silo {peer} before the deadline{reason}"))
+}
+
+/// What a call ends with when its caller gave up.
+fn cancelled(recalled: Recalled) -> Error {
+    let delivered = match recalled {
+        Recalled::Unsent => Delivered::No,
+        Recalled::Sent => Delivered::Unknown,
+    };
+    Error::new(ErrorKind::Cancelled, "the caller gave up").with_delivered(delivered)
 }
 
 /// A call of the silo to itself is answered straight into the table.
@@ -201,5 +234,19 @@ impl AnswerTo for Calls {
 
     fn repeats_names(&self) -> bool {
         false
+    }
+
+    fn is_abandoned(&self, token: u64, _message_id: &str) -> bool {
+        self.lock().pending.call_mut(Ticket::from_bits(token)).is_none()
+    }
+
+    fn on_abandoned(&self, token: u64, _message_id: &str, then: OnAbandoned) {
+        let mut table = self.lock();
+        if let Some(call) = table.pending.call_mut(Ticket::from_bits(token)) {
+            call.watchers.push(then);
+        } else {
+            drop(table);
+            then();
+        }
     }
 }

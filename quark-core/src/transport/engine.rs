@@ -1,37 +1,33 @@
-//! The transport's core: sends requests to peers, reads what links bring, accepts links. It knows neither who is in
+//! The transport's core: keeps peers and links, sends requests, stops. What comes in is the business of `receiving` and
+//! `accepting`. It knows neither who is in
 //! the cluster nor which silo owns what; those above it do.
 
 use std::collections::HashMap;
-use std::ops::Range;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, RwLock, Weak};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::Stream as _;
+use tokio::sync::SemaphorePermit;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::calls::Calls;
-use super::carrier::{Accept, Accepted, Carrier, Hello, Inbound, Incoming};
-use super::link::{Link, Outgoing, PeerKind};
-use super::outbox::{Frame, Outbox, is_final};
-use super::peer::{self, Peer};
+use super::carrier::{Carrier, Hello};
+use super::control;
+use super::link::{Link, PeerKind};
+use super::outbox::{self, Frame, Outbox, is_final};
+use super::peer::Peer;
 use super::pending::{Completion, Route, Ticket};
-use crate::batch;
+use super::turns::{Senders, Turns};
 use crate::config::TransportConfig;
 use crate::endpoint::Endpoint;
-use crate::envelope::{Envelope, EnvelopeKind};
+use crate::envelope::Envelope;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::SiloId;
-use crate::request::{AnswerTo, Permit, Request, payload_too_large};
+use crate::request::{AnswerTo, Permit, Request, Taken, payload_too_large};
 use crate::silo_info::{PROTOCOL_VERSION, SiloInfo};
 use crate::telemetry::{Counters, LINK};
-
-/// Messages read from a link before others get a turn.
-const READ_AT_ONCE: usize = 256;
 
 /// Whoever uses the transport: gets the requests, and hints about links.
 pub(crate) trait Receive: Send + Sync {
@@ -59,6 +55,13 @@ impl Dispatch {
     }
 }
 
+/// Room for one request: in the outbox, and in the pending table if somebody waits for the answer.
+pub(crate) struct Room<'a> {
+    space: SemaphorePermit<'a>,
+    place: Option<SemaphorePermit<'a>>,
+    cost: u32,
+}
+
 /// The transport's core.
 pub(crate) struct Engine {
     this: Weak<Engine>,
@@ -74,7 +77,9 @@ pub(crate) struct Engine {
     runtime: OnceLock<tokio::runtime::Handle>,
     tasks: Mutex<JoinSet<()>>,
     counters: Counters,
-    waiting: Arc<AtomicUsize>,
+    waiting: Taken,
+    turns: Arc<Turns>,
+    senders: Senders,
     leaving: AtomicBool,
     stopped: AtomicBool,
 }
@@ -96,6 +101,8 @@ impl Engine {
             tasks: Mutex::default(),
             counters: Counters::default(),
             waiting: Arc::default(),
+            turns: Turns::new(),
+            senders: Senders::default(),
             leaving: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
         })
@@ -114,6 +121,26 @@ impl Engine {
             let _ = self.endpoint.set(bound);
         }
         Ok(())
+    }
+
+    pub(crate) fn this(&self) -> Option<Arc<Self>> {
+        self.this.upgrade()
+    }
+
+    pub(crate) fn new_link(&self, peer: SiloId, dialled: bool, kind: Option<PeerKind>) -> Arc<Link> {
+        Link::new(self.this.clone(), &self.config, peer, dialled, kind)
+    }
+
+    pub(crate) fn senders(&self) -> &Senders {
+        &self.senders
+    }
+
+    pub(crate) fn receiver(&self) -> Option<&Weak<dyn Receive>> {
+        self.receiver.get()
+    }
+
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Acquire)
     }
 
     pub(crate) fn config(&self) -> &TransportConfig {
@@ -182,12 +209,12 @@ impl Engine {
         peer
     }
 
-    fn peer_named(&self, id: &SiloId) -> Arc<Peer> {
+    pub(crate) fn peer_named(&self, id: &SiloId) -> Arc<Peer> {
         let mut peers = self.peers.write().expect("no panic while locked");
         if let Some(peer) = peers.get(id) {
             return peer.clone();
         }
-        let peer = Peer::new(id.clone(), self.config.outbox_capacity);
+        let peer = Peer::new(id.clone(), self.config.outbox_capacity, self.turns.clone());
         peers.insert(id.clone(), peer.clone());
         drop(peers);
         if let Some(engine) = self.this.upgrade() {
@@ -244,19 +271,41 @@ impl Engine {
             Ok(ticket) => return Ok(ticket),
             Err(dispatch) => dispatch,
         };
-        let cost = peer.outbox.cost(&dispatch.envelope);
-        let (deadline, waits) = (dispatch.deadline, dispatch.completion.is_some());
-        let room = async {
-            let space = peer.outbox.space.acquire_many(cost).await.expect("never closed");
-            if waits {
-                self.calls.places().acquire().await.expect("never closed").forget();
-            }
-            space.forget();
-        };
-        match tokio::time::timeout_at(deadline, room).await {
-            Ok(()) => Ok(self.enqueue(peer, dispatch, cost)),
-            Err(_) => Err((dispatch, no_room(peer))),
+        match self.room(peer, &dispatch).await {
+            Ok(room) => Ok(self.send_into(peer, dispatch, room)),
+            Err(error) => Err((dispatch, error)),
         }
+    }
+
+    /// Waits for room until the dispatch's deadline.
+    ///
+    /// # Errors
+    /// `OVERLOADED` or `UNREACHABLE` when there was none until then.
+    pub(crate) fn room<'a>(
+        &'a self,
+        peer: &'a Peer,
+        dispatch: &Dispatch,
+    ) -> impl Future<Output = Result<Room<'a>>> + use<'a> {
+        let cost = peer.outbox.cost(&dispatch.envelope);
+        let (waits, deadline) = (dispatch.completion.is_some(), dispatch.deadline);
+        let room = async move {
+            let space = peer.outbox.space.acquire_many(cost).await.expect("never closed");
+            let place = match waits {
+                true => Some(self.calls.places().acquire().await.expect("never closed")),
+                false => None,
+            };
+            Room { space, place, cost }
+        };
+        async move { tokio::time::timeout_at(deadline, room).await.map_err(|_| no_room(peer)) }
+    }
+
+    /// Sends what waited for this room.
+    pub(crate) fn send_into(&self, peer: &Arc<Peer>, dispatch: Dispatch, room: Room<'_>) -> Option<Ticket> {
+        room.space.forget();
+        if let Some(place) = room.place {
+            place.forget();
+        }
+        self.enqueue(peer, dispatch, room.cost)
     }
 
     /// Waits until there is a link to the peer.
@@ -278,10 +327,11 @@ impl Engine {
     fn enqueue(&self, peer: &Arc<Peer>, dispatch: Dispatch, cost: u32) -> Option<Ticket> {
         let Dispatch { mut envelope, deadline, completion } = dispatch;
         let mut queue = peer.outbox.lock();
+        let place = queue.next_place(&envelope);
         let ticket = match completion {
             None => None,
             Some(completion) => {
-                let route = Route { outbox: peer.outbox.clone(), number: queue.next_number() };
+                let route = Route { outbox: peer.outbox.clone(), place };
                 match self.calls.begin(&mut envelope, deadline, Some(route), completion) {
                     Ok(ticket) => Some(ticket),
                     Err((error, completion)) => {
@@ -293,7 +343,7 @@ impl Engine {
                 }
             }
         };
-        queue.push(Frame { envelope, deadline, ticket, cost });
+        queue.push(place, Frame { envelope, deadline, ticket, cost, after: 0 });
         let linked = queue.link().is_some();
         drop(queue);
         if !linked {
@@ -317,15 +367,16 @@ impl Engine {
         let taken = peer.outbox.space.forget_permits(frame.cost as usize);
         frame.cost = u32::try_from(taken).unwrap_or(0);
         let mut queue = peer.outbox.lock();
+        let place = queue.next_place(&frame.envelope);
         if let Some(ticket) = frame.ticket {
-            let route = Route { outbox: peer.outbox.clone(), number: queue.next_number() };
+            let route = Route { outbox: peer.outbox.clone(), place };
             if !self.calls.reroute(ticket, Some(route)) {
                 drop(queue);
                 peer.outbox.space.add_permits(taken);
                 return;
             }
         }
-        queue.push(frame);
+        queue.push(place, frame);
         let linked = queue.link().is_some();
         drop(queue);
         if !linked {
@@ -347,7 +398,7 @@ impl Engine {
 
     /// A place among the calls that wait for room in a task of their own; there are as many as may be pending.
     pub(crate) fn take_waiting_place(&self) -> Option<Permit> {
-        Permit::take(&self.waiting, self.config.max_pending)
+        Permit::take(&self.waiting, 1, self.config.max_pending)
     }
 
     fn unlinked(&self, peer: &Arc<Peer>) {
@@ -375,8 +426,8 @@ impl Engine {
     }
 
     /// Ends the calls that a link had sent and that nobody will answer any more.
-    pub(crate) fn lose(&self, outbox: &Arc<Outbox>, numbers: &Range<u64>, error: &Error) {
-        let lost = self.calls.fail_sent(outbox, numbers, error);
+    pub(crate) fn lose(&self, outbox: &Arc<Outbox>, taken: &outbox::Taken, error: &Error) {
+        let lost = self.calls.fail_sent(outbox, taken, error);
         if lost > 0 {
             tracing::info!(target: LINK, silo = %outbox.peer(), calls = lost, %error, "calls lost with their link");
         }
@@ -408,44 +459,11 @@ impl Engine {
         Ok(())
     }
 
-    /// Reads a link until it ends, then ends what was lost with it.
-    pub(crate) async fn read(self: Arc<Self>, link: Arc<Link>, mut incoming: Incoming) {
-        /// Closes the link also when the task is aborted.
-        struct Close<'a>(&'a Arc<Engine>, &'a Arc<Link>, Option<Error>);
-        impl Drop for Close<'_> {
-            fn drop(&mut self) {
-                self.0.close_link(self.1, self.2.take());
-            }
-        }
+    pub(crate) fn add_link(&self, link: &Arc<Link>) {
         self.links.lock().expect("no panic while locked").push(link.clone());
-        let mut close = Close(&self, &link, None);
-        let ended = std::future::poll_fn(|cx| batch::run(|| self.poll_read(&link, &mut incoming, cx))).await;
-        if ended.is_ok() && !link.is_dialled() {
-            // The peer has asked its last and waits for the answers.
-            link.finish();
-            std::future::poll_fn(|cx| link.poll_written(cx)).await;
-        }
-        close.2 = ended.err();
     }
 
-    fn poll_read(&self, link: &Arc<Link>, incoming: &mut Incoming, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        for _ in 0..READ_AT_ONCE {
-            if link.is_clogged(cx) {
-                return Poll::Pending;
-            }
-            match Pin::new(&mut *incoming).poll_next(cx) {
-                Poll::Ready(Some(Ok(Inbound::Envelope(envelope)))) => self.arrive(link, envelope),
-                Poll::Ready(Some(Ok(Inbound::Hello(hello)))) => self.check_hello(link, hello.as_ref())?,
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
-                Poll::Ready(None) => return Poll::Ready(Ok(())),
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    }
-
-    fn close_link(&self, link: &Arc<Link>, error: Option<Error>) {
+    pub(crate) fn close_link(&self, link: &Arc<Link>, error: Option<Error>) {
         self.links.lock().expect("no panic while locked").retain(|other| !Arc::ptr_eq(other, link));
         if let Some(error) = &error {
             tracing::debug!(target: LINK, silo = %link.peer(), %error, "link broke");
@@ -463,72 +481,6 @@ impl Engine {
         }
     }
 
-    /// One message came in.
-    fn arrive(&self, link: &Arc<Link>, envelope: Envelope) {
-        let kind = match link.kind() {
-            Some(PeerKind::Announced) => envelope.kind,
-            // On a stream that we dialled a plain peer answers; on one that it dialled it asks.
-            _ if link.is_dialled() => EnvelopeKind::Response,
-            _ => EnvelopeKind::Request,
-        };
-        match kind {
-            EnvelopeKind::Response => {
-                if !self.calls.respond(envelope) {
-                    self.counters.late_responses.fetch_add(1, Ordering::Relaxed);
-                }
-            }
-            EnvelopeKind::Request => self.receive(link, envelope),
-            EnvelopeKind::Control => self.control(link, envelope),
-            EnvelopeKind::Unspecified => {
-                self.counters.unknown_messages.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-    }
-
-    fn receive(&self, link: &Arc<Link>, mut envelope: Envelope) {
-        let timeout = match envelope.timeout_ms {
-            0 => self.config.default_timeout,
-            ms => Duration::from_millis(ms.min(MAX_TIMEOUT_MS)),
-        };
-        if envelope.correlation_id.is_empty() {
-            envelope.correlation_id.clone_from(&envelope.message_id);
-        }
-        let caller = Some(&envelope.origin).filter(|origin| !origin.is_empty());
-        let caller =
-            caller.and_then(|origin| SiloId::new(origin).ok()).unwrap_or_else(|| link.peer().clone());
-        let answer = (!envelope.one_way).then(|| {
-            link.owe();
-            (link.clone() as Arc<dyn AnswerTo>, 0)
-        });
-        let request = Request::new(envelope, caller, Instant::now() + timeout, answer);
-        match self.receiver.get().and_then(Weak::upgrade) {
-            Some(receiver) => receiver.receive(request),
-            None => request.refuse(not_running()),
-        }
-    }
-
-    fn control(&self, link: &Arc<Link>, message: Envelope) {
-        match message.method_name.as_str() {
-            peer::FENCE => link.control(Envelope::control(peer::FENCE_PASSED, message.message_id)),
-            peer::FENCE_PASSED => {
-                if let Some(peer) = self.peer(link.peer().as_str()) {
-                    peer.fence_passed(link);
-                }
-            }
-            peer::LEAVING => {
-                link.detach();
-                link.control(Envelope::control(peer::LEAVING_SEEN, message.message_id));
-                if let Some(peer) = self.peer(link.peer().as_str()) {
-                    peer.nudge();
-                }
-            }
-            peer::LEAVING_SEEN => link.set_quiet(),
-            _ => {
-                self.counters.unknown_messages.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-    }
-
     // ---- Stopping ------------------------------------------------------------------------------------------------
 
     /// Asks the peers to send nothing new, answers what came in, waits for what was sent; until `deadline` at most.
@@ -536,7 +488,7 @@ impl Engine {
         self.leaving.store(true, Ordering::Release);
         for link in self.links_now() {
             if link.kind() == Some(PeerKind::Announced) {
-                link.control(Envelope::control(peer::LEAVING, String::new()));
+                link.control(control::about(control::LEAVING, String::new()));
             } else {
                 link.set_quiet();
             }
@@ -584,7 +536,10 @@ impl Engine {
             self.close_link(&link, None);
         }
         let peers = std::mem::take(&mut *self.peers.write().expect("no panic while locked"));
-        for peer in peers.values() {
+        // In an order of its own, so that a simulated run can be repeated.
+        let mut peers: Vec<_> = peers.into_values().collect();
+        peers.sort_by(|a, b| a.id.cmp(&b.id));
+        for peer in peers {
             peer.retire();
             peer.outbox.drain();
         }
@@ -593,7 +548,7 @@ impl Engine {
 }
 
 /// A deadline further away than this is cut to it, so that adding it to a clock cannot overflow.
-const MAX_TIMEOUT_MS: u64 = 366 * 24 * 3600 * 1000;
+pub(crate) const MAX_TIMEOUT_MS: u64 = 366 * 24 * 3600 * 1000;
 
 pub(crate) fn not_running() -> Error {
     Error::new(ErrorKind::NotRunning, "the silo is not running")
@@ -624,50 +579,4 @@ pub(crate) fn connection_lost(peer: &SiloId) -> Error {
 /// `PAYLOAD_TOO_LARGE` with both sizes.
 pub(crate) fn check_payload(payload: &Bytes, limit: usize) -> Result<()> {
     if payload.len() > limit { Err(payload_too_large("payload", payload.len(), limit)) } else { Ok(()) }
-}
-
-impl Accept for Engine {
-    fn accept(&self, hello: Option<Hello>) -> Result<Box<dyn Accepted>> {
-        if self.leaving.load(Ordering::Acquire) {
-            return Err(Error::new(ErrorKind::Unreachable, format!("silo {} is leaving", self.local)));
-        }
-        let (peer, kind) = match hello {
-            None => (SiloId::plain(), PeerKind::Plain),
-            Some(hello) => {
-                self.check_cluster(&hello)?;
-                if hello.silo_id == self.local {
-                    return Err(Error::new(
-                        ErrorKind::IdInUse,
-                        format!("this silo has the id {} itself", self.local),
-                    ));
-                }
-                (hello.silo_id, PeerKind::Announced)
-            }
-        };
-        let link = Link::new(self.this.clone(), peer, false, Some(kind));
-        Ok(Box::new(Stream { engine: self.this.upgrade().ok_or_else(not_running)?, link }))
-    }
-
-    fn hello(&self) -> Hello {
-        self.hello()
-    }
-}
-
-/// An accepted stream.
-struct Stream {
-    engine: Arc<Engine>,
-    link: Arc<Link>,
-}
-
-impl Accepted for Stream {
-    fn run(self: Box<Self>, incoming: Incoming) -> Outgoing {
-        let Self { engine, link } = *self;
-        let outgoing = Outgoing::new(link.clone());
-        if link.kind() == Some(PeerKind::Announced) && !link.peer().is_client() {
-            engine.peer_named(link.peer()).adopt(&link, engine.local < *link.peer());
-        }
-        let reader = engine.clone();
-        engine.spawn(async move { reader.read(link, incoming).await });
-        outgoing
-    }
 }

@@ -1,10 +1,9 @@
 //! One stream to one peer: what goes out on it, and what it owes.
 //!
 //! Answers and control messages belong to the link and die with it; requests come from the peer's outbox while that is
-//! attached. The link does no I/O: a carrier polls [`Outgoing`] and feeds the reader in `engine.rs`.
+//! attached. The link does no I/O: a carrier polls [`Outgoing`] and feeds the reader in `receiving.rs`.
 
 use std::collections::VecDeque;
-use std::ops::Range;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
@@ -13,19 +12,22 @@ use std::task::{Context, Poll};
 use futures_util::Stream;
 use futures_util::task::AtomicWaker;
 
+use super::abandoned::{Abandoned, OnAbandoned};
+use super::control;
 use super::engine::Engine;
-use super::outbox::Outbox;
+use super::outbox::{Outbox, PART_BYTES, Progress, Taken};
+use super::turns::Turn;
 use crate::batch::{self, Wake};
+use crate::config::TransportConfig;
 use crate::envelope::Envelope;
+use crate::error::{Delivered, Error, ErrorKind};
 use crate::id::SiloId;
 use crate::request::AnswerTo;
 
 /// Frames taken from the outbox at once.
 const TAKE_FRAMES: usize = 64;
-/// Payload bytes taken from the outbox at once; more would only sit in the link when it breaks.
+/// Payload bytes taken at once from the outbox, and from the answers; more would only sit in the link when it breaks.
 const TAKE_BYTES: usize = 256 * 1024;
-/// Answers that may wait before the link stops reading requests.
-const MAX_ANSWERS_WAITING: usize = 16 * 1024;
 
 /// Who is at the other end, once that is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +44,11 @@ pub(crate) struct Link {
     peer: SiloId,
     dialled: bool,
     kind: OnceLock<PeerKind>,
+    max_payload: usize,
+    /// Bytes of answers that may wait before requests are refused.
+    answer_capacity: usize,
+    /// More wait.
+    overfull: AtomicBool,
     state: Mutex<State>,
     writer: AtomicWaker,
     reader: AtomicWaker,
@@ -49,6 +56,7 @@ pub(crate) struct Link {
     woken: AtomicBool,
     /// Requests received and not yet answered.
     unanswered: AtomicU64,
+    abandoned: Abandoned,
 }
 
 impl Wake for Link {
@@ -60,9 +68,17 @@ impl Wake for Link {
 #[derive(Default)]
 struct State {
     answers: VecDeque<Envelope>,
+    /// Answers that leave in parts, so that small ones pass them.
+    large_answers: VecDeque<Envelope>,
+    /// What of the first of these has left.
+    large_sent: usize,
+    /// What all answers weigh.
+    answer_bytes: usize,
     outbox: Option<Arc<Outbox>>,
-    /// The outbox whose frames went out here, with their numbers.
-    sent: Option<(Arc<Outbox>, Range<u64>)>,
+    /// The turn that the peer must be told of as soon as it is known to be one of ours.
+    turn: Option<Turn>,
+    /// The outbox whose frames went out here, and which.
+    sent: Option<(Arc<Outbox>, Taken)>,
     /// Nothing new is sent; the stream ends when nothing is owed.
     finishing: bool,
     /// The peer sends no further requests.
@@ -71,9 +87,59 @@ struct State {
     closed: bool,
 }
 
+/// What a waiting message takes of memory, about.
+fn weight(message: &Envelope) -> usize {
+    512 + message.payload_len() + message.error_message.len()
+}
+
+impl State {
+    fn push_answer(&mut self, answer: Envelope, in_parts: bool) {
+        self.answer_bytes += weight(&answer);
+        if in_parts && answer.response_payload.len() > PART_BYTES {
+            self.large_answers.push_back(answer);
+        } else {
+            self.answers.push_back(answer);
+        }
+    }
+
+    /// Moves answers to where they leave from; not all when there are many, so that they are counted while they wait.
+    fn take_answers(&mut self, into: &mut VecDeque<Envelope>) {
+        let mut taken = 0;
+        while taken < TAKE_BYTES {
+            let Some(answer) = self.answers.pop_front() else { break };
+            taken += weight(&answer);
+            into.push_back(answer);
+        }
+        self.answer_bytes -= taken;
+        self.take_large_answer(into);
+    }
+
+    /// The next piece of the first large answer.
+    fn take_large_answer(&mut self, into: &mut VecDeque<Envelope>) {
+        let Some(answer) = self.large_answers.front() else { return };
+        let (sent, part_end) = (self.large_sent, self.large_sent + PART_BYTES);
+        if part_end < answer.response_payload.len() {
+            let part = answer.response_payload.slice(sent..part_end);
+            into.push_back(control::part(control::RESPONSE_PART, &answer.message_id, part, sent));
+            self.large_sent = part_end;
+        } else if let Some(mut answer) = self.large_answers.pop_front() {
+            self.answer_bytes -= weight(&answer);
+            self.large_sent = 0;
+            answer.parts_bytes = sent as u64;
+            answer.response_payload = answer.response_payload.slice(sent..);
+            into.push_back(answer);
+        }
+    }
+
+    fn has_answers(&self) -> bool {
+        !self.answers.is_empty() || !self.large_answers.is_empty()
+    }
+}
+
 impl Link {
     pub(crate) fn new(
         engine: Weak<Engine>,
+        config: &TransportConfig,
         peer: SiloId,
         dialled: bool,
         kind: Option<PeerKind>,
@@ -83,11 +149,15 @@ impl Link {
             peer,
             dialled,
             kind: kind.map_or_else(OnceLock::new, OnceLock::from),
+            max_payload: config.max_payload,
+            answer_capacity: config.answer_capacity,
+            overfull: AtomicBool::new(false),
             state: Mutex::default(),
             writer: AtomicWaker::new(),
             reader: AtomicWaker::new(),
             woken: AtomicBool::new(false),
             unanswered: AtomicU64::new(0),
+            abandoned: Abandoned::default(),
         })
     }
 
@@ -104,8 +174,13 @@ impl Link {
         self.kind.get().copied()
     }
 
-    pub(crate) fn set_kind(&self, kind: PeerKind) {
+    pub(crate) fn is_announced(&self) -> bool {
+        self.kind() == Some(PeerKind::Announced)
+    }
+
+    pub(crate) fn set_kind(self: &Arc<Self>, kind: PeerKind) {
         let _ = self.kind.set(kind);
+        self.tell_turn();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -122,7 +197,23 @@ impl Link {
     /// Requests of this outbox go out here from now on.
     pub(crate) fn attach(self: &Arc<Self>, outbox: &Arc<Outbox>) {
         self.lock().outbox = Some(outbox.clone());
-        outbox.attach(Some(self.clone()));
+        outbox.attach(self);
+    }
+
+    /// The outbox's frames go out here from now on: the sender's turn with this link begins.
+    pub(crate) fn begin_turn(self: &Arc<Self>, turn: Turn) {
+        self.lock().turn = Some(turn);
+        self.tell_turn();
+    }
+
+    /// Tells an announced peer that what comes on its older links is late.
+    fn tell_turn(self: &Arc<Self>) {
+        if self.is_announced() {
+            let turn = self.lock().turn.take();
+            if let Some(turn) = turn {
+                self.control(control::about(control::TURN, turn.to_string()));
+            }
+        }
     }
 
     /// No further request goes out here; those that went may still be answered.
@@ -137,7 +228,7 @@ impl Link {
     pub(crate) fn control(self: &Arc<Self>, message: Envelope) {
         let mut state = self.lock();
         if !state.closed {
-            state.answers.push_back(message);
+            state.push_answer(message, false);
             drop(state);
             self.wake();
         }
@@ -150,15 +241,18 @@ impl Link {
         self.wake();
     }
 
-    /// The stream is over. Returns the outbox and the numbers of the requests that went out here.
-    pub(crate) fn close(self: &Arc<Self>) -> Option<(Arc<Outbox>, Range<u64>)> {
+    /// The stream is over. Returns the outbox and which of its requests went out here.
+    pub(crate) fn close(self: &Arc<Self>) -> Option<(Arc<Outbox>, Taken)> {
         self.detach();
         let mut state = self.lock();
         state.closed = true;
         state.answers.clear();
+        state.large_answers.clear();
+        state.answer_bytes = 0;
         let sent = state.sent.take();
         drop(state);
         self.wake();
+        self.abandoned.give_up_all();
         sent
     }
 
@@ -167,9 +261,17 @@ impl Link {
         self.unanswered.fetch_add(1, Ordering::AcqRel);
     }
 
+    /// The caller of a request that came in gave up.
+    pub(crate) fn give_up(&self, message_id: &str) {
+        // What was answered before is not remembered.
+        if self.unanswered.load(Ordering::Acquire) > 0 {
+            self.abandoned.give_up(message_id);
+        }
+    }
+
     /// Whether nothing received waits for an answer and nothing waits to be written.
     pub(crate) fn is_idle(&self) -> bool {
-        self.unanswered.load(Ordering::Acquire) == 0 && self.lock().answers.is_empty()
+        self.unanswered.load(Ordering::Acquire) == 0 && !self.lock().has_answers()
     }
 
     /// The peer said that it sends no further requests.
@@ -187,19 +289,30 @@ impl Link {
         if self.lock().closed { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    /// Whether so many answers wait to be written that no more requests should be read. The reader is woken when that
-    /// changes.
+    /// Whether the peer reads its answers so slowly that its requests are refused.
+    pub(crate) fn is_overfull(&self) -> bool {
+        self.overfull.load(Ordering::Acquire)
+    }
+
+    /// Whether the peer reads no answers, not even the refusals, and more of them wait than any peer of ours has calls.
+    pub(crate) fn is_hopeless(&self) -> bool {
+        self.lock().answer_bytes > self.answer_capacity.saturating_mul(4)
+    }
+
+    /// Whether so many answers wait that nothing more should be read from a plain peer. The reader is woken when that
+    /// changes. Announced peers are always read: two that wait for each other to read would wait for ever.
     pub(crate) fn is_clogged(&self, cx: &Context<'_>) -> bool {
-        if self.lock().answers.len() < MAX_ANSWERS_WAITING {
+        if self.is_announced() || !self.is_overfull() {
             return false;
         }
         self.reader.register(cx.waker());
-        self.lock().answers.len() >= MAX_ANSWERS_WAITING
+        self.is_overfull()
     }
 }
 
 impl AnswerTo for Link {
-    fn answer(self: Arc<Self>, _token: u64, response: Envelope) {
+    fn answer(self: Arc<Self>, _token: u64, mut response: Envelope) {
+        self.abandoned.answered(&response.message_id);
         let mut state = self.lock();
         self.unanswered.fetch_sub(1, Ordering::AcqRel);
         if state.closed {
@@ -209,18 +322,37 @@ impl AnswerTo for Link {
             }
             return;
         }
-        state.answers.push_back(response);
+        if state.answer_bytes > self.answer_capacity.saturating_mul(2)
+            && !response.response_payload.is_empty()
+        {
+            let message =
+                format!("the caller reads its answers too slowly: {} bytes wait", state.answer_bytes);
+            let error = Error::new(ErrorKind::Overloaded, message).with_delivered(Delivered::Yes);
+            response = response.into_response(Err(error.with_retryable(false)));
+        }
+        state.push_answer(response, self.is_announced());
+        if state.answer_bytes > self.answer_capacity {
+            self.overfull.store(true, Ordering::Release);
+        }
         drop(state);
         self.wake();
     }
 
     fn max_payload(&self) -> usize {
-        self.engine.upgrade().map_or(usize::MAX, |engine| engine.config().max_payload)
+        self.max_payload
     }
 
     fn repeats_names(&self) -> bool {
         // An announced peer finds its call by the id and knows the rest.
-        self.kind() != Some(PeerKind::Announced)
+        !self.is_announced()
+    }
+
+    fn is_abandoned(&self, _token: u64, message_id: &str) -> bool {
+        self.abandoned.contains(message_id)
+    }
+
+    fn on_abandoned(&self, _token: u64, message_id: &str, then: OnAbandoned) {
+        self.abandoned.watch(message_id, then);
     }
 }
 
@@ -228,11 +360,12 @@ impl AnswerTo for Link {
 pub(crate) struct Outgoing {
     link: Arc<Link>,
     ready: VecDeque<Envelope>,
+    large: Progress,
 }
 
 impl Outgoing {
     pub(crate) fn new(link: Arc<Link>) -> Self {
-        Self { link, ready: VecDeque::new() }
+        Self { link, ready: VecDeque::new(), large: Progress::default() }
     }
 
     /// Moves what is there into `ready`; says whether the stream is over.
@@ -241,26 +374,16 @@ impl Outgoing {
         if state.closed {
             return true;
         }
-        let was_clogged = state.answers.len() >= MAX_ANSWERS_WAITING;
-        std::mem::swap(&mut state.answers, &mut self.ready);
+        state.take_answers(&mut self.ready);
+        if self.link.is_overfull() && state.answer_bytes <= self.link.answer_capacity {
+            self.link.overfull.store(false, Ordering::Release);
+            self.link.reader.wake();
+        }
         if let Some(outbox) = state.outbox.clone() {
             // Released while the outbox is locked: a push locks the outbox first and then may wake this link.
             drop(state);
-            let passed = outbox.take(&self.link, self.ready.len() + TAKE_FRAMES, TAKE_BYTES, &mut self.ready);
-            if !passed.is_empty() {
-                let mut state = self.link.lock();
-                if state.closed {
-                    // It closed in between: nobody else will end these calls.
-                    drop(state);
-                    if let Some(engine) = self.link.engine.upgrade() {
-                        engine.lose(&outbox, &passed, &super::engine::connection_lost(&self.link.peer));
-                    }
-                    return true;
-                }
-                match &mut state.sent {
-                    Some((_, sent)) => sent.end = passed.end,
-                    None => state.sent = Some((outbox, passed)),
-                }
+            if self.take_requests(&outbox) {
+                return true;
             }
         } else {
             let owes = self.link.unanswered.load(Ordering::Acquire) > 0;
@@ -268,8 +391,30 @@ impl Outgoing {
                 return true;
             }
         }
-        if was_clogged {
-            self.link.reader.wake();
+        false
+    }
+
+    /// Takes small requests and a piece of a large one; says whether the link is over.
+    fn take_requests(&mut self, outbox: &Arc<Outbox>) -> bool {
+        let link = &self.link;
+        let count = self.ready.len() + TAKE_FRAMES;
+        let mut taken = outbox.take_small(link, count, TAKE_BYTES, &mut self.ready);
+        taken.extend(outbox.take_large(link, &mut self.large, link.is_announced(), &mut self.ready));
+        if taken.is_empty() {
+            return false;
+        }
+        let mut state = link.lock();
+        if state.closed {
+            // It closed in between: nobody else will end these calls.
+            drop(state);
+            if let Some(engine) = link.engine.upgrade() {
+                engine.lose(outbox, &taken, &super::engine::connection_lost(&link.peer));
+            }
+            return true;
+        }
+        match &mut state.sent {
+            Some((_, sent)) => sent.extend(taken),
+            None => state.sent = Some((outbox.clone(), taken)),
         }
         false
     }
@@ -281,6 +426,7 @@ impl Drop for Outgoing {
         // peer's half tells how it ended; an accepted one is over.
         if !self.link.dialled {
             self.link.lock().closed = true;
+            self.link.abandoned.give_up_all();
             self.link.reader.wake();
         }
     }

@@ -1,17 +1,24 @@
 //! Envelopes between two processes: [`Transport`], usable alone, over a carrier (gRPC, or the loopback of a process).
 //!
-//! `engine` sends and receives, `peer` keeps links, `link` is one stream, `outbox` holds what waits to be sent and
-//! `pending` the calls that wait for their ending.
+//! `engine` sends, `receiving` and `accepting` take what comes in, `peer` keeps links, `link` is one stream, `outbox` holds
+//! what waits to be sent and `pending` the calls that wait for their ending.
 
+mod abandoned;
+mod accepting;
 mod calls;
 mod carrier;
+mod control;
 mod engine;
 mod grpc;
+mod lane;
 mod link;
 mod loopback;
 mod outbox;
+mod parts;
 mod peer;
 mod pending;
+mod receiving;
+mod turns;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +29,7 @@ use tokio::time::Instant;
 use crate::config::TransportConfig;
 use crate::endpoint::Endpoint;
 use crate::envelope::{Envelope, EnvelopeKind};
-use crate::error::{Delivered, Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::handler::Handler;
 use crate::id::{SiloId, check_name};
 use crate::request::Request;
@@ -322,9 +329,4 @@ impl Engine {
             }
         }
     }
-}
-
-/// The error of a call that its caller gave up.
-pub(crate) fn cancelled() -> Error {
-    Error::new(ErrorKind::Cancelled, "the caller gave up").with_delivered(Delivered::Unknown)
 }

@@ -1,17 +1,30 @@
 //! What waits to be sent to one silo, in order, bounded. It outlives the links: what no link has taken was surely not
 //! sent, stays in its place, and goes out on the next one.
+//!
+//! Large requests wait in a lane of their own and leave in parts, so that small ones to the same silo pass them. The
+//! order of one actor's requests holds nevertheless: what follows a large request to the same actor waits behind it, and
+//! a large request is complete only after the small ones that were there before it.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
+use super::calls::Calls;
+use super::control;
+use super::lane::Lane;
 use super::link::Link;
-use super::pending::Ticket;
+use super::pending::{Route, Ticket};
+use super::turns::Turns;
 use crate::envelope::Envelope;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::SiloId;
+
+/// A payload above this many bytes leaves in parts of this size.
+pub(crate) const PART_BYTES: usize = 128 * 1024;
 
 /// A request on its way out.
 pub(crate) struct Frame {
@@ -22,6 +35,69 @@ pub(crate) struct Frame {
     pub(crate) ticket: Option<Ticket>,
     /// What it takes of the outbox's capacity.
     pub(crate) cost: u32,
+    /// Of a large frame: it is complete only when the small lane has come to this number.
+    pub(crate) after: u64,
+}
+
+/// Which line a frame stands in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Size {
+    Small,
+    Large,
+}
+
+/// A frame's place in an outbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) size: Size,
+    pub(crate) number: u64,
+}
+
+/// The places of the frames that a link has taken.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Taken {
+    small: Range<u64>,
+    large: Range<u64>,
+}
+
+impl Taken {
+    pub(crate) fn contains(&self, place: Place) -> bool {
+        match place.size {
+            Size::Small => self.small.contains(&place.number),
+            Size::Large => self.large.contains(&place.number),
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.small.is_empty() && self.large.is_empty()
+    }
+
+    /// Adds what was taken next.
+    pub(crate) fn extend(&mut self, more: Self) {
+        for (all, more) in [(&mut self.small, more.small), (&mut self.large, more.large)] {
+            match (all.is_empty(), more.is_empty()) {
+                (_, true) => {}
+                (true, false) => *all = more,
+                (false, false) => all.end = more.end,
+            }
+        }
+    }
+}
+
+/// How far a link has come with the large frame at the front.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Progress {
+    number: u64,
+    sent: usize,
+}
+
+/// What became of a request whose caller gave up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Recalled {
+    /// No link had taken it, and none will: it was surely not handed over.
+    Unsent,
+    /// It was on its way; the other side has been told.
+    Sent,
 }
 
 /// A bounded queue of frames to one silo.
@@ -35,26 +111,30 @@ pub(crate) struct Outbox {
     trouble: Mutex<Option<Error>>,
     /// Told when a link comes, or when none will.
     news: Notify,
+    turns: Arc<Turns>,
 }
 
 /// The inside of an outbox, while it is locked.
+#[derive(Default)]
 pub(crate) struct Queue {
-    frames: VecDeque<Frame>,
-    /// The number that the next frame gets.
-    next_number: u64,
+    small: Lane,
+    large: Lane,
+    /// Frames in the large lane by the hash of their actor. Two actors of one hash only wait for each other.
+    actors: HashMap<u64, usize>,
     /// The link that takes frames now.
     link: Option<Arc<Link>>,
 }
 
 impl Outbox {
-    pub(crate) fn new(peer: SiloId, capacity: u32) -> Arc<Self> {
+    pub(crate) fn new(peer: SiloId, capacity: u32, turns: Arc<Turns>) -> Arc<Self> {
         Arc::new(Self {
             peer,
             trouble: Mutex::default(),
             news: Notify::new(),
-            state: Mutex::new(Queue { frames: VecDeque::new(), next_number: 0, link: None }),
+            state: Mutex::default(),
             space: Semaphore::new(capacity as usize),
             capacity,
+            turns,
         })
     }
 
@@ -68,15 +148,14 @@ impl Outbox {
         self.news.notify_waiters();
     }
 
-    /// Lets `link` take frames from now on, or nobody.
-    pub(crate) fn attach(&self, link: Option<Arc<Link>>) {
+    /// Lets `link` take frames from now on. It is told its turn before it can take any.
+    pub(crate) fn attach(&self, link: &Arc<Link>) {
         let mut queue = self.lock();
-        queue.link = link;
-        if let Some(link) = &queue.link {
-            link.wake();
-            drop(queue);
-            self.news.notify_waiters();
-        }
+        link.begin_turn(self.turns.next());
+        queue.link = Some(link.clone());
+        link.wake();
+        drop(queue);
+        self.news.notify_waiters();
     }
 
     /// Nobody takes frames any more, if `link` does now.
@@ -121,48 +200,109 @@ impl Outbox {
         self.state.lock().expect("no panic while an outbox is locked")
     }
 
-    /// Takes frames for `link` until `bytes` of payload or `count` frames; those past their deadline fall away, their
-    /// calls have ended or are about to. Returns the numbers that were passed.
-    pub(crate) fn take(
+    /// Takes small frames for `link` until there are `count` or `bytes` of payload.
+    pub(crate) fn take_small(
         &self,
         link: &Arc<Link>,
         count: usize,
         bytes: usize,
         into: &mut VecDeque<Envelope>,
-    ) -> std::ops::Range<u64> {
+    ) -> Taken {
         let mut queue = self.lock();
-        let first = queue.first_number();
-        if !queue.is_attached_to(link) || queue.frames.is_empty() {
-            return first..first;
+        let first = queue.small.first_number();
+        if !queue.is_attached_to(link) || queue.small.is_empty() {
+            return Taken::default();
         }
         let now = Instant::now();
         let (mut freed, mut taken_bytes) = (0, 0);
         while into.len() < count && taken_bytes < bytes {
-            let Some(mut frame) = queue.frames.pop_front() else { break };
+            let Some(frame) = queue.small.pop() else { break };
             freed += frame.cost as usize;
-            let Some(left) = frame.deadline.checked_duration_since(now).filter(|left| !left.is_zero()) else {
-                continue;
-            };
             taken_bytes += frame.envelope.payload_len() + 64;
-            frame.envelope.timeout_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1);
-            into.push_back(frame.envelope);
+            into.extend(frame.leave(now));
         }
-        let passed = first..queue.first_number();
+        let small = first..queue.small.first_number();
         drop(queue);
         self.space.add_permits(freed);
-        passed
+        Taken { small, ..Taken::default() }
     }
 
-    /// Takes out everything that no link has taken.
+    /// Takes the next piece of the large frame at the front for `link`: a part, or the frame itself with what is left of
+    /// its payload. Peers that do not know parts get it whole.
+    pub(crate) fn take_large(
+        &self,
+        link: &Arc<Link>,
+        progress: &mut Progress,
+        knows_parts: bool,
+        into: &mut VecDeque<Envelope>,
+    ) -> Taken {
+        let mut queue = self.lock();
+        if !queue.is_attached_to(link) {
+            return Taken::default();
+        }
+        let Some((number, frame)) = queue.large.front() else { return Taken::default() };
+        if progress.number != number {
+            *progress = Progress { number, sent: 0 };
+        }
+        let payload = &frame.envelope.payload;
+        let part_end = progress.sent + PART_BYTES;
+        if knows_parts && part_end < payload.len() && frame.deadline > Instant::now() {
+            let part = payload.slice(progress.sent..part_end);
+            into.push_back(control::part(
+                control::REQUEST_PART,
+                &frame.envelope.message_id,
+                part,
+                progress.sent,
+            ));
+            progress.sent = part_end;
+            return Taken::default();
+        }
+        if queue.small.first_number() < frame.after {
+            return Taken::default();
+        }
+        let Some(mut frame) = queue.pop_large() else { return Taken::default() };
+        drop(queue);
+        self.space.add_permits(frame.cost as usize);
+        frame.envelope.parts_bytes = progress.sent as u64;
+        frame.envelope.payload = frame.envelope.payload.slice(progress.sent..);
+        into.extend(frame.leave(Instant::now()));
+        Taken { large: number..number + 1, ..Taken::default() }
+    }
+
+    /// Takes out everything that no link has taken. Of one actor's frames the order is kept.
     pub(crate) fn drain(&self) -> Vec<Frame> {
-        let frames: Vec<_> = self.lock().frames.drain(..).collect();
+        let mut queue = self.lock();
+        queue.actors.clear();
+        let Queue { small, large, .. } = &mut *queue;
+        let frames: Vec<_> = small.drain().chain(large.drain()).collect();
+        drop(queue);
         self.space.add_permits(frames.iter().map(|frame| frame.cost as usize).sum());
         frames
     }
 
-    /// Whether some link has taken the frame with this number.
-    pub(crate) fn was_taken(&self, number: u64) -> bool {
-        number < self.lock().first_number()
+    /// The caller of a request gave up: takes the request out if no link has taken it, else tells the other side.
+    pub(crate) fn recall(self: &Arc<Self>, place: Place, message_id: &str, calls: &Calls) -> Recalled {
+        let mut queue = self.lock();
+        let withdrawn = queue.withdraw(place);
+        if withdrawn.is_some() {
+            // A call that has just ended too is not found; its request is sent, and its caller was not told otherwise.
+            queue.close_gaps(|ticket, place| {
+                calls.reroute(ticket, Some(Route { outbox: self.clone(), place }));
+            });
+        }
+        let link = queue.link.clone();
+        drop(queue);
+        if let Some(link) = link.filter(|link| link.is_announced()) {
+            // Also when only parts of it have left: the other side can let go of them.
+            link.control(control::about(control::CANCEL, message_id));
+        }
+        match withdrawn {
+            Some(frame) => {
+                self.space.add_permits(frame.cost as usize);
+                Recalled::Unsent
+            }
+            None => Recalled::Sent,
+        }
     }
 
     pub(crate) fn has_link(&self) -> bool {
@@ -170,27 +310,97 @@ impl Outbox {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.lock().frames.is_empty()
+        let queue = self.lock();
+        queue.small.is_empty() && queue.large.is_empty()
     }
 }
 
+impl Frame {
+    /// The envelope as it leaves, unless it is too late for that: then its call has ended, or is about to.
+    fn leave(self, now: Instant) -> Option<Envelope> {
+        let left = self.deadline.checked_duration_since(now).filter(|left| !left.is_zero())?;
+        let mut envelope = self.envelope;
+        envelope.timeout_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1);
+        Some(envelope)
+    }
+
+    fn actor(&self) -> u64 {
+        actor(&self.envelope)
+    }
+}
+
+fn actor(envelope: &Envelope) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (&envelope.actor_type, &envelope.actor_id).hash(&mut hasher);
+    hasher.finish()
+}
+
 impl Queue {
+    /// The place that a frame with this envelope gets when it is pushed next.
+    pub(crate) fn next_place(&self, envelope: &Envelope) -> Place {
+        let is_large = envelope.payload.len() > PART_BYTES
+            || (!self.actors.is_empty() && self.actors.contains_key(&actor(envelope)));
+        match is_large {
+            false => Place { size: Size::Small, number: self.small.next_number() },
+            true => Place { size: Size::Large, number: self.large.next_number() },
+        }
+    }
+
     /// Puts a frame at the end and wakes the link. The capacity was acquired before.
-    pub(crate) fn push(&mut self, frame: Frame) {
-        self.frames.push_back(frame);
-        self.next_number += 1;
+    pub(crate) fn push(&mut self, place: Place, mut frame: Frame) {
+        match place.size {
+            Size::Small => self.small.push(frame),
+            Size::Large => {
+                *self.actors.entry(frame.actor()).or_default() += 1;
+                frame.after = self.small.next_number();
+                self.large.push(frame);
+            }
+        }
         if let Some(link) = &self.link {
             link.wake();
         }
     }
 
-    /// The number that the next pushed frame gets.
-    pub(crate) fn next_number(&self) -> u64 {
-        self.next_number
+    fn pop_large(&mut self) -> Option<Frame> {
+        self.large.pop().inspect(|frame| self.gone_from_large(frame))
     }
 
-    fn first_number(&self) -> u64 {
-        self.next_number - self.frames.len() as u64
+    fn gone_from_large(&mut self, frame: &Frame) {
+        let actor = frame.actor();
+        if let Some(count) = self.actors.get_mut(&actor) {
+            *count -= 1;
+            if *count == 0 {
+                self.actors.remove(&actor);
+            }
+        }
+    }
+
+    fn withdraw(&mut self, place: Place) -> Option<Frame> {
+        match place.size {
+            Size::Small => self.small.withdraw(place.number),
+            Size::Large => {
+                let frame = self.large.withdraw(place.number)?;
+                self.gone_from_large(&frame);
+                Some(frame)
+            }
+        }
+    }
+
+    fn close_gaps(&mut self, mut moved: impl FnMut(Ticket, Place)) {
+        let mut moved_to = |size, frame: &Frame, number| {
+            if let Some(ticket) = frame.ticket {
+                moved(ticket, Place { size, number });
+            }
+        };
+        if let Some(old) = self.small.close_gaps(|frame, number| moved_to(Size::Small, frame, number)) {
+            // Large frames wait for small ones by their numbers; now for all that are there, which is no less.
+            let next = self.small.next_number();
+            self.large
+                .frames_mut()
+                .filter(|frame| frame.after > old.start)
+                .for_each(|frame| frame.after = next);
+        }
+        self.large.close_gaps(|frame, number| moved_to(Size::Large, frame, number));
     }
 
     pub(crate) fn link(&self) -> Option<&Arc<Link>> {

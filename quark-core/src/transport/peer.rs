@@ -8,9 +8,11 @@ use futures_util::StreamExt as _;
 use tokio::sync::Notify;
 
 use super::carrier::{Inbound, Incoming};
+use super::control;
 use super::engine::Engine;
 use super::link::{Link, Outgoing, PeerKind};
 use super::outbox::Outbox;
+use super::turns::Turns;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::SiloId;
@@ -45,18 +47,9 @@ struct State {
     moving: Option<(Arc<Link>, Arc<Link>)>,
 }
 
-/// Control message: "say when you have handed over everything before this".
-pub(crate) const FENCE: &str = "fence";
-/// Control message: the answer to it.
-pub(crate) const FENCE_PASSED: &str = "fence-passed";
-/// Control message: "send nothing new on this link, I am leaving".
-pub(crate) const LEAVING: &str = "leaving";
-/// Control message: the answer to it; nothing follows but answers.
-pub(crate) const LEAVING_SEEN: &str = "leaving-seen";
-
 impl Peer {
-    pub(crate) fn new(id: SiloId, outbox_capacity: u32) -> Arc<Self> {
-        let outbox = Outbox::new(id.clone(), outbox_capacity);
+    pub(crate) fn new(id: SiloId, outbox_capacity: u32, turns: Arc<Turns>) -> Arc<Self> {
+        let outbox = Outbox::new(id.clone(), outbox_capacity, turns);
         Arc::new(Self { id, outbox, state: Mutex::default(), wake: Notify::new() })
     }
 
@@ -107,7 +100,7 @@ impl Peer {
             Some(current) if current.is_dialled() && !we_are_smaller => {
                 // Everything sent on ours is handed over before anything is sent on theirs.
                 current.detach();
-                current.control(crate::envelope::Envelope::control(FENCE, String::new()));
+                current.control(control::about(control::FENCE, String::new()));
                 state.moving = Some((current, accepted.clone()));
             }
             Some(current) if current.is_dialled() => state.spare = Some(accepted.clone()),
@@ -177,6 +170,7 @@ impl Peer {
             }
             self.lock().dialling = true;
             let attempt = tokio::select! {
+                biased;
                 attempt = self.dial(&engine, endpoint.clone(), announces) => attempt,
                 () = self.linked_otherwise() => Ok(None),
             };
@@ -204,6 +198,7 @@ impl Peer {
                     engine.dial_failed(&self, error);
                     let wait = tokio::time::sleep(backoff.next_wait());
                     tokio::select! {
+                        biased;
                         () = wait => {}
                         () = self.linked_otherwise() => {}
                     }
@@ -226,7 +221,7 @@ impl Peer {
         endpoint: Endpoint,
         announces: bool,
     ) -> Result<Option<(Arc<Link>, Incoming)>> {
-        let link = Link::new(Arc::downgrade(engine), self.id.clone(), true, None);
+        let link = engine.new_link(self.id.clone(), true, None);
         let timeout = engine.config().connect_timeout;
         let dialled = engine.carrier().dial(endpoint.clone(), engine.hello(), Outgoing::new(link.clone()));
         let mut incoming = tokio::time::timeout(timeout, dialled).await.unwrap_or_else(|_| {
@@ -263,7 +258,7 @@ impl Peer {
 
 impl Engine {
     /// Checks who answered at the endpoint that we dialled.
-    pub(crate) fn check_hello(&self, link: &Link, hello: Option<&super::carrier::Hello>) -> Result<()> {
+    pub(crate) fn check_hello(&self, link: &Arc<Link>, hello: Option<&super::carrier::Hello>) -> Result<()> {
         let Some(hello) = hello else {
             link.set_kind(PeerKind::Plain);
             return Ok(());

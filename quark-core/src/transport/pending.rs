@@ -11,7 +11,8 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::outbox::Outbox;
+use super::abandoned::OnAbandoned;
+use super::outbox::{Outbox, Place, Taken};
 use crate::envelope::Envelope;
 use crate::error::{Error, Result};
 
@@ -50,23 +51,27 @@ impl Ticket {
     }
 }
 
-/// Where a call's request was put: its outbox and its number there.
+/// Where a call's request was put.
 #[derive(Clone)]
 pub(crate) struct Route {
     pub(crate) outbox: Arc<Outbox>,
-    pub(crate) number: u64,
+    pub(crate) place: Place,
 }
 
 /// A call taken out of the table.
 pub(crate) struct Ended {
+    pub(crate) ticket: Ticket,
+    /// The sender's own message id, if it chose one.
+    pub(crate) name: Option<Box<str>>,
     pub(crate) completion: Completion,
+    /// None for a call of the silo to itself.
     pub(crate) route: Option<Route>,
+    /// Who wants to hear that the caller gave up: the own handler of a call of the silo to itself.
+    pub(crate) watchers: Vec<OnAbandoned>,
 }
 
 struct Entry {
     ended: Ended,
-    /// The sender's own message id, if it chose one.
-    name: Option<Box<str>>,
     tick: u64,
     previous: u32,
     next: u32,
@@ -152,8 +157,7 @@ impl Pending {
         }
         self.occupied[bucket(tick) / 64] |= 1 << (bucket(tick) % 64);
         self.slots[slot as usize].entry = Some(Entry {
-            ended: Ended { completion, route },
-            name: name.map(Into::into),
+            ended: Ended { ticket, name: name.map(Into::into), completion, route, watchers: Vec::new() },
             tick,
             previous: NONE,
             next,
@@ -204,7 +208,7 @@ impl Pending {
             self.heads[bucket(entry.tick)] = 0;
             self.occupied[bucket(entry.tick) / 64] &= !(1 << (bucket(entry.tick) % 64));
         }
-        if let Some(name) = &entry.name {
+        if let Some(name) = &entry.ended.name {
             self.named.remove(name);
         }
         Some(entry.ended)
@@ -212,12 +216,16 @@ impl Pending {
 
     /// Notes where a waiting call's request has been put instead.
     pub(crate) fn reroute(&mut self, ticket: Ticket, route: Option<Route>) -> bool {
+        self.call_mut(ticket).map(|call| call.route = route).is_some()
+    }
+
+    /// A call that waits.
+    pub(crate) fn call_mut(&mut self, ticket: Ticket) -> Option<&mut Ended> {
         match self.slots.get_mut(ticket.slot as usize) {
             Some(Slot { generation, entry: Some(entry) }) if *generation == ticket.generation => {
-                entry.ended.route = route;
-                true
+                Some(&mut entry.ended)
             }
-            _ => false,
+            _ => None,
         }
     }
 
@@ -272,11 +280,11 @@ impl Pending {
         None
     }
 
-    /// Takes out every call whose request was put into `outbox` with a number in `numbers`.
-    pub(crate) fn remove_sent(&mut self, outbox: &Arc<Outbox>, numbers: &std::ops::Range<u64>) -> Vec<Ended> {
+    /// Takes out every call whose request a link took from `outbox`.
+    pub(crate) fn remove_sent(&mut self, outbox: &Arc<Outbox>, taken: &Taken) -> Vec<Ended> {
         let sent = |entry: &Entry| {
             let route = entry.ended.route.as_ref();
-            route.is_some_and(|route| Arc::ptr_eq(&route.outbox, outbox) && numbers.contains(&route.number))
+            route.is_some_and(|route| Arc::ptr_eq(&route.outbox, outbox) && taken.contains(route.place))
         };
         self.remove_all(sent)
     }

@@ -51,6 +51,7 @@ impl From<Envelope> for EnvelopeMessage {
             view_version: envelope.view_version,
             anywhere: envelope.anywhere,
             retryable: envelope.retryable,
+            parts_bytes: envelope.parts_bytes,
         }
     }
 }
@@ -79,6 +80,7 @@ impl From<EnvelopeMessage> for Envelope {
             view_version: message.view_version,
             anywhere: message.anywhere,
             retryable: message.retryable,
+            parts_bytes: message.parts_bytes,
         }
     }
 }

@@ -66,6 +66,10 @@ pub struct EnvelopeMessage {
     /// Of an error: the same call may be made again without the risk of running twice.
     #[prost(bool, tag = "22")]
     pub retryable: bool,
+    /// Bytes of the payload that came in parts (control messages "request-part" and "response-part") before this message.
+    /// Between announced peers only; a part says where it begins.
+    #[prost(uint64, tag = "23")]
+    pub parts_bytes: u64,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

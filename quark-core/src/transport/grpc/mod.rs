@@ -16,6 +16,7 @@ use tonic::{Code, Status};
 
 use super::carrier::{Accept, Carrier, Hello, Incoming};
 use super::link::Outgoing;
+use super::outbox::PART_BYTES;
 use crate::config::TransportConfig;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind, Result};
@@ -63,7 +64,7 @@ struct Settings {
 impl GrpcCarrier {
     pub(crate) fn new(config: &TransportConfig) -> Self {
         let settings = Settings {
-            max_message: config.max_payload.saturating_add(ENVELOPE_SLACK),
+            max_message: config.max_payload.max(PART_BYTES).saturating_add(ENVELOPE_SLACK),
             window: 4 * 1024 * 1024,
             connect_timeout: config.connect_timeout,
             probe_interval: config.probe_interval,

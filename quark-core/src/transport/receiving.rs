@@ -1,0 +1,253 @@
+//! What comes in on a link: responses end calls, requests go to whoever uses the transport, control messages are about
+//! the link itself.
+
+use std::pin::Pin;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::Stream as _;
+use tokio::time::Instant;
+
+use super::carrier::{Inbound, Incoming};
+use super::control;
+use super::engine::{Engine, MAX_TIMEOUT_MS, not_running};
+use super::link::{Link, PeerKind};
+use super::parts::Parts;
+use super::turns::{Sender, Turn};
+use crate::batch;
+use crate::envelope::{Envelope, EnvelopeKind};
+use crate::error::{Delivered, Error, ErrorKind, Result};
+use crate::id::SiloId;
+use crate::request::{AnswerTo, Request, payload_too_large};
+
+/// Messages read from a link before others get a turn.
+const READ_AT_ONCE: usize = 256;
+
+/// The reading half of a link.
+struct Reader<'a> {
+    engine: &'a Engine,
+    link: &'a Arc<Link>,
+    /// Whose requests come here, and since which of its turns; unknown before the first.
+    sender: Option<(Arc<Sender>, Turn)>,
+    requests: Parts,
+    responses: Parts,
+}
+
+/// What a message means for the batch that it was read in.
+enum Next {
+    GoOn,
+    /// A turn begins, which ends the batch.
+    Turn(Turn),
+}
+
+impl Engine {
+    /// Reads a link until it ends, then ends what was lost with it.
+    pub(crate) async fn read(self: Arc<Self>, link: Arc<Link>, mut incoming: Incoming) {
+        /// Closes the link also when the task is aborted.
+        struct Close<'a>(&'a Arc<Engine>, &'a Arc<Link>, Option<Error>);
+        impl Drop for Close<'_> {
+            fn drop(&mut self) {
+                self.0.close_link(self.1, self.2.take());
+            }
+        }
+        self.add_link(&link);
+        let mut close = Close(&self, &link, None);
+        let mut reader = Reader {
+            engine: &self,
+            link: &link,
+            sender: None,
+            requests: Parts::default(),
+            responses: Parts::default(),
+        };
+        let ended = std::future::poll_fn(|cx| batch::run(|| reader.poll_read(&mut incoming, cx))).await;
+        if ended.is_ok() && !link.is_dialled() {
+            // The peer has asked its last and waits for the answers.
+            link.finish();
+            std::future::poll_fn(|cx| link.poll_written(cx)).await;
+        }
+        close.2 = ended.err();
+    }
+}
+
+impl Reader<'_> {
+    fn poll_read(&mut self, incoming: &mut Incoming, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let sender = self.sender.clone();
+        let mut latest = sender.as_ref().map(|(sender, turn)| (sender.lock(), turn.number));
+        let is_stale = latest.as_ref().is_some_and(|(latest, ours)| **latest > *ours);
+        for _ in 0..READ_AT_ONCE {
+            if self.link.is_clogged(cx) {
+                return Poll::Pending;
+            }
+            match Pin::new(&mut *incoming).poll_next(cx) {
+                Poll::Ready(Some(Ok(Inbound::Envelope(envelope)))) => {
+                    match self.arrive(envelope, is_stale)? {
+                        Next::GoOn => {}
+                        Next::Turn(turn) => {
+                            // This batch may hold the lock of the same sender.
+                            latest = None;
+                            let sender = self.engine.senders().sender(self.link.peer(), turn);
+                            sender.begin(turn);
+                            self.sender = Some((sender, turn));
+                            break;
+                        }
+                    }
+                }
+                Poll::Ready(Some(Ok(Inbound::Hello(hello)))) => {
+                    self.engine.check_hello(self.link, hello.as_ref())?;
+                }
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
+                Poll::Ready(None) => return Poll::Ready(Ok(())),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        drop(latest);
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// One message came in.
+    fn arrive(&mut self, envelope: Envelope, is_stale: bool) -> Result<Next> {
+        let kind = match self.link.kind() {
+            Some(PeerKind::Announced) => envelope.kind,
+            // On a stream that we dialled a plain peer answers; on one that it dialled it asks.
+            _ if self.link.is_dialled() => EnvelopeKind::Response,
+            _ => EnvelopeKind::Request,
+        };
+        match kind {
+            EnvelopeKind::Response => self.response(envelope)?,
+            EnvelopeKind::Request => self.request(envelope, is_stale)?,
+            EnvelopeKind::Control => return self.control(&envelope),
+            EnvelopeKind::Unspecified => self.not_understood(),
+        }
+        Ok(Next::GoOn)
+    }
+
+    fn not_understood(&self) {
+        self.engine.counters().unknown_messages.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn response(&mut self, mut response: Envelope) -> Result<()> {
+        let limit = self.engine.config().max_payload;
+        if response.parts_bytes > 0 || response.response_payload.len() > limit {
+            let (id, last) = (&response.message_id, &response.response_payload);
+            match self.responses.complete(id, last, response.parts_bytes, limit)? {
+                Ok(payload) => response.response_payload = payload,
+                Err(length) => {
+                    let error = payload_too_large("reply", length as usize, limit);
+                    response = response.into_response(Err(error.with_delivered(Delivered::Yes)));
+                }
+            }
+        }
+        if !self.engine.calls().respond(response) {
+            self.engine.counters().late_responses.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    fn request(&mut self, mut envelope: Envelope, is_stale: bool) -> Result<()> {
+        let limit = self.engine.config().max_payload;
+        let mut refusal = None;
+        if envelope.parts_bytes > 0 || envelope.payload.len() > limit {
+            let (id, last) = (&envelope.message_id, &envelope.payload);
+            match self.requests.complete(id, last, envelope.parts_bytes, limit)? {
+                Ok(payload) => envelope.payload = payload,
+                Err(length) => refusal = Some(payload_too_large("payload", length as usize, limit)),
+            }
+        }
+        if is_stale {
+            refusal =
+                Some(Error::new(ErrorKind::Unreachable, "came on a link that a later one has replaced"));
+        } else if self.link.is_overfull() {
+            if self.link.is_hopeless() {
+                let message =
+                    format!("silo {} sends requests and does not read the answers", self.link.peer());
+                return Err(Error::new(ErrorKind::Overloaded, message));
+            }
+            refusal = Some(Error::new(ErrorKind::Overloaded, "the caller reads its answers too slowly"));
+        }
+        let request = self.engine.request_of(self.link, envelope);
+        match refusal {
+            Some(error) => self.engine.refuse(request, error),
+            None => self.engine.hand_over(request),
+        }
+        Ok(())
+    }
+
+    fn control(&mut self, message: &Envelope) -> Result<Next> {
+        let (link, id) = (self.link, message.message_id.as_str());
+        let peer = || self.engine.peer(link.peer().as_str());
+        match message.method_name.as_str() {
+            control::REQUEST_PART | control::RESPONSE_PART => {
+                let parts = match message.method_name.as_str() {
+                    control::REQUEST_PART => &mut self.requests,
+                    _ => &mut self.responses,
+                };
+                parts.add(id, &message.payload, message.parts_bytes, self.engine.config().max_payload)?;
+            }
+            control::CANCEL => {
+                self.requests.forget(id);
+                link.give_up(id);
+            }
+            control::TURN => match Turn::parse(id) {
+                Some(turn) => return Ok(Next::Turn(turn)),
+                None => self.not_understood(),
+            },
+            control::FENCE => link.control(control::about(control::FENCE_PASSED, id)),
+            control::FENCE_PASSED => {
+                if let Some(peer) = peer() {
+                    peer.fence_passed(link);
+                }
+            }
+            control::LEAVING => {
+                link.detach();
+                link.control(control::about(control::LEAVING_SEEN, id));
+                if let Some(peer) = peer() {
+                    peer.nudge();
+                }
+            }
+            control::LEAVING_SEEN => link.set_quiet(),
+            _ => self.not_understood(),
+        }
+        Ok(Next::GoOn)
+    }
+}
+
+impl Engine {
+    /// A request that came in on this link and is answered there.
+    fn request_of(&self, link: &Arc<Link>, mut envelope: Envelope) -> Request {
+        let timeout = match envelope.timeout_ms {
+            0 => self.config().default_timeout,
+            ms => Duration::from_millis(ms.min(MAX_TIMEOUT_MS)),
+        };
+        if envelope.correlation_id.is_empty() {
+            envelope.correlation_id.clone_from(&envelope.message_id);
+        }
+        let caller = Some(&envelope.origin).filter(|origin| !origin.is_empty());
+        let caller =
+            caller.and_then(|origin| SiloId::new(origin).ok()).unwrap_or_else(|| link.peer().clone());
+        let answer = (!envelope.one_way).then(|| {
+            link.owe();
+            (link.clone() as Arc<dyn AnswerTo>, 0)
+        });
+        Request::new(envelope, caller, Instant::now() + timeout, answer)
+    }
+
+    fn hand_over(&self, request: Request) {
+        match self.receiver().and_then(Weak::upgrade) {
+            Some(receiver) => receiver.receive(request),
+            None => request.refuse(not_running()),
+        }
+    }
+
+    /// Refuses a request that no handler got; of a one-way request that is only counted.
+    pub(crate) fn refuse(&self, request: Request, error: Error) {
+        if request.is_one_way() {
+            self.counters().one_way_refused.fetch_add(1, Ordering::Relaxed);
+            let actor_type = request.actor_type();
+            tracing::debug!(target: crate::telemetry::HANDLER, actor_type, %error, "refused a one-way request");
+        }
+        request.refuse(error);
+    }
+}
