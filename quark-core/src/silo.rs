@@ -21,7 +21,7 @@ use crate::request::Request;
 use crate::router::Router;
 use crate::silo_info::{SiloInfo, SiloStatus};
 use crate::telemetry::SILO;
-use crate::transport::{Engine, GrpcCarrier, Receive};
+use crate::transport::{Carrier, Engine, GrpcCarrier, LoopbackNetwork, Receive};
 
 /// A member of the cluster: hosts handlers, owns part of the ring, calls others.
 ///
@@ -45,7 +45,7 @@ impl Silo {
 
     /// A builder from a whole configuration.
     pub fn from_config(config: SiloConfig) -> SiloBuilder {
-        SiloBuilder { config: Ok(config), handlers: Handlers::default() }
+        SiloBuilder { config: Ok(config), handlers: Handlers::default(), network: None }
     }
 
     /// Where others dial it, with the real port.
@@ -166,11 +166,12 @@ async fn leave(router: Arc<Router>, drain: Duration) {
 pub struct SiloBuilder {
     config: Result<SiloConfig>,
     handlers: Handlers,
+    network: Option<LoopbackNetwork>,
 }
 
 impl SiloBuilder {
     fn new(id: Result<SiloId>) -> Self {
-        Self { config: id.map(SiloConfig::new), handlers: Handlers::default() }
+        Self { config: id.map(SiloConfig::new), handlers: Handlers::default(), network: None }
     }
 
     /// Who is in the cluster; required.
@@ -195,6 +196,12 @@ impl SiloBuilder {
     /// How actors of this type are placed. Default consistent hash.
     pub fn placement(self, actor_type: impl Into<String>, placement: Placement) -> Self {
         self.configure(|config| drop(config.placement.insert(actor_type.into(), placement)))
+    }
+
+    /// Speaks over a network inside this process instead of a real one; for tests and simulations.
+    pub fn network(mut self, network: &LoopbackNetwork) -> Self {
+        self.network = Some(network.clone());
+        self
     }
 
     /// Changes any other setting.
@@ -255,7 +262,7 @@ impl SiloBuilder {
     pub async fn start(self) -> Result<Silo> {
         let config = self.config?;
         config.validate()?;
-        let (router, guard) = assemble(&config, self.handlers)?;
+        let (router, guard) = assemble(&config, self.handlers, self.network)?;
         let engine = router.engine().clone();
         let receiver: Arc<dyn Receive> = router.clone();
         engine.start(Arc::downgrade(&receiver), Some(config.listen.clone())).await?;
@@ -299,6 +306,11 @@ impl ClientBuilder {
         Self(self.0.placement(actor_type, placement))
     }
 
+    /// Speaks over a network inside this process instead of a real one; for tests and simulations.
+    pub fn network(self, network: &LoopbackNetwork) -> Self {
+        Self(self.0.network(network))
+    }
+
     /// Changes any other setting.
     pub fn configure(self, change: impl FnOnce(&mut SiloConfig)) -> Self {
         Self(self.0.configure(change))
@@ -311,7 +323,7 @@ impl ClientBuilder {
     pub async fn start(self) -> Result<Client> {
         let config = self.0.config?;
         config.validate()?;
-        let (router, guard) = assemble(&config, Handlers::default())?;
+        let (router, guard) = assemble(&config, Handlers::default(), self.0.network)?;
         let receiver: Arc<dyn Receive> = router.clone();
         router.engine().start(Arc::downgrade(&receiver), None).await?;
         join(&router, Role::Observer(config.silo_id)).await?;
@@ -341,9 +353,16 @@ impl Drop for Guard {
     }
 }
 
-fn assemble(config: &SiloConfig, handlers: Handlers) -> Result<(Arc<Router>, Guard)> {
+fn assemble(
+    config: &SiloConfig,
+    handlers: Handlers,
+    network: Option<LoopbackNetwork>,
+) -> Result<(Arc<Router>, Guard)> {
     let membership = Arc::new(Membership::new(config.membership_url()?, config.timing.clone())?);
-    let carrier = Arc::new(GrpcCarrier::new(&config.transport));
+    let carrier: Arc<dyn Carrier> = match network {
+        Some(network) => Arc::new(network.carrier(&config.transport)),
+        None => Arc::new(GrpcCarrier::new(&config.transport)),
+    };
     let engine = Engine::new(config.silo_id.clone(), config.transport.clone(), carrier);
     let actor_types = handlers.actor_types();
     let capacity = Capacity { requests: config.inbox_capacity, bytes: config.inbox_bytes };

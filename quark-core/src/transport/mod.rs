@@ -99,7 +99,8 @@ impl Transport {
         network: &LoopbackNetwork,
     ) -> Result<Self> {
         config.validate()?;
-        Ok(Self::over(local, listen, config, handler, Arc::new(network.carrier())))
+        let carrier = Arc::new(network.carrier(&config));
+        Ok(Self::over(local, listen, config, handler, carrier))
     }
 
     fn over(
