@@ -21,7 +21,7 @@ use crate::membership::{Membership, MembershipEvent, View};
 use crate::placement::Placements;
 use crate::request::Request;
 use crate::silo_info::SiloInfo;
-use crate::transport::{Completion, Dispatch, Engine, Frame, Peer, Receive, Ticket, Waiting};
+use crate::transport::{Claim, Completion, Dispatch, Engine, Frame, Peer, Receive, Ticket, Waiting};
 
 /// The router of one silo or client.
 pub(crate) struct Router {
@@ -178,10 +178,10 @@ impl Router {
         let (sender, receiver) = oneshot::channel();
         let completion = Some(Completion::Future(sender));
         let ticket = match self.target(&mut envelope)? {
-            Target::Here => self.deliver_here(Dispatch { envelope, deadline, completion })?,
+            Target::Here => self.deliver_here(Dispatch { envelope, deadline, completion, claim: None })?,
             Target::There(info) => {
                 let peer = self.engine.peer_of(&info);
-                let dispatch = Dispatch { envelope, deadline, completion };
+                let dispatch = Dispatch { envelope, deadline, completion, claim: None };
                 self.engine.send(&peer, dispatch).await.map_err(|(_, error)| error)?
             }
         };
@@ -209,7 +209,8 @@ impl Router {
                 return Called::Ended;
             }
         };
-        let dispatch = Dispatch { envelope, deadline, completion: Some(Completion::Callback(done)) };
+        let dispatch =
+            Dispatch { envelope, deadline, completion: Some(Completion::Callback(done)), claim: None };
         match target {
             Target::Here => self.deliver_here(dispatch).unwrap_or(None).into(),
             Target::There(info) => {
@@ -283,13 +284,38 @@ impl Router {
     pub(crate) async fn notify(&self, envelope: Envelope, timeout: Option<Duration>) -> Result<()> {
         let (mut envelope, deadline) = self.prepare(envelope.one_way(), timeout)?;
         match self.target(&mut envelope)? {
-            Target::Here => self.deliver_here(Dispatch { envelope, deadline, completion: None }).map(drop),
+            Target::Here => {
+                self.deliver_here(Dispatch { envelope, deadline, completion: None, claim: None }).map(drop)
+            }
             Target::There(info) => {
                 let peer = self.engine.peer_of(&info);
-                self.engine.linked(&peer, deadline).await?;
-                let dispatch = Dispatch { envelope, deadline, completion: None };
-                self.engine.send(&peer, dispatch).await.map(drop).map_err(|(_, error)| error)
+                self.post(&peer, envelope, deadline).await
             }
+        }
+    }
+
+    /// Puts a one-way request into the outbox, in its place among the others, and waits until it is on a live link.
+    async fn post(&self, peer: &Arc<Peer>, envelope: Envelope, deadline: Instant) -> Result<()> {
+        /// The sender waits no longer; also when it is cancelled.
+        struct GiveUp(Arc<Claim>);
+        impl Drop for GiveUp {
+            fn drop(&mut self) {
+                self.0.give_up();
+            }
+        }
+        let dispatch = Dispatch { envelope, deadline, completion: None, claim: None };
+        if peer.outbox.has_link() {
+            return self.engine.send(peer, dispatch).await.map(drop).map_err(|(_, error)| error);
+        }
+        let (claim, taken) = Claim::new();
+        let _give_up = GiveUp(claim.clone());
+        let dispatch = Dispatch { claim: Some(claim.clone()), ..dispatch };
+        self.engine.send(peer, dispatch).await.map_err(|(_, error)| error)?;
+        match tokio::time::timeout_at(deadline, taken).await {
+            Ok(Ok(())) => Ok(()),
+            _ if claim.give_up() => Err(self.engine.not_sent(peer)),
+            // A link was faster.
+            _ => Ok(()),
         }
     }
 
@@ -338,7 +364,7 @@ impl Router {
             Completion::Callback(Box::new(move |result| drop(answer.give(result))))
         });
         let peer = self.engine.peer_of(owner);
-        match self.engine.try_send(&peer, Dispatch { envelope, deadline, completion }) {
+        match self.engine.try_send(&peer, Dispatch { envelope, deadline, completion, claim: None }) {
             Ok(ticket) => {
                 if let Some(ticket) = ticket {
                     let _ = cancel.set(ticket);

@@ -1,11 +1,14 @@
 //! `memory://name`: silos of one process that name the same see each other at once. For tests and for programs that
 //! run several silos in one process.
 //!
-//! No I/O and no tasks: whoever joins or leaves publishes the new view to everybody, under the lock of its room, so
-//! that all see the same changes in the same order.
+//! No I/O: whoever joins or leaves publishes the new view to everybody, under the lock of its room, so that all see the
+//! same changes in the same order. With a lag, each hears of them a little later, as it is with real providers.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
 
 use super::{MembershipConfig, Provider, Role, ViewPublisher, Work};
 use crate::error::{Error, ErrorKind, Result};
@@ -23,22 +26,61 @@ struct Room {
     silos: BTreeMap<SiloId, Arc<SiloInfo>>,
     /// The highest incarnation that each id ever had.
     incarnations: BTreeMap<SiloId, u64>,
-    audience: BTreeMap<Seat, ViewPublisher>,
+    audience: BTreeMap<Seat, Listener>,
     next_seat: Seat,
 }
 
 type Seat = u64;
 
+type Silos = Vec<Arc<SiloInfo>>;
+
+/// Who hears of changes: at once, or from a task that is late.
+enum Listener {
+    Now(ViewPublisher),
+    Later(mpsc::UnboundedSender<Silos>),
+}
+
+impl Listener {
+    fn new(views: ViewPublisher, lag: Duration) -> Self {
+        if lag.is_zero() {
+            return Self::Now(views);
+        }
+        let (sender, mut receiver) = mpsc::unbounded_channel::<Silos>();
+        // Ends when the listener leaves.
+        tokio::spawn(async move {
+            while let Some(silos) = receiver.recv().await {
+                tokio::time::sleep(lag.mul_f64(fastrand::f64())).await;
+                views.publish(silos);
+            }
+        });
+        Self::Later(sender)
+    }
+
+    fn hear(&self, silos: Silos) {
+        match self {
+            Self::Now(views) => drop(views.publish(silos)),
+            Self::Later(task) => drop(task.send(silos)),
+        }
+    }
+}
+
 impl Room {
-    fn enter(&mut self, role: Role, views: ViewPublisher) -> Result<(Seat, Option<Arc<SiloInfo>>)> {
+    fn enter(
+        &mut self,
+        role: Role,
+        views: ViewPublisher,
+        lag: Duration,
+    ) -> Result<(Seat, Option<Arc<SiloInfo>>)> {
         let silo = match role {
             Role::Member(info) => Some(self.admit(info)?),
             Role::Observer(_) => None,
         };
         let seat = self.next_seat;
         self.next_seat += 1;
-        self.audience.insert(seat, views);
+        // Whoever comes sees everybody from the start; the others hear of it.
+        views.publish(self.silos.values().cloned());
         self.publish();
+        self.audience.insert(seat, Listener::new(views, lag));
         Ok((seat, silo))
     }
 
@@ -58,8 +100,8 @@ impl Room {
     }
 
     fn publish(&self) {
-        for views in self.audience.values() {
-            views.publish(self.silos.values().cloned());
+        for listener in self.audience.values() {
+            listener.hear(self.silos.values().cloned().collect());
         }
     }
 }
@@ -67,6 +109,7 @@ impl Room {
 /// Membership within this process.
 pub(super) struct MemoryMembership {
     room: Arc<Mutex<Room>>,
+    lag: Duration,
     place: Mutex<Option<Place>>,
 }
 
@@ -77,10 +120,10 @@ struct Place {
 }
 
 impl MemoryMembership {
-    pub(super) fn new(name: &str, config: &MembershipConfig) -> Self {
+    pub(super) fn new(name: &str, lag: Duration, config: &MembershipConfig) -> Self {
         let mut rooms = ROOMS.lock().expect("no panic while locked");
         let room = rooms.entry((config.cluster.clone(), name.to_owned())).or_default().clone();
-        Self { room, place: Mutex::new(None) }
+        Self { room, lag, place: Mutex::new(None) }
     }
 
     fn room(&self) -> MutexGuard<'_, Room> {
@@ -101,7 +144,7 @@ impl MemoryMembership {
 impl Provider for MemoryMembership {
     fn start(&self, role: Role, views: ViewPublisher) -> Work<'_, u64> {
         Box::pin(async move {
-            let (seat, silo) = self.room().enter(role, views)?;
+            let (seat, silo) = self.room().enter(role, views, self.lag)?;
             let incarnation = silo.as_ref().map_or(0, |info| info.incarnation);
             let silo = silo.map(|info| info.silo_id.clone());
             *self.place.lock().expect("no panic while locked") = Some(Place { seat, silo });

@@ -125,7 +125,9 @@ impl Membership {
                 Arc::new(gossip::GossipMembership::new(bind.clone(), seeds.clone(), config))
             }
             MembershipUrl::Static(silos) => Arc::new(fixed::FixedMembership::new(silos.clone())),
-            MembershipUrl::Memory(name) => Arc::new(memory::MemoryMembership::new(name, &config)),
+            MembershipUrl::Memory { name, lag } => {
+                Arc::new(memory::MemoryMembership::new(name, *lag, &config))
+            }
         };
         Ok(Self {
             provider: Mutex::new(Some(provider)),

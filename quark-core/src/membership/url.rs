@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Result};
@@ -22,8 +23,13 @@ pub enum MembershipUrl {
     },
     /// `static://id@host:port,id@host:port`: the others, possibly none.
     Static(Vec<(SiloId, Endpoint)>),
-    /// `memory://name`: silos of this process that name the same.
-    Memory(String),
+    /// `memory://name?lag_ms=N`: silos of this process that name the same, for tests.
+    Memory {
+        /// What they name.
+        name: String,
+        /// How late at most each of them hears of a change; nothing unless given.
+        lag: Duration,
+    },
 }
 
 /// A Redis URL. `Debug` and `Display` hide the password.
@@ -78,16 +84,7 @@ impl FromStr for MembershipUrl {
             }
             "gossip" => gossip(text, rest),
             "static" => fixed(text, rest),
-            "memory" => {
-                if rest.is_empty() || rest.chars().any(|c| c.is_control() || c == '/') {
-                    return Err(Error::invalid(
-                        "membership",
-                        text,
-                        "memory:// needs a name, as in memory://test",
-                    ));
-                }
-                Ok(Self::Memory(rest.to_owned()))
-            }
+            "memory" => memory(text, rest),
             _ => Err(Error::invalid("membership", hidden(), &format!("unknown scheme {scheme:?}; {FORMS}"))),
         }
     }
@@ -113,6 +110,22 @@ fn gossip(text: &str, rest: &str) -> Result<MembershipUrl> {
         seeds.push(seed);
     }
     Ok(MembershipUrl::Gossip { bind, seeds })
+}
+
+fn memory(text: &str, rest: &str) -> Result<MembershipUrl> {
+    let invalid = |problem: &str| Error::invalid("membership", text, problem);
+    let (name, query) = rest.split_once('?').unwrap_or((rest, ""));
+    if name.is_empty() || name.chars().any(|c| c.is_control() || c == '/') {
+        return Err(invalid("memory:// needs a name, as in memory://test"));
+    }
+    let lag = match query.split_once('=') {
+        None if query.is_empty() => Duration::ZERO,
+        Some(("lag_ms", ms)) => {
+            Duration::from_millis(ms.parse::<u32>().map_err(|_| invalid("lag_ms must be a number"))?.into())
+        }
+        _ => return Err(invalid(&format!("unknown option {query:?}; memory:// takes lag_ms=N"))),
+    };
+    Ok(MembershipUrl::Memory { name: name.to_owned(), lag })
 }
 
 fn fixed(text: &str, rest: &str) -> Result<MembershipUrl> {
@@ -147,7 +160,8 @@ impl fmt::Display for MembershipUrl {
                     write!(f, "{}{id}@{endpoint}", if i == 0 { "" } else { "," })
                 })
             }
-            Self::Memory(name) => write!(f, "memory://{name}"),
+            Self::Memory { name, lag } if lag.is_zero() => write!(f, "memory://{name}"),
+            Self::Memory { name, lag } => write!(f, "memory://{name}?lag_ms={}", lag.as_millis()),
         }
     }
 }
@@ -172,6 +186,7 @@ mod tests {
             "static://",
             "static://a@127.0.0.1:1,b:c@[::1]:2",
             "memory://test",
+            "memory://test?lag_ms=50",
         ] {
             assert_eq!(text.parse::<MembershipUrl>().unwrap().to_string(), text);
         }
@@ -194,6 +209,8 @@ mod tests {
             "static://a@h",
             "static://a@h:1,a@h:2",
             "memory://",
+            "memory://x?lag_ms=soon",
+            "memory://x?log_ms=1",
         ] {
             let error = text.parse::<MembershipUrl>().unwrap_err();
             assert!(error.message().starts_with("membership="), "{text}: {error}");

@@ -114,6 +114,16 @@ impl Calls {
         self.end(Some(ended), Err(error))
     }
 
+    /// Ends a call that was made while the silo stopped.
+    pub(crate) fn too_late(&self, ticket: Ticket) {
+        let Some(mut ended) = self.lock().pending.remove(ticket) else { return };
+        let error = match self.recall(&mut ended) {
+            Recalled::Unsent => super::not_running(),
+            Recalled::Sent => Error::new(ErrorKind::ConnectionLost, "the silo stopped before the reply came"),
+        };
+        self.end(Some(ended), Err(error));
+    }
+
     /// The same for a caller who is gone and hears of no ending.
     pub(crate) fn forget(&self, ticket: Ticket) {
         let ended = self.lock().pending.remove(ticket);
@@ -142,10 +152,17 @@ impl Calls {
         self.end_all(ended, |_| error.clone())
     }
 
-    /// Ends every call.
-    pub(crate) fn fail_every(&self, error: &Error) -> usize {
+    /// Ends every call that still waits, because the silo stops. Links are closed by then, so that those whose requests
+    /// had been sent have ended.
+    pub(crate) fn stop(&self) {
         let ended = self.lock().pending.remove_every();
-        self.end_all(ended, |_| error.clone())
+        self.end_all(ended, |call| match &call.route {
+            Some(_) => super::not_running(),
+            // Its own handler may have it.
+            None => {
+                Error::new(ErrorKind::ConnectionLost, "the silo stopped before its own handler had replied")
+            }
+        });
     }
 
     fn end(&self, ended: Option<Ended>, result: Result<Envelope>) -> bool {

@@ -16,7 +16,7 @@ use super::calls::Calls;
 use super::carrier::{Carrier, Hello};
 use super::control;
 use super::link::{Link, PeerKind};
-use super::outbox::{self, Frame, Outbox, is_final};
+use super::outbox::{self, Claim, Frame, InLine, Outbox, is_final};
 use super::peer::Peer;
 use super::pending::{Completion, Route, Ticket};
 use super::turns::{Senders, Turns};
@@ -44,6 +44,8 @@ pub(crate) struct Dispatch {
     pub(crate) envelope: Envelope,
     pub(crate) deadline: Instant,
     pub(crate) completion: Option<Completion>,
+    /// Of a one-way request whose sender waits until a link takes it.
+    pub(crate) claim: Option<Arc<Claim>>,
 }
 
 impl Dispatch {
@@ -60,6 +62,8 @@ pub(crate) struct Room<'a> {
     space: SemaphorePermit<'a>,
     place: Option<SemaphorePermit<'a>>,
     cost: u32,
+    /// Until the request is in the outbox, so that none overtakes it.
+    _in_line: InLine<'a>,
 }
 
 /// The transport's core.
@@ -249,6 +253,9 @@ impl Engine {
     /// Sends at once when there is room, and says so; otherwise gives the dispatch back.
     pub(crate) fn try_send(&self, peer: &Arc<Peer>, dispatch: Dispatch) -> Result<Option<Ticket>, Dispatch> {
         let cost = peer.outbox.cost(&dispatch.envelope);
+        if peer.outbox.has_waiting() {
+            return Err(dispatch);
+        }
         let Ok(space) = peer.outbox.space.try_acquire_many(cost) else { return Err(dispatch) };
         if dispatch.completion.is_some() {
             let Ok(place) = self.calls.places().try_acquire() else { return Err(dispatch) };
@@ -288,24 +295,32 @@ impl Engine {
     ) -> impl Future<Output = Result<Room<'a>>> + use<'a> {
         let cost = peer.outbox.cost(&dispatch.envelope);
         let (waits, deadline) = (dispatch.completion.is_some(), dispatch.deadline);
-        let room = async move {
-            let space = peer.outbox.space.acquire_many(cost).await.expect("never closed");
-            let place = match waits {
-                true => Some(self.calls.places().acquire().await.expect("never closed")),
-                false => None,
+        async move {
+            let in_line = peer.outbox.stand_in_line();
+            let room = async {
+                in_line.until_first().await;
+                let place = match waits {
+                    true => Some(self.calls.places().acquire().await.expect("never closed")),
+                    false => None,
+                };
+                let space = peer.outbox.space.acquire_many(cost).await.expect("never closed");
+                (space, place)
             };
-            Room { space, place, cost }
-        };
-        async move { tokio::time::timeout_at(deadline, room).await.map_err(|_| no_room(peer)) }
+            match tokio::time::timeout_at(deadline, room).await {
+                Ok((space, place)) => Ok(Room { space, place, cost, _in_line: in_line }),
+                Err(_) => Err(no_room(peer)),
+            }
+        }
     }
 
     /// Sends what waited for this room.
     pub(crate) fn send_into(&self, peer: &Arc<Peer>, dispatch: Dispatch, room: Room<'_>) -> Option<Ticket> {
-        room.space.forget();
-        if let Some(place) = room.place {
+        let Room { space, place, cost, _in_line } = room;
+        space.forget();
+        if let Some(place) = place {
             place.forget();
         }
-        self.enqueue(peer, dispatch, room.cost)
+        self.enqueue(peer, dispatch, cost)
     }
 
     /// Waits until there is a link to the peer.
@@ -323,9 +338,18 @@ impl Engine {
         }
     }
 
+    /// Why a one-way request that waited for a link was not sent.
+    pub(crate) fn not_sent(&self, peer: &Peer) -> Error {
+        match peer.outbox.trouble().filter(is_final) {
+            _ if !self.is_running() => not_running(),
+            Some(error) => error,
+            None => no_link(peer),
+        }
+    }
+
     /// Puts a request into the outbox; room was acquired before. The call is in the table before a link can take it.
     fn enqueue(&self, peer: &Arc<Peer>, dispatch: Dispatch, cost: u32) -> Option<Ticket> {
-        let Dispatch { mut envelope, deadline, completion } = dispatch;
+        let Dispatch { mut envelope, deadline, completion, claim } = dispatch;
         let mut queue = peer.outbox.lock();
         let place = queue.next_place(&envelope);
         let ticket = match completion {
@@ -343,7 +367,7 @@ impl Engine {
                 }
             }
         };
-        queue.push(place, Frame { envelope, deadline, ticket, cost, after: 0 });
+        queue.push(place, Frame { envelope, deadline, ticket, claim, cost, after: 0 });
         let linked = queue.link().is_some();
         drop(queue);
         if !linked {
@@ -351,7 +375,9 @@ impl Engine {
         }
         // Pushed while the engine stopped or the peer was removed: nobody else will look at it.
         if self.stopped.load(Ordering::Acquire) {
-            self.calls.fail_every(&not_running());
+            if let Some(ticket) = ticket {
+                self.calls.too_late(ticket);
+            }
         } else if peer.is_retired() {
             let frames = peer.outbox.drain();
             self.with_receiver(|receiver| receiver.resend(frames));
@@ -386,6 +412,9 @@ impl Engine {
 
     /// Makes a request to this silo of a frame that was meant for another one.
     pub(crate) fn take_over(&self, frame: Frame) -> Option<Request> {
+        if !frame.claim.is_none_or(|claim| claim.take()) {
+            return None;
+        }
         let answer = match frame.ticket {
             None => None,
             Some(ticket) if self.calls.reroute(ticket, None) => {
@@ -543,7 +572,7 @@ impl Engine {
             peer.retire();
             peer.outbox.drain();
         }
-        self.calls.fail_every(&not_running());
+        self.calls.stop();
     }
 }
 

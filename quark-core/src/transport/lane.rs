@@ -103,7 +103,7 @@ mod tests {
 
     fn frame(name: usize) -> Frame {
         let envelope = Envelope::request("T", name.to_string(), "", "");
-        Frame { envelope, deadline: Instant::now(), ticket: None, cost: 1, after: 0 }
+        Frame { envelope, deadline: Instant::now(), ticket: None, claim: None, cost: 1, after: 0 }
     }
 
     fn names(lane: &mut Lane) -> Vec<usize> {

@@ -41,7 +41,7 @@ pub(crate) use self::carrier::Carrier;
 pub(crate) use self::engine::{Dispatch, Engine, Receive, check_payload, not_running};
 pub(crate) use self::grpc::GrpcCarrier;
 pub use self::loopback::LoopbackNetwork;
-pub(crate) use self::outbox::Frame;
+pub(crate) use self::outbox::{Claim, Frame};
 pub(crate) use self::peer::Peer;
 pub(crate) use self::pending::{Completion, Ticket};
 
@@ -197,7 +197,8 @@ impl Transport {
             let one_way = envelope.one_way;
             let (sender, receiver) = oneshot::channel();
             let completion = (!one_way).then_some(Completion::Future(sender));
-            let (ticket, request) = self.engine.local_request(Dispatch { envelope, deadline, completion })?;
+            let (ticket, request) =
+                self.engine.local_request(Dispatch { envelope, deadline, completion, claim: None })?;
             self.receiver.receive(request);
             return self.ending(ticket, receiver).await;
         }
@@ -206,7 +207,7 @@ impl Transport {
         })?;
         let (sender, receiver) = oneshot::channel();
         let completion = (!envelope.one_way).then_some(Completion::Future(sender));
-        let dispatch = Dispatch { envelope, deadline, completion };
+        let dispatch = Dispatch { envelope, deadline, completion, claim: None };
         let ticket = self.engine.send(&peer, dispatch).await.map_err(|(_, error)| error)?;
         self.ending(ticket, receiver).await
     }
@@ -308,7 +309,7 @@ impl Engine {
     /// # Errors
     /// `OVERLOADED` when the pending table is full; `INVALID_ARGUMENT` for a message id in flight.
     pub(crate) fn local_request(&self, dispatch: Dispatch) -> Result<(Option<Ticket>, Request)> {
-        let Dispatch { mut envelope, deadline, completion } = dispatch;
+        let Dispatch { mut envelope, deadline, completion, .. } = dispatch;
         let caller = self.local().clone();
         let Some(completion) = completion else {
             return Ok((None, Request::new(envelope, caller, deadline, None)));

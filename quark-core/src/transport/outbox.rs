@@ -8,9 +8,10 @@
 use std::collections::{HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, OnceCell, Semaphore, SemaphorePermit, oneshot};
 use tokio::time::Instant;
 
 use super::calls::Calls;
@@ -33,10 +34,40 @@ pub(crate) struct Frame {
     pub(crate) deadline: Instant,
     /// The call that waits; none for one-way requests.
     pub(crate) ticket: Option<Ticket>,
+    /// Of a one-way request whose sender waits until a link takes it.
+    pub(crate) claim: Option<Arc<Claim>>,
     /// What it takes of the outbox's capacity.
     pub(crate) cost: u32,
     /// Of a large frame: it is complete only when the small lane has come to this number.
     pub(crate) after: u64,
+}
+
+/// Settles, for a request that nobody will answer, who was first: the link that takes it, or its sender who gives up.
+pub(crate) struct Claim {
+    settled: AtomicBool,
+    taken: Mutex<Option<oneshot::Sender<()>>>,
+}
+
+impl Claim {
+    /// A claim, and what tells the sender that a link took the request, or that none will.
+    pub(crate) fn new() -> (Arc<Self>, oneshot::Receiver<()>) {
+        let (sender, receiver) = oneshot::channel();
+        (Arc::new(Self { settled: AtomicBool::new(false), taken: Mutex::new(Some(sender)) }), receiver)
+    }
+
+    /// A link takes the request, unless its sender gave up.
+    pub(crate) fn take(&self) -> bool {
+        let first = self.give_up();
+        if let Some(sender) = self.taken.lock().expect("no panic while locked").take().filter(|_| first) {
+            let _ = sender.send(());
+        }
+        first
+    }
+
+    /// The sender gives up, unless a link took the request.
+    pub(crate) fn give_up(&self) -> bool {
+        !self.settled.swap(true, Ordering::AcqRel)
+    }
 }
 
 /// Which line a frame stands in.
@@ -104,8 +135,10 @@ pub(crate) enum Recalled {
 pub(crate) struct Outbox {
     peer: SiloId,
     state: Mutex<Queue>,
-    /// Fair, so that callers that wait for space keep their order.
     pub(crate) space: Semaphore,
+    /// Whoever waits for room does so one after the other, so that callers keep their order whatever they wait for.
+    line: Semaphore,
+    waiting: AtomicUsize,
     capacity: u32,
     /// Why there is no link, when there is none.
     trouble: Mutex<Option<Error>>,
@@ -133,6 +166,8 @@ impl Outbox {
             news: Notify::new(),
             state: Mutex::default(),
             space: Semaphore::new(capacity as usize),
+            line: Semaphore::new(1),
+            waiting: AtomicUsize::new(0),
             capacity,
             turns,
         })
@@ -194,6 +229,17 @@ impl Outbox {
     pub(crate) fn cost(&self, envelope: &Envelope) -> u32 {
         let kib = u32::try_from(envelope.payload_len() / 1024).unwrap_or(u32::MAX);
         kib.saturating_add(1).min(self.capacity)
+    }
+
+    /// Whether somebody waits for room, who must not be overtaken.
+    pub(crate) fn has_waiting(&self) -> bool {
+        self.waiting.load(Ordering::Acquire) > 0
+    }
+
+    /// Joins those who wait for room.
+    pub(crate) fn stand_in_line(&self) -> InLine<'_> {
+        self.waiting.fetch_add(1, Ordering::AcqRel);
+        InLine { outbox: self, first: OnceCell::new() }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Queue> {
@@ -315,10 +361,32 @@ impl Outbox {
     }
 }
 
+/// Somebody who waits for room, until it is dropped.
+pub(crate) struct InLine<'a> {
+    outbox: &'a Outbox,
+    first: OnceCell<SemaphorePermit<'a>>,
+}
+
+impl InLine<'_> {
+    /// Until those before are gone.
+    pub(crate) async fn until_first(&self) {
+        let _ = self.first.set(self.outbox.line.acquire().await.expect("never closed"));
+    }
+}
+
+impl Drop for InLine<'_> {
+    fn drop(&mut self) {
+        self.outbox.waiting.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 impl Frame {
     /// The envelope as it leaves, unless it is too late for that: then its call has ended, or is about to.
     fn leave(self, now: Instant) -> Option<Envelope> {
         let left = self.deadline.checked_duration_since(now).filter(|left| !left.is_zero())?;
+        if !self.claim.is_none_or(|claim| claim.take()) {
+            return None;
+        }
         let mut envelope = self.envelope;
         envelope.timeout_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1);
         Some(envelope)
