@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,6 +27,8 @@ pub(crate) trait AnswerTo: Send + Sync {
     fn is_abandoned(&self, token: u64, message_id: &str) -> bool;
     /// Does something when that happens; dropped when the request is answered first.
     fn on_abandoned(&self, token: u64, message_id: &str, then: Box<dyn FnOnce() + Send>);
+    /// Nobody wants to hear of that any more.
+    fn no_longer_watched(&self, message_id: &str);
 }
 
 /// A received request.
@@ -38,8 +40,12 @@ pub struct Request {
     caller: SiloId,
     deadline: Instant,
     asker: Option<Asker>,
-    /// The right to answer was used, or taken away.
+    /// The right to answer was taken away.
+    taken: bool,
+    /// And used here.
     answered: bool,
+    /// Somebody was to be told when it is abandoned.
+    watched: AtomicBool,
     /// Given back when the request is gone; bounds how many a handler may have.
     _permits: Option<[Permit; 2]>,
 }
@@ -87,8 +93,9 @@ impl Request {
         answer: Option<(Arc<dyn AnswerTo>, u64)>,
     ) -> Self {
         let asker = answer.map(|(to, token)| Asker { to, token });
-        let answered = asker.is_none();
-        Self { envelope, caller, deadline, asker, answered, _permits: None }
+        let taken = asker.is_none();
+        let watched = AtomicBool::new(false);
+        Self { envelope, caller, deadline, asker, taken, answered: false, watched, _permits: None }
     }
 
     pub(crate) fn hold(&mut self, permits: [Permit; 2]) {
@@ -158,28 +165,21 @@ impl Request {
         })
     }
 
-    /// Waits until nobody waits for the answer any more, or it was given; for ever with a one-way request.
-    pub fn abandoned(&self) -> impl Future<Output = ()> + Send + 'static {
-        let (deadline, told) = (self.deadline, self.told_when_abandoned());
-        async move {
-            match told {
-                // Either way it is over: the sender was used, or it was dropped.
-                Some(told) => drop(tokio::time::timeout_at(deadline, told).await),
-                None => std::future::pending().await,
-            }
+    /// Waits until nobody waits for the answer any more; for ever with a one-way request, and not at all with one that
+    /// was answered.
+    pub async fn abandoned(&self) {
+        let Some(asker) = &self.asker else { return std::future::pending().await };
+        if self.answered {
+            return;
         }
-    }
-
-    fn told_when_abandoned(&self) -> Option<oneshot::Receiver<()>> {
-        let asker = self.asker.as_ref()?;
         let (tell, told) = oneshot::channel();
-        if !self.answered {
-            let then = Box::new(move || {
-                let _ = tell.send(());
-            });
-            asker.to.on_abandoned(asker.token, &self.envelope.message_id, then);
-        }
-        Some(told)
+        self.watched.store(true, Ordering::Relaxed);
+        let then = move || {
+            let _ = tell.send(());
+        };
+        asker.to.on_abandoned(asker.token, &self.envelope.message_id, Box::new(then));
+        // Told, or answered elsewhere: either way it is over.
+        let _ = tokio::time::timeout_at(self.deadline, told).await;
     }
 
     /// The request, unless nobody waits for it any more: then it goes no further, and the handler never gets it. Called
@@ -229,7 +229,7 @@ impl Request {
 
     /// Takes the right to answer away; the request alone can no longer be answered.
     pub(crate) fn take_answer(&mut self) -> Option<Unanswered> {
-        if std::mem::replace(&mut self.answered, true) {
+        if std::mem::replace(&mut self.taken, true) {
             return None;
         }
         let Asker { to, token } = self.asker.clone()?;
@@ -258,7 +258,10 @@ impl Request {
             return Ok(());
         }
         match self.take_answer() {
-            Some(answer) => answer.give(result),
+            Some(answer) => {
+                self.answered = true;
+                answer.give(result)
+            }
             None => Err(Error::invalid("request", self.envelope.message_id.as_str(), "was answered before")),
         }
     }
@@ -331,8 +334,11 @@ pub(crate) fn payload_too_large(what: &str, size: usize, limit: usize) -> Error 
 
 impl Drop for Request {
     fn drop(&mut self) {
-        if !self.answered {
+        if !self.taken {
             let _ = self.answer(Err(dropped()));
+        }
+        if let Some(asker) = self.asker.as_ref().filter(|_| self.watched.load(Ordering::Relaxed)) {
+            asker.to.no_longer_watched(&self.envelope.message_id);
         }
     }
 }

@@ -266,4 +266,7 @@ impl AnswerTo for Calls {
             then();
         }
     }
+
+    // They go with the call.
+    fn no_longer_watched(&self, _message_id: &str) {}
 }

@@ -23,6 +23,9 @@ pub(crate) const REQUEST_PART: &str = "request-part";
 /// A part of a response's payload; the response itself follows with the last part.
 pub(crate) const RESPONSE_PART: &str = "response-part";
 
+/// "A part has come"; lets the next one leave.
+pub(crate) const PART_SEEN: &str = "part-seen";
+
 /// A message without content.
 pub(crate) fn about(what: &str, id: impl Into<String>) -> Envelope {
     Envelope {

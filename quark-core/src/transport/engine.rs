@@ -16,9 +16,10 @@ use super::calls::Calls;
 use super::carrier::{Carrier, Hello};
 use super::control;
 use super::link::{Link, PeerKind};
-use super::outbox::{self, Claim, Frame, InLine, Outbox, is_final};
+use super::outbox::{self, Claim, Frame, Outbox, is_final};
 use super::peer::Peer;
 use super::pending::{Completion, Route, Ticket};
+use super::room::{InLine, Need};
 use super::turns::{Senders, Turns};
 use crate::config::TransportConfig;
 use crate::endpoint::Endpoint;
@@ -61,9 +62,9 @@ impl Dispatch {
 pub(crate) struct Room<'a> {
     space: SemaphorePermit<'a>,
     place: Option<SemaphorePermit<'a>>,
-    cost: u32,
-    /// Until the request is in the outbox, so that none overtakes it.
-    _in_line: InLine<'a>,
+    /// Held until the request is in the outbox, so that none overtakes it.
+    _first: SemaphorePermit<'a>,
+    in_line: InLine<'a>,
 }
 
 /// The transport's core.
@@ -252,17 +253,14 @@ impl Engine {
 
     /// Sends at once when there is room, and says so; otherwise gives the dispatch back.
     pub(crate) fn try_send(&self, peer: &Arc<Peer>, dispatch: Dispatch) -> Result<Option<Ticket>, Dispatch> {
-        let cost = peer.outbox.cost(&dispatch.envelope);
-        if peer.outbox.has_waiting() {
-            return Err(dispatch);
-        }
-        let Ok(space) = peer.outbox.space.try_acquire_many(cost) else { return Err(dispatch) };
+        let need = peer.outbox.need(&dispatch.envelope);
+        let Some(space) = peer.outbox.try_room(need) else { return Err(dispatch) };
         if dispatch.completion.is_some() {
             let Ok(place) = self.calls.places().try_acquire() else { return Err(dispatch) };
             place.forget();
         }
         space.forget();
-        Ok(self.enqueue(peer, dispatch, cost))
+        Ok(self.enqueue(peer, dispatch, need))
     }
 
     /// Sends, waiting for room until the deadline.
@@ -293,21 +291,20 @@ impl Engine {
         peer: &'a Peer,
         dispatch: &Dispatch,
     ) -> impl Future<Output = Result<Room<'a>>> + use<'a> {
-        let cost = peer.outbox.cost(&dispatch.envelope);
+        let in_line = peer.outbox.stand_in_line(&dispatch.envelope);
         let (waits, deadline) = (dispatch.completion.is_some(), dispatch.deadline);
         async move {
-            let in_line = peer.outbox.stand_in_line();
             let room = async {
-                in_line.until_first().await;
+                let first = in_line.until_first().await;
                 let place = match waits {
                     true => Some(self.calls.places().acquire().await.expect("never closed")),
                     false => None,
                 };
-                let space = peer.outbox.space.acquire_many(cost).await.expect("never closed");
-                (space, place)
+                let space = in_line.room().await;
+                (first, space, place)
             };
             match tokio::time::timeout_at(deadline, room).await {
-                Ok((space, place)) => Ok(Room { space, place, cost, _in_line: in_line }),
+                Ok((first, space, place)) => Ok(Room { space, place, _first: first, in_line }),
                 Err(_) => Err(no_room(peer)),
             }
         }
@@ -315,12 +312,12 @@ impl Engine {
 
     /// Sends what waited for this room.
     pub(crate) fn send_into(&self, peer: &Arc<Peer>, dispatch: Dispatch, room: Room<'_>) -> Option<Ticket> {
-        let Room { space, place, cost, _in_line } = room;
+        let Room { space, place, _first, in_line } = room;
         space.forget();
         if let Some(place) = place {
             place.forget();
         }
-        self.enqueue(peer, dispatch, cost)
+        self.enqueue(peer, dispatch, in_line.need)
     }
 
     /// Waits until there is a link to the peer.
@@ -348,10 +345,10 @@ impl Engine {
     }
 
     /// Puts a request into the outbox; room was acquired before. The call is in the table before a link can take it.
-    fn enqueue(&self, peer: &Arc<Peer>, dispatch: Dispatch, cost: u32) -> Option<Ticket> {
+    fn enqueue(&self, peer: &Arc<Peer>, dispatch: Dispatch, need: Need) -> Option<Ticket> {
         let Dispatch { mut envelope, deadline, completion, claim } = dispatch;
         let mut queue = peer.outbox.lock();
-        let place = queue.next_place(&envelope);
+        let place = queue.next_place(need.size);
         let ticket = match completion {
             None => None,
             Some(completion) => {
@@ -360,14 +357,14 @@ impl Engine {
                     Ok(ticket) => Some(ticket),
                     Err((error, completion)) => {
                         drop(queue);
-                        peer.outbox.space.add_permits(cost as usize);
+                        peer.outbox.give_back(need);
                         completion.complete(Err(error));
                         return None;
                     }
                 }
             }
         };
-        queue.push(place, Frame { envelope, deadline, ticket, claim, cost, after: 0 });
+        queue.push(Frame { envelope, deadline, ticket, claim, need, after: 0 });
         let linked = queue.link().is_some();
         drop(queue);
         if !linked {
@@ -388,21 +385,21 @@ impl Engine {
     /// Puts a frame that was not sent into another silo's outbox. It keeps its place in the table; the order among
     /// such frames is kept.
     pub(crate) fn resend(&self, peer: &Arc<Peer>, mut frame: Frame) {
-        frame.cost = peer.outbox.cost(&frame.envelope);
-        // These were admitted once; the new outbox may pass its capacity by what the old one held.
-        let taken = peer.outbox.space.forget_permits(frame.cost as usize);
-        frame.cost = u32::try_from(taken).unwrap_or(0);
+        let Need { size, cost } = peer.outbox.need(&frame.envelope);
+        // It was admitted once; the new outbox may pass its capacity by what the old one held.
+        let cost = peer.outbox.space(size).take_what_is_there(cost);
+        frame.need = Need { size, cost };
         let mut queue = peer.outbox.lock();
-        let place = queue.next_place(&frame.envelope);
+        let place = queue.next_place(size);
         if let Some(ticket) = frame.ticket {
             let route = Route { outbox: peer.outbox.clone(), place };
             if !self.calls.reroute(ticket, Some(route)) {
                 drop(queue);
-                peer.outbox.space.add_permits(taken);
+                peer.outbox.give_back(frame.need);
                 return;
             }
         }
-        queue.push(place, frame);
+        queue.push(frame);
         let linked = queue.link().is_some();
         drop(queue);
         if !linked {

@@ -99,11 +99,14 @@ impl Lane {
 mod tests {
     use super::*;
     use crate::envelope::Envelope;
+    use crate::transport::outbox::Size;
+    use crate::transport::room::Need;
     use tokio::time::Instant;
 
     fn frame(name: usize) -> Frame {
         let envelope = Envelope::request("T", name.to_string(), "", "");
-        Frame { envelope, deadline: Instant::now(), ticket: None, claim: None, cost: 1, after: 0 }
+        let need = Need { size: Size::Small, cost: 1 };
+        Frame { envelope, deadline: Instant::now(), ticket: None, claim: None, need, after: 0 }
     }
 
     fn names(lane: &mut Lane) -> Vec<usize> {

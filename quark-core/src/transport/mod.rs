@@ -18,6 +18,7 @@ mod parts;
 mod peer;
 mod pending;
 mod receiving;
+mod room;
 mod turns;
 
 use std::sync::Arc;

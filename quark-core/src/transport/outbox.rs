@@ -6,12 +6,11 @@
 //! a large request is complete only after the small ones that were there before it.
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use tokio::sync::{Notify, OnceCell, Semaphore, SemaphorePermit, oneshot};
+use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use super::calls::Calls;
@@ -19,6 +18,7 @@ use super::control;
 use super::lane::Lane;
 use super::link::Link;
 use super::pending::{Route, Ticket};
+use super::room::{Need, Space, actor_of};
 use super::turns::Turns;
 use crate::envelope::Envelope;
 use crate::error::{Error, ErrorKind, Result};
@@ -36,8 +36,8 @@ pub(crate) struct Frame {
     pub(crate) ticket: Option<Ticket>,
     /// Of a one-way request whose sender waits until a link takes it.
     pub(crate) claim: Option<Arc<Claim>>,
-    /// What it takes of the outbox's capacity.
-    pub(crate) cost: u32,
+    /// What it takes of the outbox's room.
+    pub(crate) need: Need,
     /// Of a large frame: it is complete only when the small lane has come to this number.
     pub(crate) after: u64,
 }
@@ -115,11 +115,28 @@ impl Taken {
     }
 }
 
+/// What may leave of large payloads now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PartsNow {
+    /// The peer does not know parts: payloads leave whole.
+    Never,
+    /// One part.
+    One,
+    /// No part, until the peer has seen some of those before.
+    Wait,
+}
+
 /// How far a link has come with the large frame at the front.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Progress {
     number: u64,
     sent: usize,
+}
+
+impl Progress {
+    pub(crate) fn has_sent_more_than(self, before: Self) -> bool {
+        (self.number, self.sent) != (before.number, before.sent) && self.sent > 0
+    }
 }
 
 /// What became of a request whose caller gave up.
@@ -135,11 +152,11 @@ pub(crate) enum Recalled {
 pub(crate) struct Outbox {
     peer: SiloId,
     state: Mutex<Queue>,
-    pub(crate) space: Semaphore,
-    /// Whoever waits for room does so one after the other, so that callers keep their order whatever they wait for.
-    line: Semaphore,
-    waiting: AtomicUsize,
+    small: Space,
+    large: Space,
     capacity: u32,
+    /// Whether any actor has a large request, looked at without the lock.
+    has_large: Arc<AtomicBool>,
     /// Why there is no link, when there is none.
     trouble: Mutex<Option<Error>>,
     /// Told when a link comes, or when none will.
@@ -152,22 +169,24 @@ pub(crate) struct Outbox {
 pub(crate) struct Queue {
     small: Lane,
     large: Lane,
-    /// Frames in the large lane by the hash of their actor. Two actors of one hash only wait for each other.
+    /// Large requests by their actor, those that wait for room included.
     actors: HashMap<u64, usize>,
+    has_large: Arc<AtomicBool>,
     /// The link that takes frames now.
     link: Option<Arc<Link>>,
 }
 
 impl Outbox {
     pub(crate) fn new(peer: SiloId, capacity: u32, turns: Arc<Turns>) -> Arc<Self> {
+        let has_large = Arc::<AtomicBool>::default();
         Arc::new(Self {
             peer,
             trouble: Mutex::default(),
             news: Notify::new(),
-            state: Mutex::default(),
-            space: Semaphore::new(capacity as usize),
-            line: Semaphore::new(1),
-            waiting: AtomicUsize::new(0),
+            state: Mutex::new(Queue { has_large: has_large.clone(), ..Queue::default() }),
+            small: Space::new(capacity),
+            large: Space::new(capacity),
+            has_large: has_large.clone(),
             capacity,
             turns,
         })
@@ -225,21 +244,20 @@ impl Outbox {
         self.trouble.lock().expect("no panic while locked").clone()
     }
 
-    /// What an envelope takes of the capacity: one, and one more for each KiB, but never more than there is.
-    pub(crate) fn cost(&self, envelope: &Envelope) -> u32 {
-        let kib = u32::try_from(envelope.payload_len() / 1024).unwrap_or(u32::MAX);
-        kib.saturating_add(1).min(self.capacity)
+    pub(crate) fn capacity(&self) -> u32 {
+        self.capacity
     }
 
-    /// Whether somebody waits for room, who must not be overtaken.
-    pub(crate) fn has_waiting(&self) -> bool {
-        self.waiting.load(Ordering::Acquire) > 0
+    pub(crate) fn space(&self, size: Size) -> &Space {
+        match size {
+            Size::Small => &self.small,
+            Size::Large => &self.large,
+        }
     }
 
-    /// Joins those who wait for room.
-    pub(crate) fn stand_in_line(&self) -> InLine<'_> {
-        self.waiting.fetch_add(1, Ordering::AcqRel);
-        InLine { outbox: self, first: OnceCell::new() }
+    /// Whether a large request to the same actor waits here, or for room.
+    pub(crate) fn is_behind_a_large_one(&self, envelope: &Envelope) -> bool {
+        self.has_large.load(Ordering::Acquire) && self.lock().actors.contains_key(&actor_of(envelope))
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Queue> {
@@ -263,23 +281,23 @@ impl Outbox {
         let (mut freed, mut taken_bytes) = (0, 0);
         while into.len() < count && taken_bytes < bytes {
             let Some(frame) = queue.small.pop() else { break };
-            freed += frame.cost as usize;
+            freed += frame.need.cost;
             taken_bytes += frame.envelope.payload_len() + 64;
             into.extend(frame.leave(now));
         }
         let small = first..queue.small.first_number();
         drop(queue);
-        self.space.add_permits(freed);
+        self.small.give_back(freed);
         Taken { small, ..Taken::default() }
     }
 
     /// Takes the next piece of the large frame at the front for `link`: a part, or the frame itself with what is left of
-    /// its payload. Peers that do not know parts get it whole.
+    /// its payload.
     pub(crate) fn take_large(
         &self,
         link: &Arc<Link>,
         progress: &mut Progress,
-        knows_parts: bool,
+        parts: PartsNow,
         into: &mut VecDeque<Envelope>,
     ) -> Taken {
         let mut queue = self.lock();
@@ -292,7 +310,11 @@ impl Outbox {
         }
         let payload = &frame.envelope.payload;
         let part_end = progress.sent + PART_BYTES;
-        if knows_parts && part_end < payload.len() && frame.deadline > Instant::now() {
+        let in_parts = part_end < payload.len() && frame.deadline > Instant::now();
+        if in_parts && parts == PartsNow::Wait {
+            return Taken::default();
+        }
+        if in_parts && parts == PartsNow::One {
             let part = payload.slice(progress.sent..part_end);
             into.push_back(control::part(
                 control::REQUEST_PART,
@@ -308,7 +330,7 @@ impl Outbox {
         }
         let Some(mut frame) = queue.pop_large() else { return Taken::default() };
         drop(queue);
-        self.space.add_permits(frame.cost as usize);
+        self.large.give_back(frame.need.cost);
         frame.envelope.parts_bytes = progress.sent as u64;
         frame.envelope.payload = frame.envelope.payload.slice(progress.sent..);
         into.extend(frame.leave(Instant::now()));
@@ -318,12 +340,16 @@ impl Outbox {
     /// Takes out everything that no link has taken. Of one actor's frames the order is kept.
     pub(crate) fn drain(&self) -> Vec<Frame> {
         let mut queue = self.lock();
-        queue.actors.clear();
-        let Queue { small, large, .. } = &mut *queue;
-        let frames: Vec<_> = small.drain().chain(large.drain()).collect();
+        let large: Vec<_> = queue.large.drain().collect();
+        large.iter().for_each(|frame| queue.release(actor_of(&frame.envelope)));
+        let frames: Vec<_> = queue.small.drain().chain(large).collect();
         drop(queue);
-        self.space.add_permits(frames.iter().map(|frame| frame.cost as usize).sum());
+        frames.iter().for_each(|frame| self.give_back(frame.need));
         frames
+    }
+
+    pub(crate) fn give_back(&self, need: Need) {
+        self.space(need.size).give_back(need.cost);
     }
 
     /// The caller of a request gave up: takes the request out if no link has taken it, else tells the other side.
@@ -344,7 +370,7 @@ impl Outbox {
         }
         match withdrawn {
             Some(frame) => {
-                self.space.add_permits(frame.cost as usize);
+                self.give_back(frame.need);
                 Recalled::Unsent
             }
             None => Recalled::Sent,
@@ -361,25 +387,6 @@ impl Outbox {
     }
 }
 
-/// Somebody who waits for room, until it is dropped.
-pub(crate) struct InLine<'a> {
-    outbox: &'a Outbox,
-    first: OnceCell<SemaphorePermit<'a>>,
-}
-
-impl InLine<'_> {
-    /// Until those before are gone.
-    pub(crate) async fn until_first(&self) {
-        let _ = self.first.set(self.outbox.line.acquire().await.expect("never closed"));
-    }
-}
-
-impl Drop for InLine<'_> {
-    fn drop(&mut self) {
-        self.outbox.waiting.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
 impl Frame {
     /// The envelope as it leaves, unless it is too late for that: then its call has ended, or is about to.
     fn leave(self, now: Instant) -> Option<Envelope> {
@@ -388,38 +395,25 @@ impl Frame {
             return None;
         }
         let mut envelope = self.envelope;
-        envelope.timeout_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1);
+        // Rounded up: the caller's own clock is the first to say that it is over.
+        envelope.timeout_ms = u64::try_from(left.as_micros().div_ceil(1000)).unwrap_or(u64::MAX);
         Some(envelope)
     }
-
-    fn actor(&self) -> u64 {
-        actor(&self.envelope)
-    }
-}
-
-fn actor(envelope: &Envelope) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (&envelope.actor_type, &envelope.actor_id).hash(&mut hasher);
-    hasher.finish()
 }
 
 impl Queue {
-    /// The place that a frame with this envelope gets when it is pushed next.
-    pub(crate) fn next_place(&self, envelope: &Envelope) -> Place {
-        let is_large = envelope.payload.len() > PART_BYTES
-            || (!self.actors.is_empty() && self.actors.contains_key(&actor(envelope)));
-        match is_large {
-            false => Place { size: Size::Small, number: self.small.next_number() },
-            true => Place { size: Size::Large, number: self.large.next_number() },
-        }
+    /// The place that a frame of this size gets when it is pushed next.
+    pub(crate) fn next_place(&self, size: Size) -> Place {
+        let lane = if size == Size::Small { &self.small } else { &self.large };
+        Place { size, number: lane.next_number() }
     }
 
-    /// Puts a frame at the end and wakes the link. The capacity was acquired before.
-    pub(crate) fn push(&mut self, place: Place, mut frame: Frame) {
-        match place.size {
+    /// Puts a frame at the end and wakes the link. The room was acquired before.
+    pub(crate) fn push(&mut self, mut frame: Frame) {
+        match frame.need.size {
             Size::Small => self.small.push(frame),
             Size::Large => {
-                *self.actors.entry(frame.actor()).or_default() += 1;
+                self.hold(actor_of(&frame.envelope));
                 frame.after = self.small.next_number();
                 self.large.push(frame);
             }
@@ -429,18 +423,27 @@ impl Queue {
         }
     }
 
-    fn pop_large(&mut self) -> Option<Frame> {
-        self.large.pop().inspect(|frame| self.gone_from_large(frame))
+    /// Requests of this actor count as large from now on.
+    pub(crate) fn hold(&mut self, actor: u64) {
+        *self.actors.entry(actor).or_default() += 1;
+        self.has_large.store(true, Ordering::Release);
     }
 
-    fn gone_from_large(&mut self, frame: &Frame) {
-        let actor = frame.actor();
+    /// One large request of this actor is gone.
+    pub(crate) fn release(&mut self, actor: u64) {
         if let Some(count) = self.actors.get_mut(&actor) {
             *count -= 1;
             if *count == 0 {
                 self.actors.remove(&actor);
+                self.has_large.store(!self.actors.is_empty(), Ordering::Release);
             }
         }
+    }
+
+    fn pop_large(&mut self) -> Option<Frame> {
+        let frame = self.large.pop()?;
+        self.release(actor_of(&frame.envelope));
+        Some(frame)
     }
 
     fn withdraw(&mut self, place: Place) -> Option<Frame> {
@@ -448,7 +451,7 @@ impl Queue {
             Size::Small => self.small.withdraw(place.number),
             Size::Large => {
                 let frame = self.large.withdraw(place.number)?;
-                self.gone_from_large(&frame);
+                self.release(actor_of(&frame.envelope));
                 Some(frame)
             }
         }

@@ -200,7 +200,7 @@ impl Peer {
                     tokio::select! {
                         biased;
                         () = wait => {}
-                        () = self.linked_otherwise() => {}
+                        () = self.linked_or_moved(&endpoint) => {}
                     }
                 }
             }
@@ -210,6 +210,14 @@ impl Peer {
     /// Until the peer's own link is in use.
     async fn linked_otherwise(&self) {
         while !self.outbox.has_link() && !self.is_retired() {
+            self.wake.notified().await;
+        }
+    }
+
+    /// Until the peer's own link is in use, or the peer is to be found elsewhere.
+    async fn linked_or_moved(&self, endpoint: &Endpoint) {
+        while !self.outbox.has_link() && !self.is_retired() && self.lock().endpoint.as_ref() == Some(endpoint)
+        {
             self.wake.notified().await;
         }
     }

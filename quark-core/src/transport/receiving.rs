@@ -185,7 +185,9 @@ impl Reader<'_> {
                     _ => &mut self.responses,
                 };
                 parts.add(id, &message.payload, message.parts_bytes, self.engine.config().max_payload)?;
+                link.control(control::about(control::PART_SEEN, ""));
             }
+            control::PART_SEEN => link.part_seen(),
             control::CANCEL => {
                 self.requests.forget(id);
                 link.give_up(id);

@@ -67,7 +67,12 @@ async fn live(seed: u64, cluster: String) -> Log {
             fault(&mut world, &mut random, &mut leaving).await;
             next_fault = Instant::now() + Duration::from_millis(random.u64(20..900));
         }
-        calls.extend(call(&world, &mut random));
+        // Now and then a crowd for one actor.
+        let (crowd, actor) = (if random.u16(0..500) == 0 { 150 } else { 1 }, random.usize(0..ACTORS));
+        for _ in 0..crowd {
+            let actor = if crowd > 1 { actor } else { random.usize(0..ACTORS) };
+            calls.extend(call(&world, &mut random, actor));
+        }
         tokio::time::sleep(Duration::from_micros(random.u64(0..8_000))).await;
     }
     world.network.heal_all();
@@ -82,9 +87,9 @@ async fn live(seed: u64, cluster: String) -> Log {
 }
 
 /// Makes one call that is not waited for, so that several of one sender to one actor are on their way.
-fn call(world: &World, random: &mut fastrand::Rng) -> Option<JoinHandle<()>> {
+fn call(world: &World, random: &mut fastrand::Rng, actor: usize) -> Option<JoinHandle<()>> {
     let caller = SILOS[random.usize(0..SILOS.len())];
-    let (actor, kind) = (random.usize(0..ACTORS), random.u8(0..20));
+    let kind = random.u8(0..20);
     let method = ["now", "now", "now", "slow", "fail", "never"][random.usize(0..6)];
     let size = if random.u8(0..15) == 0 { random.usize(0..ZEROS.len()) } else { random.usize(0..300) };
     let timeout = Duration::from_millis([30, 300, 2_000, 10_000][random.usize(0..4)]);
@@ -138,7 +143,13 @@ async fn fault(world: &mut World, random: &mut fastrand::Rng, leaving: &mut Vec<
             world.network.cut(other, one);
         }
         2 | 3 => world.network.heal_all(),
-        4 => world.network.reset(one, other),
+        4 if random.bool() => world.network.reset(one, other),
+        4 => {
+            world.network.stall(one, other, Duration::from_millis(random.u64(0..3_000)));
+            if random.bool() {
+                world.network.give_up(one, other);
+            }
+        }
         5 => {
             let least = Duration::from_micros([0, 100, 5_000, 100_000][random.usize(0..4)]);
             world.network.delay(least, least * random.u32(1..5));

@@ -34,7 +34,7 @@ pub(super) async fn dial(
         .tcp_nodelay(true)
         .connect_timeout(settings.connect_timeout)
         .initial_stream_window_size(settings.window)
-        .initial_connection_window_size(settings.window)
+        .initial_connection_window_size(settings.connection_window())
         .http2_keep_alive_interval(settings.probe_interval)
         .keep_alive_timeout(settings.probe_timeout)
         .keep_alive_while_idle(true)

@@ -51,14 +51,21 @@ struct Server {
 struct Settings {
     /// Largest message, in bytes.
     max_message: usize,
-    /// Window of a stream and of a connection, in bytes. Large, because many small frames in a full window make h2
-    /// close the connection.
+    /// Window of a stream, in bytes: what may come while nobody reads.
     window: u32,
     connect_timeout: Duration,
     /// How long a connection may be silent before it is probed.
     probe_interval: Duration,
     /// How long a probe may go unanswered before the connection is closed.
     probe_timeout: Duration,
+}
+
+impl Settings {
+    /// Window of a connection, in bytes. h2 closes a connection when the small frames that nobody has read yet cost it
+    /// more memory than half of this; with 16 windows, a window full of the smallest messages costs less.
+    fn connection_window(&self) -> u32 {
+        self.window * 16
+    }
 }
 
 impl GrpcCarrier {

@@ -6,11 +6,11 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use futures_util::Stream;
 use futures_util::future::BoxFuture;
-use futures_util::{Stream, StreamExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::body::Body;
 use tonic::server::StreamingService;
 use tonic::{Status, Streaming};
@@ -24,6 +24,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::telemetry::LINK;
 use crate::transport::carrier::{Accept, Inbound};
 use crate::transport::link::Outgoing;
+
+/// How long accepting pauses after a failure.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Binds the listening socket; the endpoint has the real port.
 pub(super) async fn bind(at: &Endpoint) -> Result<(Endpoint, TcpListener)> {
@@ -45,24 +48,37 @@ pub(super) async fn serve(
     accept: Arc<dyn Accept>,
     signal: tokio::sync::oneshot::Receiver<()>,
 ) {
-    let connections = TcpListenerStream::new(listener).map(|connection: io::Result<TcpStream>| {
-        connection.inspect(|stream| {
-            // A failure here only costs latency.
-            let _ = stream.set_nodelay(true);
-        })
-    });
     let served = tonic::transport::Server::builder()
         .initial_stream_window_size(settings.window)
-        .initial_connection_window_size(settings.window)
+        .initial_connection_window_size(settings.connection_window())
         .http2_keepalive_interval(Some(settings.probe_interval))
         .http2_keepalive_timeout(Some(settings.probe_timeout))
-        .serve_with_incoming_shutdown(Service { settings, accept }, connections, async {
+        .serve_with_incoming_shutdown(Service { settings, accept }, connections(listener), async {
             let _ = signal.await;
         })
         .await;
     if let Err(error) = served {
         tracing::error!(target: LINK, %error, "the listener failed");
     }
+}
+
+/// Accepts connections. When that fails, descriptors have run out as a rule: it pauses, and goes on when there are some.
+fn connections(listener: TcpListener) -> impl Stream<Item = io::Result<TcpStream>> {
+    futures_util::stream::unfold(listener, |listener| async move {
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    // A failure here only costs latency.
+                    let _ = stream.set_nodelay(true);
+                    return Some((Ok(stream), listener));
+                }
+                Err(error) => {
+                    tracing::warn!(target: LINK, %error, "cannot accept connections, pausing");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    })
 }
 
 #[derive(Clone)]

@@ -81,12 +81,27 @@ impl LoopbackNetwork {
 
     /// Breaks the links between two hosts; what was on its way is lost.
     pub fn reset(&self, one: &str, other: &str) {
-        let wires: Vec<_> = self.0.wires.lock().expect("no panic while locked").clone();
-        wires
-            .iter()
-            .filter_map(Weak::upgrade)
-            .filter(|wire| wire.is_between(one, other))
-            .for_each(|w| w.reset());
+        for (from, to) in [(one, other), (other, one)] {
+            self.0.wires(from, to).iter().for_each(|wire| wire.reset());
+        }
+    }
+
+    /// A host gives up its links to another one, which learns of it only when everything before has arrived.
+    pub fn give_up(&self, host: &str, other: &str) {
+        self.0.wires(other, host).iter().for_each(|wire| wire.reset());
+    }
+
+    /// What goes from one host to the other on the links that are there arrives so much later, as after lost packets;
+    /// links that come after are not concerned.
+    pub fn stall(&self, from: &str, to: &str, by: Duration) {
+        self.0.wires(from, to).iter().for_each(|wire| wire.stall(by));
+    }
+
+    /// How many links there are between two hosts.
+    #[must_use]
+    pub fn links(&self, one: &str, other: &str) -> usize {
+        let open = |from, to| self.0.wires(from, to).iter().filter(|wire| wire.is_open()).count();
+        open(one, other).max(open(other, one))
     }
 
     pub(crate) fn carrier(&self, config: &TransportConfig) -> LoopbackCarrier {
@@ -100,6 +115,11 @@ impl Network {
         let mut wires = self.wires.lock().expect("no panic while locked");
         wires.retain(|wire| wire.strong_count() > 0);
         wires.push(Arc::downgrade(wire));
+    }
+
+    fn wires(&self, from: &str, to: &str) -> Vec<Arc<Wire>> {
+        let wires = self.wires.lock().expect("no panic while locked");
+        wires.iter().filter_map(Weak::upgrade).filter(|wire| wire.goes(from, to)).collect()
     }
 
     fn host(&self, at: &Endpoint) -> Option<(Arc<dyn Accept>, Duration)> {

@@ -35,6 +35,8 @@ pub(super) struct Wire {
 struct State {
     on_the_way: VecDeque<(Instant, Inbound)>,
     bytes: usize,
+    /// How much later than others everything arrives.
+    stalled: Duration,
     /// Nothing more is put in.
     ended: bool,
     /// Nobody takes anything out.
@@ -75,9 +77,22 @@ impl Wire {
         self.state.lock().expect("no panic while a wire is locked")
     }
 
-    pub(super) fn is_between(&self, one: &str, other: &str) -> bool {
-        let ends = (self.from.as_str(), self.to.as_str());
-        ends == (one, other) || ends == (other, one)
+    pub(super) fn goes(&self, from: &str, to: &str) -> bool {
+        self.from.as_str() == from && self.to.as_str() == to
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        let state = self.lock();
+        !(state.ended || state.reset || state.reader_gone)
+    }
+
+    /// What is on its way, and what follows, arrives so much later.
+    pub(super) fn stall(&self, by: Duration) {
+        let mut state = self.lock();
+        state.stalled += by;
+        state.on_the_way.iter_mut().for_each(|(arrival, _)| *arrival += by);
+        drop(state);
+        self.changed.notify_waiters();
     }
 
     /// Breaks it; what is on its way is lost.
@@ -98,6 +113,7 @@ impl Wire {
         let mut state = self.lock();
         if !state.reader_gone && !state.reset {
             // One link keeps the order, as TCP does.
+            let arrival = arrival + state.stalled;
             let arrival = state.on_the_way.back().map_or(arrival, |(last, _)| arrival.max(*last));
             state.on_the_way.push_back((arrival, message));
             state.bytes += bytes;

@@ -1,0 +1,133 @@
+//! Full queues: whoever is slow slows or fails its own callers, and nobody else.
+
+use std::future::IntoFuture as _;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use quark_core::{Client, Delivered, Error, ErrorKind, Handler, Request, Silo};
+
+use crate::hosts::Host;
+use crate::{LIMIT, until};
+
+/// Keeps what it gets.
+#[derive(Default)]
+struct Keeps(Mutex<Vec<Request>>);
+
+impl Handler for Keeps {
+    fn handle(&self, request: Request) {
+        self.0.lock().unwrap().push(request);
+    }
+}
+
+async fn slow_and_fast(cluster: &str, requests: usize, bytes: usize) -> (Silo, Client, Arc<Keeps>) {
+    let slow = Arc::new(Keeps::default());
+    let membership = format!("memory://{cluster}");
+    let silo = Silo::builder("a")
+        .membership(membership.parse().unwrap())
+        .raw_handler(Some("Slow".to_owned()), slow.clone())
+        .handler_for("Fast", |request: Request| async move { Ok(request.payload().clone()) })
+        .configure(|config| {
+            config.inbox_capacity = requests;
+            config.inbox_bytes = bytes;
+        });
+    let silo = silo.start().await.unwrap();
+    let client = Client::builder().membership(membership.parse().unwrap()).start().await.unwrap();
+    until("the silo is there", || client.silos().len() == 1).await;
+    (silo, client, slow)
+}
+
+fn is_overload(error: &Error) -> bool {
+    (error.kind(), error.delivered(), error.is_retryable()) == (ErrorKind::Overloaded, Delivered::No, true)
+}
+
+#[tokio::test]
+async fn a_slow_handler_refuses_its_own_callers_at_once_and_others_do_not_notice() {
+    let (silo, client, slow) = slow_and_fast("slow", 10, 1 << 20).await;
+    let calls: Vec<_> = (0..10)
+        .map(|_| tokio::spawn(client.call(("Slow", "1"), "", "").timeout(LIMIT).into_future()))
+        .collect();
+    until("the handler is full", || slow.0.lock().unwrap().len() == 10).await;
+    for caller in [client.caller(), silo.caller()] {
+        let error = caller.call(("Slow", "2"), "", "").timeout(LIMIT).await.unwrap_err();
+        assert!(is_overload(&error), "{error:?}");
+        assert_eq!(caller.call(("Fast", "1"), "", "x").timeout(LIMIT).await.unwrap(), "x");
+    }
+    // What nobody waits for is counted.
+    client.notify(("Slow", "1"), "", "").await.unwrap();
+    until("it is counted", || silo.counters().one_way_refused == 1).await;
+    slow.0.lock().unwrap().drain(..).for_each(|mut request| request.reply("").unwrap());
+    for call in calls {
+        call.await.unwrap().unwrap();
+    }
+    client.notify(("Slow", "1"), "", "").await.unwrap();
+    until("there is room again", || slow.0.lock().unwrap().len() == 1).await;
+}
+
+#[tokio::test]
+async fn large_payloads_fill_an_inbox_too_but_one_may_always_come() {
+    let (_silo, client, slow) = slow_and_fast("bytes", 1000, 1 << 20).await;
+    let call = |size: usize| {
+        tokio::spawn(client.call(("Slow", "1"), "", vec![0; size]).timeout(LIMIT).into_future())
+    };
+    let first = call(3 << 20);
+    until("it is there, though larger than the inbox", || slow.0.lock().unwrap().len() == 1).await;
+    let error = call(100).await.unwrap().unwrap_err();
+    assert!(is_overload(&error), "{error:?}");
+    slow.0.lock().unwrap().pop().unwrap().reply("").unwrap();
+    first.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_full_pending_table_lets_callers_wait_in_order_until_their_deadline() {
+    let a = Host::with("a", |config| config.max_pending = 2).await;
+    let b = Host::new("b").await;
+    a.knows(&b).await;
+    let calls = (0..6).map(|i| {
+        let envelope = quark_core::Envelope::request("T", "1", "keep", "").with_correlation_id(i.to_string());
+        let timeout = if i == 3 { Duration::from_millis(100) } else { LIMIT };
+        let transport = a.transport.clone();
+        tokio::spawn(async move { transport.send("b", envelope, timeout).await })
+    });
+    let calls: Vec<_> = calls.collect();
+    until("two are there", || b.inside.kept() == 2).await;
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    assert_eq!(b.inside.count(), 2, "the others wait at the caller's");
+    let answering = async {
+        until("all but one come", || {
+            b.inside.kept.lock().unwrap().drain(..).for_each(|mut request| request.reply("").unwrap());
+            b.inside.count() == 5
+        })
+        .await;
+        b.inside.kept.lock().unwrap().drain(..).for_each(|mut request| request.reply("").unwrap());
+    };
+    let (ended, ()) = tokio::join!(futures_util::future::join_all(calls), answering);
+    for (i, ended) in ended.into_iter().enumerate() {
+        match ended.unwrap() {
+            Ok(_) => assert_ne!(i, 3),
+            Err(error) => assert!(i == 3 && is_overload(&error), "{i}: {error:?}"),
+        }
+    }
+    assert_eq!(*b.inside.received.lock().unwrap(), ["0", "1", "2", "4", "5"]);
+}
+
+async fn flood(from: &Host, to: &str) {
+    let actors: Vec<_> = (0..16).map(|actor| actor.to_string()).collect();
+    let calls = (0..4000).map(|i| from.ask(to, &actors[i % 16], "", vec![0; 4096]));
+    for ended in futures_util::future::join_all(calls).await {
+        match ended {
+            Ok(reply) => assert_eq!(reply.len(), 4096),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Overloaded, "{error}"),
+        }
+    }
+}
+
+/// Each would stop reading until the other has read its answers.
+#[tokio::test]
+async fn two_silos_that_flood_each_other_do_not_wait_for_each_other() {
+    let tight = |config: &mut quark_core::TransportConfig| config.answer_capacity = 64 * 1024;
+    let (a, b) = (Host::with("a", tight).await, Host::with("b", tight).await);
+    a.knows(&b).await;
+    tokio::join!(flood(&a, "b"), flood(&b, "a"));
+    assert_eq!(a.ask("b", "1", "", vec![7]).await.unwrap(), [7]);
+    assert_eq!(b.ask("a", "1", "", vec![7]).await.unwrap(), [7]);
+}
