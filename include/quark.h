@@ -645,6 +645,34 @@ quark_status_t quark_config_set_inbox_capacity(quark_config_t *config,
                                                size_t requests);
 
 /**
+ * Bytes of payloads that one handler may have at once before further requests get `QUARK_OVERLOADED`; a single request may
+ * always come. Default 256 MiB.
+ */
+quark_status_t quark_config_set_inbox_bytes(quark_config_t *config,
+                                            size_t bytes);
+
+/**
+ * How much may wait to be sent to one silo: requests, each KiB of payload counting as one more. Beyond it callers wait
+ * until their deadline. Default 16,384; large requests have as much again.
+ */
+quark_status_t quark_config_set_outbox_capacity(quark_config_t *config,
+                                                uint32_t requests);
+
+/**
+ * Calls of this silo or client that may wait for their ending at once. Beyond it callers wait until their deadline.
+ * Default 262,144.
+ */
+quark_status_t quark_config_set_max_pending(quark_config_t *config,
+                                            size_t calls);
+
+/**
+ * Bytes of answers that may wait for one peer to read them; while there are more, its requests get `QUARK_OVERLOADED`.
+ * Default 64 MiB.
+ */
+quark_status_t quark_config_set_answer_capacity(quark_config_t *config,
+                                                size_t bytes);
+
+/**
  * How many callbacks may run at once, 1 to 1,024. Default 1: then they start and run in order. With more they start in
  * order and may overlap.
  */
@@ -734,6 +762,12 @@ uint64_t quark_request_deadline_ms_left(const quark_request_t *request);
  * The version of the view by which the sender chose this silo; lets a program fence.
  */
 uint64_t quark_request_view_version(const quark_request_t *request);
+
+/**
+ * Whether nobody waits for the answer any more: the caller gave up, its time is over, or its link is gone. Never so for
+ * a one-way request. A handler with much work to do looks now and then; it ends the request all the same.
+ */
+bool quark_request_is_abandoned(const quark_request_t *request);
 
 /**
  * Whether nobody waits for an answer. A reply to such a request goes nowhere and is no error.

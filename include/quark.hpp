@@ -102,6 +102,8 @@ public:
     std::string_view correlation_id() const { return quark_request_correlation_id(request_.get()); }
     std::string_view caller() const { return quark_request_caller(request_.get()); }
     std::string_view payload() const { return text(quark_request_payload(request_.get())); }
+    /// Whether nobody waits for the answer any more: the caller gave up, its time is over, or its link is gone.
+    bool is_abandoned() const { return quark_request_is_abandoned(request_.get()); }
     bool is_one_way() const { return quark_request_is_one_way(request_.get()); }
 
     /// Replies; the request is used up.

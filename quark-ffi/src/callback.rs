@@ -132,7 +132,7 @@ struct Ending {
 pub(crate) struct Token(Arc<Host>);
 
 enum Job {
-    Request { callback: Unowned<RequestFn>, request: Box<quark_request_t>, token: Token },
+    Request { callback: Unowned<RequestFn>, request: Request, token: Token },
     Reply { callback: Unowned<ReplyFn>, result: Result<Bytes>, token: Token },
     Event { callback: Unowned<MembershipFn>, kind: i32, silo: Box<quark_silo_info_t>, token: Token },
     Finish(Arc<Host>),
@@ -272,7 +272,6 @@ impl Handler for CHandler {
     fn handle(&self, request: Request) {
         // After the end the request is dropped, which answers it.
         let Some(token) = self.host.enter() else { return };
-        let request = Box::new(quark_request_t::new(request));
         self.host.workers.push(Job::Request { callback: self.callback, request, token });
     }
 }
@@ -309,8 +308,9 @@ impl Job {
                 if token.0.tokens.load(Ordering::Acquire) & CLOSED != 0 {
                     return;
                 }
-                let handling = Handling::of(&request.request);
-                let request = Box::into_raw(request);
+                let Some(request) = host::unless_abandoned(request) else { return };
+                let handling = Handling::of(&request);
+                let request = Box::into_raw(Box::new(quark_request_t::new(request)));
                 // SAFETY: the token keeps the data; the request is the callback's from here on.
                 token.call(|| handling.run(|| unsafe { (callback.function)(callback.data.0, request) }));
             }

@@ -357,6 +357,70 @@ pub unsafe extern "C" fn quark_config_set_inbox_capacity(
     }
 }
 
+/// Bytes of payloads that one handler may have at once before further requests get `QUARK_OVERLOADED`; a single request may
+/// always come. Default 256 MiB.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quark_config_set_inbox_bytes(
+    config: *mut quark_config_t,
+    bytes: usize,
+) -> quark_status_t {
+    // SAFETY: the header demands NULL or a live config.
+    unsafe {
+        set(config, "inbox_bytes", |config| {
+            config.settings.inbox_bytes = bytes;
+            Ok(())
+        })
+    }
+}
+
+/// How much may wait to be sent to one silo: requests, each KiB of payload counting as one more. Beyond it callers wait
+/// until their deadline. Default 16,384; large requests have as much again.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quark_config_set_outbox_capacity(
+    config: *mut quark_config_t,
+    requests: u32,
+) -> quark_status_t {
+    // SAFETY: the header demands NULL or a live config.
+    unsafe {
+        set(config, "outbox_capacity", |config| {
+            config.settings.transport.outbox_capacity = requests;
+            Ok(())
+        })
+    }
+}
+
+/// Calls of this silo or client that may wait for their ending at once. Beyond it callers wait until their deadline.
+/// Default 262,144.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quark_config_set_max_pending(
+    config: *mut quark_config_t,
+    calls: usize,
+) -> quark_status_t {
+    // SAFETY: the header demands NULL or a live config.
+    unsafe {
+        set(config, "max_pending", |config| {
+            config.settings.transport.max_pending = calls;
+            Ok(())
+        })
+    }
+}
+
+/// Bytes of answers that may wait for one peer to read them; while there are more, its requests get `QUARK_OVERLOADED`.
+/// Default 64 MiB.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quark_config_set_answer_capacity(
+    config: *mut quark_config_t,
+    bytes: usize,
+) -> quark_status_t {
+    // SAFETY: the header demands NULL or a live config.
+    unsafe {
+        set(config, "answer_capacity", |config| {
+            config.settings.transport.answer_capacity = bytes;
+            Ok(())
+        })
+    }
+}
+
 /// How many callbacks may run at once, 1 to 1,024. Default 1: then they start and run in order. With more they start in
 /// order and may overlap.
 #[unsafe(no_mangle)]

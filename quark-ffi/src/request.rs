@@ -2,7 +2,6 @@
 
 use std::ffi::c_char;
 use std::ptr;
-use std::time::Instant;
 
 use quark_core::{Request, Result};
 
@@ -120,8 +119,7 @@ pub unsafe extern "C" fn quark_request_deadline_ms_left(request: *const quark_re
 }
 
 fn left(request: &Request) -> u64 {
-    let left = request.deadline().into_std().saturating_duration_since(Instant::now());
-    u64::try_from(left.as_millis()).unwrap_or(u64::MAX)
+    u64::try_from(request.time_left().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The version of the view by which the sender chose this silo; lets a program fence.
@@ -129,6 +127,14 @@ fn left(request: &Request) -> u64 {
 pub unsafe extern "C" fn quark_request_view_version(request: *const quark_request_t) -> u64 {
     // SAFETY: the header demands NULL or a live request.
     guard::value(0, || unsafe { request.as_ref() }.map_or(0, |request| request.request.view_version()))
+}
+
+/// Whether nobody waits for the answer any more: the caller gave up, its time is over, or its link is gone. Never so for
+/// a one-way request. A handler with much work to do looks now and then; it ends the request all the same.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quark_request_is_abandoned(request: *const quark_request_t) -> bool {
+    // SAFETY: the header demands NULL or a live request.
+    guard::value(false, || unsafe { request.as_ref() }.is_some_and(|request| request.request.is_abandoned()))
 }
 
 /// Whether nobody waits for an answer. A reply to such a request goes nowhere and is no error.

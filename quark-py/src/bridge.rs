@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
-use quark_core::host::Mailbox;
+use quark_core::host::{Mailbox, unless_abandoned};
 use quark_core::{Request as CoreRequest, Result};
 
 use crate::handlers;
@@ -50,9 +50,10 @@ impl Bridge {
             for item in self.mailbox.take() {
                 let done = match item {
                     Item::Ended(future, ended) => complete(py, &future, ended),
-                    Item::Start(handler, request) => {
-                        handlers::start_async(py, &handler, Request::new(request))
-                    }
+                    Item::Start(handler, request) => match unless_abandoned(request) {
+                        Some(request) => handlers::start_async(py, &handler, Request::new(request)),
+                        None => Ok(()),
+                    },
                 };
                 first_error = first_error.take().or(done.err());
             }

@@ -4,7 +4,7 @@ use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
 use pyo3::prelude::*;
-use quark_core::host::{Mailbox, Workers};
+use quark_core::host::{Mailbox, Workers, unless_abandoned};
 use quark_core::{Handler, Request as CoreRequest};
 
 use crate::bridge::Item;
@@ -38,6 +38,7 @@ impl Lanes {
     pub(crate) fn new(threads: usize) -> Arc<Self> {
         let lane = || {
             Workers::new("quark-handler", 1, |(call, request): (Arc<Py<PyAny>>, CoreRequest)| {
+                let Some(request) = unless_abandoned(request) else { return };
                 // Not while the interpreter ends: then the request is dropped, which answers it.
                 let _ = Python::try_attach(|py| {
                     let called = call.call1(py, (Request::new(request),));

@@ -76,9 +76,13 @@ impl Request {
     /// Seconds until the caller stops waiting; 0.0 when it has.
     #[getter]
     fn time_left(&self) -> f64 {
-        self.with(|request| {
-            request.deadline().saturating_duration_since(std::time::Instant::now().into()).as_secs_f64()
-        })
+        self.with(|request| request.time_left().as_secs_f64())
+    }
+
+    /// Whether nobody waits for the answer any more: the caller gave up, its time is over, or its link is gone.
+    #[getter]
+    fn is_abandoned(&self) -> bool {
+        self.with(CoreRequest::is_abandoned)
     }
 
     /// The version of the view by which the sender chose this silo.

@@ -31,3 +31,10 @@ impl Handling {
         self.0.sync_scope(callback)
     }
 }
+
+/// The request, unless its caller waits no longer: then it is answered as not delivered, and no handler gets it. Called
+/// right before a handler is, because a request may have waited long by then.
+#[must_use]
+pub fn unless_abandoned(request: crate::Request) -> Option<crate::Request> {
+    request.unless_abandoned()
+}

@@ -56,6 +56,10 @@ class SiloBase(Base):
         default_timeout: Optional[float] = None,
         max_payload: Optional[int] = None,
         inbox_capacity: Optional[int] = None,
+        inbox_bytes: Optional[int] = None,
+        outbox_capacity: Optional[int] = None,
+        max_pending: Optional[int] = None,
+        answer_capacity: Optional[int] = None,
         handler_threads: Optional[int] = None,
         allow_plaintext: bool = False,
         zone: Optional[str] = None,
@@ -71,6 +75,11 @@ class SiloBase(Base):
         types. Durations are in seconds, sizes in bytes. ``placement`` names a policy for an actor type:
         ``consistent-hash``, ``random``, ``prefer-local`` or ``stateless-worker``. ``handler_threads`` (default 4) are
         for plain functions.
+
+        A handler may have ``inbox_capacity`` requests (65,536) of ``inbox_bytes`` (256 MiB) at once; more are refused
+        with :class:`quark.OverloadedError`, and so are those of a peer that lets more than ``answer_capacity`` (64 MiB)
+        of answers wait. Calls beyond ``max_pending`` (262,144), or beyond ``outbox_capacity`` to one silo (16,384, each
+        KiB of payload counting as one more), wait until their deadline.
         """
         options = {
             "membership": membership,
@@ -82,6 +91,10 @@ class SiloBase(Base):
             "default_timeout": default_timeout,
             "max_payload": max_payload,
             "inbox_capacity": inbox_capacity,
+            "inbox_bytes": inbox_bytes,
+            "outbox_capacity": outbox_capacity,
+            "max_pending": max_pending,
+            "answer_capacity": answer_capacity,
             "handler_threads": handler_threads,
             "allow_plaintext": allow_plaintext,
             "zone": zone,
@@ -119,6 +132,8 @@ class ClientBase(Base):
         placement: Optional[Mapping[str, str]] = None,
         default_timeout: Optional[float] = None,
         max_payload: Optional[int] = None,
+        outbox_capacity: Optional[int] = None,
+        max_pending: Optional[int] = None,
         start_timeout: Optional[float] = None,
     ) -> None:
         """Describes a client, which calls actors and hosts nothing; :meth:`start` starts it."""
@@ -128,6 +143,8 @@ class ClientBase(Base):
             "placement": _plain_dict(placement),
             "default_timeout": default_timeout,
             "max_payload": max_payload,
+            "outbox_capacity": outbox_capacity,
+            "max_pending": max_pending,
             "start_timeout": start_timeout,
         }
         self._node = _quark.Node(None, options, [])
