@@ -87,7 +87,12 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     /// Starts everything.
-    pub(crate) async fn start(meeting: Meeting, programs: &Programs, redis: &str, folder: &Path) -> Result<Self> {
+    pub(crate) async fn start(
+        meeting: Meeting,
+        programs: &Programs,
+        redis: &str,
+        folder: &Path,
+    ) -> Result<Self> {
         let network = Network::new()?;
         let server = (meeting == Meeting::Redis).then(|| Redis::start(redis, network.hub())).transpose()?;
         let ids = SILOS.iter().chain(&CLIENTS);
@@ -180,7 +185,8 @@ impl Cluster {
                 tokio::time::sleep(lasting).await;
             }
             Fault::CutPair { .. } => {
-                let _cuts = [held[0].place().deafen(held[1].place())?, held[1].place().deafen(held[0].place())?];
+                let _cuts =
+                    [held[0].place().deafen(held[1].place())?, held[1].place().deafen(held[0].place())?];
                 tokio::time::sleep(lasting).await;
             }
             Fault::CutOneWay { .. } => {

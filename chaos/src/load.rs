@@ -37,11 +37,11 @@ struct Planned {
     actor: String,
     payload: Vec<u8>,
     timeout: Duration,
-    way: Way,
+    manner: Manner,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
+enum Manner {
     OneWay,
     Cancelled,
     Method(&'static str),
@@ -102,32 +102,39 @@ impl Load {
         let actor = format!("a{actor}");
         let id = format!("{}:{actor}:{number}", self.who);
         let mut size = 64;
-        let way = match random.random_range(0..100) {
-            0..10 => Way::OneWay,
-            10..15 => Way::Cancelled,
-            15..17 => Way::Method("fail"),
-            17..22 => Way::Method("slow"),
+        let manner = match random.random_range(0..100) {
+            0..10 => Manner::OneWay,
+            10..15 => Manner::Cancelled,
+            15..17 => Manner::Method("fail"),
+            17..22 => Manner::Method("slow"),
             22..24 => {
                 size = random.random_range(64 * 1024..=1024 * 1024);
-                Way::Method("echo")
+                Manner::Method("echo")
             }
-            _ => Way::Method("echo"),
+            _ => Manner::Method("echo"),
         };
         let mut payload = format!("{id} ").into_bytes();
         payload.resize(size.max(payload.len()), b'.');
-        Planned { id, actor, payload, timeout: Duration::from_millis(random.random_range(1000..=5000)), way }
+        Planned {
+            id,
+            actor,
+            payload,
+            timeout: Duration::from_millis(random.random_range(1000..=5000)),
+            manner,
+        }
     }
 
     fn make(self: &Arc<Self>, call: Planned) {
-        let Planned { id, actor, payload, timeout, way } = call;
-        let kind = if way == Way::OneWay { "notify" } else { "call" };
+        let Planned { id, actor, payload, timeout, manner } = call;
+        let kind = if manner == Manner::OneWay { "notify" } else { "call" };
         let (size, view) = (payload.len(), self.caller.view_version());
         self.record.write(&format!("begin {id} {kind} {} {size} {} {view}", timeout.as_millis(), now()));
         self.made.fetch_add(1, Ordering::AcqRel);
-        let method = if let Way::Method(method) = way { method } else { "echo" };
+        let method = if let Manner::Method(method) = manner { method } else { "echo" };
         let load = self.clone();
-        if way == Way::OneWay {
-            let sent = self.caller.notify((ACTOR_TYPE, actor), method, payload).timeout(timeout).into_future();
+        if manner == Manner::OneWay {
+            let sent =
+                self.caller.notify((ACTOR_TYPE, actor), method, payload).timeout(timeout).into_future();
             tokio::spawn(async move { load.ended_with(&id, sent.await.map(|()| "-".to_owned())) });
             return;
         }
@@ -135,7 +142,7 @@ impl Load {
         let handle = self.caller.call_with(envelope, Some(timeout), move |result| {
             load.ended_with(&id, result.map(|reply| String::from_utf8_lossy(&reply).into_owned()));
         });
-        if way == Way::Cancelled {
+        if manner == Manner::Cancelled {
             let midway = Duration::from_millis(rand::rng().random_range(0..50));
             tokio::spawn(async move {
                 tokio::time::sleep(midway).await;

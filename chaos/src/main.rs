@@ -1,7 +1,8 @@
 //! Proof under faults: a cluster of silos in Rust, C and Python as processes of their own, faults, and a check of every
 //! call against the delivery rules. Started by `cargo xtask chaos` and `cargo xtask soak`.
 //!
-//! `quark-chaos silo|client …` is the Rust program of a run, `quark-chaos faults …` makes the faults and judges.
+//! `quark-chaos silo|client …` is the Rust program of a run, `quark-chaos faults …` makes the faults and judges,
+//! `quark-chaos soak …` looks for what grows.
 
 mod cluster;
 mod faults;
@@ -15,6 +16,8 @@ mod record;
 mod redis;
 mod report;
 mod rules;
+mod soak;
+mod trend;
 
 use std::process::ExitCode;
 
@@ -49,8 +52,11 @@ fn main() -> ExitCode {
                 };
                 until_interrupted(faults::run(&order)).await
             }
+            ["soak", c, python, script, minutes] => {
+                until_interrupted(soak::run(&programs(c, python, script)?, minutes.parse()?)).await
+            }
             _ => Err("usage: quark-chaos silo|client … | faults C PYTHON SCRIPT REDIS FOLDER COUNT SEED \
-                      redis|gossip|both"
+                      redis|gossip|both | soak C PYTHON SCRIPT MINUTES"
                 .into()),
         }
     });

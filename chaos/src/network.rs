@@ -84,7 +84,8 @@ impl Place {
     /// No longer hears `other`; undone when what is returned is dropped.
     pub(crate) fn deafen(&self, other: &Self) -> Result<Undo> {
         let rule = |verb: &str| {
-            let words = ["netns", "exec", &self.namespace, "iptables", "-w", verb, "INPUT", "-s", &other.address];
+            let words =
+                ["netns", "exec", &self.namespace, "iptables", "-w", verb, "INPUT", "-s", &other.address];
             let words = words.into_iter().chain(["-j", "DROP"]).map(str::to_owned).collect();
             Undo(words)
         };
@@ -119,7 +120,9 @@ impl Drop for Undo {
 }
 
 fn remove_leftovers() {
-    let Ok(listed) = Command::new("ip").args(["netns", "list"]).stderr(Stdio::null()).output() else { return };
+    let Ok(listed) = Command::new("ip").args(["netns", "list"]).stderr(Stdio::null()).output() else {
+        return;
+    };
     for line in String::from_utf8_lossy(&listed.stdout).lines() {
         let name = line.split(' ').next().unwrap_or_default();
         let owner = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next());

@@ -98,12 +98,14 @@ impl Process {
             None => std::process::Command::new(&program[0]),
         };
         let host = place.as_ref().map_or("127.0.0.1", |place| &place.address);
-        let file = |kind: &str| folder.as_ref().map(|folder| folder.join(format!("{id}.{}.{kind}", self.life)));
+        let file =
+            |kind: &str| folder.as_ref().map(|folder| folder.join(format!("{id}.{}.{kind}", self.life)));
         let ledger = file("ledger").unwrap_or_else(|| "/dev/null".into());
         command.args(&program[1..]).arg(if *is_client { "client" } else { "silo" });
         command.args([id, &self.life.to_string(), url, cluster, host]).arg(ledger).arg(rate.to_string());
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        command.stderr(file("log").map_or_else(|| Ok(Stdio::null()), |log| File::create(log).map(Stdio::from))?);
+        command
+            .stderr(file("log").map_or_else(|| Ok(Stdio::null()), |log| File::create(log).map(Stdio::from))?);
         let mut command = Command::from(command);
         // Ctrl-C is for the run, which ends its processes itself.
         command.process_group(0).kill_on_drop(true);

@@ -154,8 +154,10 @@ impl Checker<'_> {
         let caller = self.ledger.names.text(call.caller);
         let stopped = self.interference.stopped_within(caller, begin.at, end.at);
         if took > begin.timeout + SLACK + stopped {
-            let detail =
-                format!("after {took} ms, its timeout was {} ms, its caller was stopped {stopped} ms; {said}", begin.timeout);
+            let detail = format!(
+                "after {took} ms, its timeout was {} ms, its caller was stopped {stopped} ms; {said}",
+                begin.timeout
+            );
             self.report(Rule::EndedLate, call, detail);
         }
         // That a one-way request is queued says nothing of what becomes of it.
@@ -180,7 +182,9 @@ impl Checker<'_> {
         let mut latest = HashMap::<(Name, Name, Name, u64), u32>::new();
         for run in &self.ledger.runs {
             let CallId { caller, actor, number } = run.call;
-            let Some(Story { begin: Some(begin), end: Some(end), .. }) = stories.get(&run.call) else { continue };
+            let Some(Story { begin: Some(begin), end: Some(end), .. }) = stories.get(&run.call) else {
+                continue;
+            };
             if begin.view != end.view {
                 continue;
             }
@@ -194,7 +198,11 @@ impl Checker<'_> {
             let made_before = stories[&later].begin.is_some_and(|later| !begin.one_way || end.at < later.at);
             if made_before {
                 let on = self.ledger.names.text(run.on);
-                self.report(Rule::OutOfOrder, run.call, format!("on {on} at {}, after {}", run.at, later.number));
+                self.report(
+                    Rule::OutOfOrder,
+                    run.call,
+                    format!("on {on} at {}, after {}", run.at, later.number),
+                );
             }
         }
     }
