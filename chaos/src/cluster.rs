@@ -20,8 +20,8 @@ use crate::rules::Interference;
 pub(crate) const SILOS: [&str; 6] = ["rust-1", "c-1", "python-1", "rust-2", "c-2", "python-2"];
 const CLIENTS: [&str; 3] = ["rust-client", "c-client", "python-client"];
 /// Calls a second, each.
-const SILO_RATE: u32 = 50;
-const CLIENT_RATE: u32 = 100;
+const SILO_RATE: u32 = 80;
+const CLIENT_RATE: u32 = 160;
 const GOSSIP_PORT: u16 = 7946;
 /// How long a silo may take to come back; a store that is away and a predecessor that is not believed dead take time.
 const RETURN_LIMIT: Duration = Duration::from_secs(90);

@@ -78,7 +78,9 @@ pub(crate) async fn run(words: &[&str]) -> Result<()> {
     node.stop().await;
     load.stop();
     calling.await?;
-    tokio::time::timeout(LAST_ENDINGS, load.all_ended()).await?;
+    tokio::time::timeout(LAST_ENDINGS, load.all_ended())
+        .await
+        .map_err(|_| format!("calls had not ended {LAST_ENDINGS:?} after the stop"))?;
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! What a run prints at its end: how calls ended, which faults there were, which rules were broken.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
 use crate::cluster::{Meeting, language};
 use crate::ledger::{Delivered, Ledger};
@@ -22,12 +23,7 @@ pub(crate) struct Outcome {
 pub(crate) fn print(outcomes: &[Outcome]) -> usize {
     for outcome in outcomes {
         println!("\n== membership by {}", outcome.meeting.name());
-        let mut faults = BTreeMap::<_, usize>::new();
-        for fault in &outcome.faults {
-            *faults.entry(*fault).or_default() += 1;
-        }
-        let shown: Vec<String> = faults.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
-        println!("  {} faults: {}", outcome.faults.len(), shown.join(", "));
+        println!("  {} faults: {}", outcome.faults.len(), counted(&outcome.faults));
         print_endings(&outcome.ledger);
         for problem in &outcome.problems {
             println!("  problem: {problem}");
@@ -36,12 +32,22 @@ pub(crate) fn print(outcomes: &[Outcome]) -> usize {
             println!("  broken: {broken}");
         }
         if outcome.broken.len() > SHOWN {
-            println!("  … and {} more", outcome.broken.len() - SHOWN);
+            let rules: Vec<_> = outcome.broken.iter().map(|broken| broken.rule).collect();
+            println!("  … and {} more; in all: {}", outcome.broken.len() - SHOWN, counted(&rules));
         }
     }
     let broken = outcomes.iter().map(|outcome| outcome.broken.len() + outcome.problems.len()).sum();
     println!("\nrules broken: {broken}");
     broken
+}
+
+/// How often each of these occurs.
+fn counted<T: Ord + Display>(items: &[T]) -> String {
+    let mut counts = BTreeMap::<_, usize>::new();
+    for item in items {
+        *counts.entry(item).or_default() += 1;
+    }
+    counts.iter().map(|(item, count)| format!("{item} {count}")).collect::<Vec<_>>().join(", ")
 }
 
 /// One line for each ending, one column for each language of the caller.

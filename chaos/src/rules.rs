@@ -38,7 +38,7 @@ pub(crate) struct Broken {
 }
 
 /// The rules.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Rule {
     NobodyMadeIt,
     RanTwice,
