@@ -83,14 +83,13 @@ impl Place {
 
     /// No longer hears `other`; undone when what is returned is dropped.
     pub(crate) fn deafen(&self, other: &Self) -> Result<Undo> {
-        let rule = |verb: &str| {
+        let rule = |verb| {
             let words =
                 ["netns", "exec", &self.namespace, "iptables", "-w", verb, "INPUT", "-s", &other.address];
-            let words = words.into_iter().chain(["-j", "DROP"]).map(str::to_owned).collect();
-            Undo(words)
+            [&words[..], &["-j", "DROP"]].concat()
         };
-        ip(&rule("-A").words())?;
-        Ok(rule("-D"))
+        ip(&rule("-A"))?;
+        Ok(Undo::by(&rule("-D")))
     }
 
     /// Sends no more than 256 kbit a second; undone when what is returned is dropped.
@@ -98,24 +97,24 @@ impl Place {
         let device = ["netns", "exec", &self.namespace, "tc", "qdisc"];
         let bucket = ["tbf", "rate", "256kbit", "burst", "16kb", "latency", "2s"];
         ip(&[&device[..], &["add", "dev", "eth0", "root"], &bucket].concat())?;
-        let words = device.into_iter().chain(["del", "dev", "eth0", "root"]).map(str::to_owned).collect();
-        Ok(Undo(words))
+        Ok(Undo::by(&[&device[..], &["del", "dev", "eth0", "root"]].concat()))
     }
 }
 
 /// Undoes a fault of the network when it is dropped.
+#[must_use = "it is undone at once"]
 pub(crate) struct Undo(Vec<String>);
 
 impl Undo {
-    fn words(&self) -> Vec<&str> {
-        self.0.iter().map(String::as_str).collect()
+    fn by(words: &[&str]) -> Self {
+        Self(words.iter().map(|word| (*word).to_owned()).collect())
     }
 }
 
 impl Drop for Undo {
     fn drop(&mut self) {
         // At the end of a run the namespaces may be gone already.
-        let _ = ip(&self.words());
+        let _ = ip(&self.0.iter().map(String::as_str).collect::<Vec<_>>());
     }
 }
 
