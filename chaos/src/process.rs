@@ -86,31 +86,45 @@ impl Process {
             other => {
                 let _ = child.start_kill();
                 let status = child.wait().await?;
-                Err(format!("{} did not start: {other:?}, {status}", self.name()).into())
+                let said = other.map_or_else(|_| "nothing".to_owned(), |line| format!("{line:?}"));
+                Err(format!("{} did not start: it said {said}, {status}: {}", self.name(), self.last_words())
+                    .into())
             }
         }
     }
 
     fn command(&self) -> Result<Command> {
-        let Description { id, is_client, program, place, url, cluster, folder, rate } = &self.description;
+        let Description { id, is_client, program, place, url, cluster, rate, .. } = &self.description;
         let mut command = match place {
             Some(place) => place.command(&program[0]),
             None => std::process::Command::new(&program[0]),
         };
         let host = place.as_ref().map_or("127.0.0.1", |place| &place.address);
-        let file =
-            |kind: &str| folder.as_ref().map(|folder| folder.join(format!("{id}.{}.{kind}", self.life)));
-        let ledger = file("ledger").unwrap_or_else(|| "/dev/null".into());
+        let ledger = self.file("ledger").unwrap_or_else(|| "/dev/null".into());
         command.args(&program[1..]).arg(if *is_client { "client" } else { "silo" });
         command.args([id, &self.life.to_string(), url, cluster, host]).arg(ledger).arg(rate.to_string());
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        command
-            .stderr(file("log").map_or_else(|| Ok(Stdio::null()), |log| File::create(log).map(Stdio::from))?);
+        command.stderr(match self.file("log") {
+            Some(log) => Stdio::from(File::create(log)?),
+            None => Stdio::null(),
+        });
         let mut command = Command::from(command);
         // Ctrl-C is for the run, which ends its processes itself.
         command.process_group(0).kill_on_drop(true);
         die_with_parent(&mut command);
         Ok(command)
+    }
+
+    /// A file of its present life.
+    fn file(&self, kind: &str) -> Option<PathBuf> {
+        let Description { id, folder, .. } = &self.description;
+        Some(folder.as_ref()?.join(format!("{id}.{}.{kind}", self.life)))
+    }
+
+    /// The last line of its log.
+    fn last_words(&self) -> String {
+        let log = self.file("log").and_then(|log| fs::read_to_string(log).ok()).unwrap_or_default();
+        log.lines().next_back().unwrap_or("(no log)").to_owned()
     }
 
     /// How it ended, if it did so by itself.
@@ -154,7 +168,7 @@ impl Process {
         drop(output);
         match status {
             Ok(Ok(status)) if status.success() => Ok(()),
-            Ok(status) => Err(format!("{name} left badly: {status:?}").into()),
+            Ok(status) => Err(format!("{name} left badly, {}: {}", status?, self.last_words()).into()),
             Err(_) => {
                 child.kill().await?;
                 Err(format!("{name} did not leave within {LEAVE_LIMIT:?}").into())
