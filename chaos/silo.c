@@ -19,9 +19,9 @@
 
 enum { ACTORS = 60, BURST = 4, ID = 128, SMALL = 64, LEAST_LARGE = 1 << 16, MOST_LARGE = 1 << 20 };
 
-/* A silo or a client; the other is NULL. */
+/* A silo or a client; the other is NULL. Handlers may look for it before its start has returned. */
 typedef struct {
-    quark_silo_t *silo;
+    quark_silo_t *_Atomic silo;
     quark_client_t *client;
 } node_t;
 
@@ -77,8 +77,8 @@ static void on_request(void *user_data, quark_request_t *request) {
     int length = end != NULL ? (int)(end - payload.data) : 0;
     char reply[ID + 32];
     int reply_length = snprintf(reply, sizeof reply, "%.*s/%zu", length, (const char *)payload.data, payload.len);
-    record("ran %.*s %s %s %s %llu", length, (const char *)payload.data, quark_request_actor_id(request), silo_id,
-           life, now());
+    record("ran %.*s %s %s %s %llu %llu", length, (const char *)payload.data, quark_request_actor_id(request), silo_id,
+           life, now(), view_version());
     const char *method = quark_request_method_name(request);
     if (strcmp(method, "fail") == 0) {
         quark_request_fail(request, "as it was told to");
@@ -213,7 +213,9 @@ static bool start(const char *role, const char *url, const char *cluster, const 
         quark_config_set_listen(config, listen);
         quark_config_set_allow_plaintext(config, true);
         quark_config_set_handler_for(config, "Ledger", on_request, NULL, NULL);
-        quark_silo_start(config, &node.silo, &error);
+        quark_silo_t *silo = NULL;
+        quark_silo_start(config, &silo, &error);
+        atomic_store(&node.silo, silo);
     } else {
         quark_client_start(config, &node.client, &error);
     }

@@ -7,7 +7,7 @@
 //! ```text
 //! begin CALL call|notify TIMEOUT SIZE AT VIEW       a call is about to be made, by the caller's view of that version
 //! end CALL ok|CODE -|no|yes|unknown AT VIEW REPLY   it ended; REPLY is - unless there was one
-//! ran CALL ACTOR SILO LIFE AT                       a handler begins to execute it
+//! ran CALL ACTOR SILO LIFE AT VIEW                  a handler begins to execute it, by its silo's view of that version
 //! ```
 
 use std::collections::HashMap;
@@ -76,6 +76,7 @@ pub(crate) struct Ran {
     /// `silo:life`
     pub(crate) on: Name,
     pub(crate) at: u64,
+    pub(crate) view: u64,
 }
 
 /// What the ending said of the delivery.
@@ -137,7 +138,8 @@ impl Ledger {
                 let actor = self.names.intern(words.next()?);
                 let on = format!("{}:{}", words.next()?, words.next()?);
                 let on = self.names.intern(&on);
-                self.runs.push(Ran { call, actor, on, at: number(&mut words)? });
+                let (at, view) = (number(&mut words)?, number(&mut words)?);
+                self.runs.push(Ran { call, actor, on, at, view });
             }
             _ => return None,
         }
@@ -167,14 +169,14 @@ mod tests {
         let mut ledger = Ledger::default();
         let lines = "begin c-1:0:a7:42 notify 2000 64 10 3\n\
                      end c-1:0:a7:42 TIMEOUT unknown 2010 4 -\n\
-                     ran c-1:0:a7:42 a7 rust-1 2 15\n";
+                     ran c-1:0:a7:42 a7 rust-1 2 15 1\n";
         ledger.read(lines.as_bytes()).expect("all of them are lines of a ledger");
         assert_eq!((ledger.begins.len(), ledger.ends.len(), ledger.runs.len()), (1, 1, 1));
         assert_eq!(ledger.shown(ledger.runs[0].call), "c-1:0:a7:42");
         assert_eq!(ledger.names.text(ledger.runs[0].on), "rust-1:2");
         assert_eq!(ledger.names.text(ledger.ends[0].outcome), "TIMEOUT");
         assert!(ledger.begins[0].one_way && ledger.begins[0].call == ledger.ends[0].call);
-        for bad in ["ran c-1:0:a7:42 a7", "end c-1:0:a7:42 ok maybe 1 1 -", "began", "ran c:a:x a s 0 1"] {
+        for bad in ["ran c-1:0:a7:42 a7", "end c-1:0:a7:42 ok maybe 1 1 -", "began", "ran c:a:x a s 0 1 1"] {
             assert!(ledger.read(bad.as_bytes()).is_err(), "{bad}");
         }
     }

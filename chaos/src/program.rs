@@ -5,7 +5,7 @@
 //! ended; when it is closed, they leave in the midst of calling.
 
 use std::io::BufRead as _;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use quark_core::{Caller, Client, Error, ErrorKind, Request, Silo};
@@ -106,10 +106,14 @@ async fn start_silo(
     record: Arc<Record>,
 ) -> Result<Silo> {
     let name = format!("{id} {life}");
+    // Known when the silo has started; the first requests may come before.
+    let caller = Arc::new(OnceLock::<Caller>::new());
+    let known = caller.clone();
     let handler = move |request: Request| {
         let (payload, method) = (request.payload(), request.method_name().to_owned());
         let call = String::from_utf8_lossy(payload.split(|byte| *byte == b' ').next().unwrap_or_default());
-        record.write(&format!("ran {call} {} {name} {}", request.actor_id(), now()));
+        let view = known.get().map_or(0, Caller::view_version);
+        record.write(&format!("ran {call} {} {name} {} {view}", request.actor_id(), now()));
         let reply = format!("{call}/{}", payload.len());
         async move {
             match method.as_str() {
@@ -121,12 +125,14 @@ async fn start_silo(
         }
     };
     let listen = format!("{host}:0").parse()?;
-    Ok(Silo::builder(id)
+    let silo = Silo::builder(id)
         .cluster(cluster)
         .membership(url.parse()?)
         .listen(listen)
         .configure(|config| config.allow_plaintext = true)
         .handler_for(ACTOR_TYPE, handler)
         .start()
-        .await?)
+        .await?;
+    let _ = caller.set(silo.caller().clone());
+    Ok(silo)
 }

@@ -39,6 +39,8 @@ pub(crate) struct Slopes {
 impl Slopes {
     /// More memory than this each hour is a leak: 5 MiB in ten minutes.
     pub(crate) const MOST_MEMORY: f64 = 30.0;
+    /// Less than this, in MiB, is the coming and going of an allocator, however steep it is in a short run.
+    const NOISE: f64 = 2.0;
 
     pub(crate) fn of(samples: &[Sample]) -> Self {
         let later = &samples[samples.len() / 2..];
@@ -64,8 +66,9 @@ impl Slopes {
             let most = before.iter().map(what).fold(f64::MIN, f64::max);
             last.iter().map(what).all(|held| held > most)
         };
+        let hours = samples.last().map_or(0.0, |last| last.at - samples[samples.len() / 2].at) / 3600.0;
         let grows = [
-            ("memory", self.memory > Self::MOST_MEMORY),
+            ("memory", self.memory > Self::MOST_MEMORY && self.memory * hours > Self::NOISE),
             ("threads", self.threads > 0.0 && stays_above(|sample| sample.threads)),
             ("descriptors", self.descriptors > 0.0 && stays_above(|sample| sample.descriptors)),
         ];
