@@ -140,10 +140,9 @@ impl Cluster {
         let shown = format!("{fault} {}", names.join(" "));
         self.log.write(&format!("{} begins: {shown}", now()));
         println!("  {:>4}  {shown}", self.done.replace(self.done.get() + 1) + 1);
-        for silo in &mut held {
-            self.expect_alive(silo);
-        }
-        if let Err(error) = self.do_and_undo(fault, &mut held).await {
+        if let Err(error) = self.revive(&mut held).await {
+            self.problem(error.to_string());
+        } else if let Err(error) = self.do_and_undo(fault, &mut held).await {
             self.problem(format!("{shown}: {error}"));
         }
         self.log.write(&format!("{} is over: {shown}", now()));
@@ -230,6 +229,17 @@ impl Cluster {
         }
     }
 
+    /// Starts again those that ended by themselves or did not come back from the fault before.
+    async fn revive(&self, held: &mut [Held]) -> Result<()> {
+        for silo in held {
+            self.expect_alive(silo);
+            if silo.pid().is_none() {
+                self.bring_back(silo).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// A process that ended by itself is a problem.
     fn expect_alive(&self, process: &mut Process) {
         if let Some(status) = process.ended() {
@@ -249,6 +259,9 @@ impl Cluster {
         for process in all() {
             let mut process = process.lock().await;
             self.expect_alive(&mut process);
+            if process.pid().is_none() {
+                continue;
+            }
             if let Err(error) = process.quiet().await {
                 self.problem(error.to_string());
             }

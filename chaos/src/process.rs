@@ -127,9 +127,11 @@ impl Process {
         log.lines().next_back().unwrap_or("(no log)").to_owned()
     }
 
-    /// How it ended, if it did so by itself.
+    /// How it ended, if it did so by itself; said once.
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
-        self.running.as_mut()?.child.try_wait().ok()?
+        let status = self.running.as_mut()?.child.try_wait().ok()??;
+        self.running = None;
+        Some(status)
     }
 
     /// SIGKILL: it ends between two instructions and tells nobody.
