@@ -3,10 +3,10 @@
 //! What it needs is a Rust toolchain, a Python and a C compiler. It builds in the debug profile unless told otherwise:
 //! dependencies are optimized there too, and a first run comes sooner by as much as release takes longer to build.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::args::Args;
-use crate::process::{self, Result, cargo, step, target};
+use crate::process::{self, Result, cargo, compile_c, step, target};
 use crate::python::{Needs, Profile, Venv};
 
 /// The programs of the demo, ready to run.
@@ -47,17 +47,9 @@ fn build_rust(profile: Profile) -> Result<PathBuf> {
     Ok(target().join(if profile == Profile::Release { "release" } else { "debug" }))
 }
 
-fn build_c(binaries: &PathBuf) -> Result<PathBuf> {
+fn build_c(binaries: &Path) -> Result<PathBuf> {
     let program = binaries.join("demo-silo-c");
-    step("C: the C silo", || {
-        let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
-        let mut cc = process::command(compiler);
-        cc.args(["-std=c11", "-O1", "-Wall", "-Wextra", "-Iinclude", "examples/demo/silo.c", "-o"])
-            .arg(&program);
-        cc.arg("-L").arg(binaries).args(["-lquark", "-pthread"]);
-        cc.arg(format!("-Wl,-rpath,{}", binaries.display()));
-        process::run(&mut cc)
-    })?;
+    step("C: the C silo", || compile_c("examples/demo/silo.c", &program, binaries))?;
     Ok(program)
 }
 

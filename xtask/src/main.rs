@@ -3,6 +3,7 @@
 
 mod args;
 mod bench;
+mod chaos;
 mod ci_checks;
 mod demo;
 mod dist_wheel;
@@ -26,6 +27,9 @@ cargo xtask COMMAND
   test [rust|c|python] [FILTER]  the tests, beside a Redis; all of them without an argument
   gen [--check]                  write the generated files, or only compare them
   bench [FILTER]                 the benchmarks
+  chaos [--faults N] [--seed S] [--membership redis|gossip|both]
+                                 faults in a cluster of processes, every call checked against the delivery rules
+  soak [--minutes N]             the same programs for long, looking for what grows
   readme                         run the examples of the README, beside a Redis
   ci-checks                      formatting, lints, generated files, documentation, README, typing
   dist-wheel                     the release wheel, into dist/
@@ -41,6 +45,8 @@ fn main() -> ExitCode {
         Some("test") => test::run(args),
         Some("gen") => generate::run(args),
         Some("bench") => bench::run(args),
+        Some("chaos") => chaos::chaos(args),
+        Some("soak") => chaos::soak(args),
         Some("readme") => readme::run(args),
         Some("ci-checks") => ci_checks::run(args),
         Some("dist-wheel") => dist_wheel::run(args),

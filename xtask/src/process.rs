@@ -90,6 +90,15 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
     cargo
 }
 
+/// Compiles a C program that finds the library for C among `binaries`.
+pub(crate) fn compile_c(source: &str, program: &Path, binaries: &Path) -> Result<()> {
+    let mut cc = command(std::env::var_os("CC").unwrap_or_else(|| "cc".into()));
+    cc.args(["-std=c11", "-O1", "-Wall", "-Wextra", "-Iinclude", source, "-o"]).arg(program);
+    cc.arg("-L").arg(binaries).args(["-lquark", "-pthread"]);
+    cc.arg(format!("-Wl,-rpath,{}", binaries.display()));
+    run(&mut cc)
+}
+
 /// Runs a command to its end; anything but success is a failure that names it.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let status = command.status().map_err(|e| not_started(command, &e))?;

@@ -18,3 +18,11 @@ pub(crate) fn run_self_beside(venv: &Venv, arguments: &[&str]) -> Result<()> {
         Err(Failure::new(format!("`cargo xtask {}` failed, see above", arguments.join(" "))))
     }
 }
+
+/// The path of a redis-server binary, for those who run it themselves.
+pub(crate) fn find_server(venv: &Venv) -> Result<String> {
+    let mut python = process::command(venv.python());
+    python.args(["-c", "from redis_for_tests import find_server; print(find_server())"]);
+    let found = process::run_quietly(python.env("PYTHONPATH", process::root().join("python-tests")))?;
+    Ok(String::from_utf8_lossy(&found.stdout).trim().to_owned())
+}
