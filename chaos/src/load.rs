@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use quark_core::{Caller, Envelope};
-use rand::RngExt as _;
 
 use crate::program::ACTOR_TYPE;
 use crate::record::{Record, now};
@@ -71,7 +70,7 @@ impl Load {
         let mut numbers = HashMap::<u32, u32>::new();
         while !self.stopped.load(Ordering::Acquire) {
             bursts.tick().await;
-            let actor = rand::rng().random_range(0..ACTORS);
+            let actor = fastrand::u32(0..ACTORS);
             for _ in 0..BURST {
                 let number = numbers.entry(actor).or_default();
                 *number += 1;
@@ -98,30 +97,23 @@ impl Load {
     }
 
     fn plan(&self, actor: u32, number: u32) -> Planned {
-        let mut random = rand::rng();
         let actor = format!("a{actor}");
         let id = format!("{}:{actor}:{number}", self.who);
         let mut size = 64;
-        let manner = match random.random_range(0..100) {
+        let manner = match fastrand::u8(0..100) {
             0..10 => Manner::OneWay,
             10..15 => Manner::Cancelled,
             15..17 => Manner::Method("fail"),
             17..22 => Manner::Method("slow"),
             22..24 => {
-                size = random.random_range(64 * 1024..=1024 * 1024);
+                size = fastrand::usize(64 * 1024..=1024 * 1024);
                 Manner::Method("echo")
             }
             _ => Manner::Method("echo"),
         };
         let mut payload = format!("{id} ").into_bytes();
         payload.resize(size.max(payload.len()), b'.');
-        Planned {
-            id,
-            actor,
-            payload,
-            timeout: Duration::from_millis(random.random_range(1000..=5000)),
-            manner,
-        }
+        Planned { id, actor, payload, timeout: Duration::from_millis(fastrand::u64(1000..=5000)), manner }
     }
 
     fn make(self: &Arc<Self>, call: Planned) {
@@ -143,7 +135,7 @@ impl Load {
             load.ended_with(&id, result.map(|reply| String::from_utf8_lossy(&reply).into_owned()));
         });
         if manner == Manner::Cancelled {
-            let midway = Duration::from_millis(rand::rng().random_range(0..50));
+            let midway = Duration::from_millis(fastrand::u64(0..50));
             tokio::spawn(async move {
                 tokio::time::sleep(midway).await;
                 handle.cancel();

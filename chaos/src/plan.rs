@@ -3,9 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use rand::rngs::StdRng;
-use rand::seq::IndexedRandom as _;
-use rand::{RngExt as _, SeedableRng as _};
+use fastrand::Rng;
 
 /// Something that is done to the cluster. Silos are named by their place, durations say until it is undone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +87,7 @@ impl fmt::Display for Fault {
 /// `count` faults for so many silos.
 pub(crate) fn plan(seed: u64, count: usize, silos: usize, has_redis: bool) -> Vec<Planned> {
     // Two clusters of one run suffer differently.
-    let mut random = StdRng::seed_from_u64(seed.wrapping_mul(2) + u64::from(has_redis));
+    let mut random = Rng::with_seed(seed.wrapping_mul(2) + u64::from(has_redis));
     let mut before: Vec<usize> = Vec::new();
     let mut planned = Vec::with_capacity(count);
     for _ in 0..count {
@@ -102,10 +100,10 @@ pub(crate) fn plan(seed: u64, count: usize, silos: usize, has_redis: bool) -> Ve
     planned
 }
 
-fn choose(random: &mut StdRng, free: &[usize], has_redis: bool) -> Fault {
-    let two: Vec<usize> = free.sample(random, 2).copied().collect();
+fn choose(random: &mut Rng, free: &[usize], has_redis: bool) -> Fault {
+    let two: Vec<usize> = random.choose_multiple(free.iter().copied(), 2);
     let (silo, silos) = (two[0], [two[0], two[1]]);
-    match random.random_range(0..if has_redis { 18 } else { 15 }) {
+    match random.u32(0..if has_redis { 18 } else { 15 }) {
         0..=3 => Fault::Kill { silo, away: between(random, 0.2, 8.0) },
         4..=5 => Fault::Stop { silo, lasting: between(random, 0.2, 6.0) },
         6 => Fault::Stop { silo, lasting: Duration::from_secs(20) },
@@ -120,8 +118,8 @@ fn choose(random: &mut StdRng, free: &[usize], has_redis: bool) -> Fault {
 }
 
 /// In whole milliseconds, which is what is printed.
-fn between(random: &mut StdRng, least: f64, most: f64) -> Duration {
-    Duration::from_millis((random.random_range(least..most) * 1000.0) as u64)
+fn between(random: &mut Rng, least: f64, most: f64) -> Duration {
+    Duration::from_millis(((least + random.f64() * (most - least)) * 1000.0) as u64)
 }
 
 #[cfg(test)]

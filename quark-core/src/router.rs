@@ -20,7 +20,7 @@ use crate::inbox::Inbox;
 use crate::membership::{Membership, MembershipEvent, View};
 use crate::placement::Placements;
 use crate::request::Request;
-use crate::silo_info::SiloInfo;
+use crate::silo_info::{SiloInfo, SiloStatus};
 use crate::transport::{Claim, Completion, Dispatch, Engine, Frame, Peer, Receive, Ticket, Waiting};
 
 /// The router of one silo or client.
@@ -121,6 +121,9 @@ impl Router {
             match event {
                 MembershipEvent::Joined(info) | MembershipEvent::Updated(info) => {
                     self.engine.update_peer(&info);
+                    if info.status == SiloStatus::ShuttingDown {
+                        self.engine.empty_outbox(info.silo_id.as_str());
+                    }
                 }
                 MembershipEvent::Left(info) => self.engine.remove_peer(info.silo_id.as_str()),
             }
@@ -296,27 +299,18 @@ impl Router {
 
     /// Puts a one-way request into the outbox, in its place among the others, and waits until it is on a live link.
     async fn post(&self, peer: &Arc<Peer>, envelope: Envelope, deadline: Instant) -> Result<()> {
-        /// The sender waits no longer; also when it is cancelled.
-        struct GiveUp(Arc<Claim>);
-        impl Drop for GiveUp {
-            fn drop(&mut self) {
-                self.0.give_up();
+        let (claim, mut claimant) = Claim::new();
+        let dispatch = Dispatch { envelope, deadline, completion: None, claim: Some(claim) };
+        let is_linked = peer.outbox.has_link();
+        self.engine.send(peer, dispatch).await.map_err(|(_, error)| error)?;
+        if !is_linked || !self.engine.is_running() {
+            let _ = tokio::time::timeout_at(deadline, claimant.settled()).await;
+            if claimant.give_up() {
+                return Err(self.engine.not_sent(peer));
             }
         }
-        let dispatch = Dispatch { envelope, deadline, completion: None, claim: None };
-        if peer.outbox.has_link() {
-            return self.engine.send(peer, dispatch).await.map(drop).map_err(|(_, error)| error);
-        }
-        let (claim, taken) = Claim::new();
-        let _give_up = GiveUp(claim.clone());
-        let dispatch = Dispatch { claim: Some(claim.clone()), ..dispatch };
-        self.engine.send(peer, dispatch).await.map_err(|(_, error)| error)?;
-        match tokio::time::timeout_at(deadline, taken).await {
-            Ok(Ok(())) => Ok(()),
-            _ if claim.give_up() => Err(self.engine.not_sent(peer)),
-            // A link was faster.
-            _ => Ok(()),
-        }
+        claimant.leave_it();
+        Ok(())
     }
 
     /// A call to the silo itself: no network, no protobuf, the same inbox.

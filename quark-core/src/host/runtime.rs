@@ -20,11 +20,22 @@ struct Process {
 
 static PROCESS: OnceCell<Process> = OnceCell::new();
 
+/// Writing to a connection that is gone raises SIGPIPE, which ends a C program that did not say otherwise. Blocked on
+/// the thread that writes, it does nothing, and the program's own signals are left as they are.
+fn ignore_broken_pipes() {
+    let mut signals = nix::sys::signal::SigSet::empty();
+    signals.add(nix::sys::signal::Signal::SIGPIPE);
+    if let Err(error) = signals.thread_block() {
+        tracing::warn!(target: crate::telemetry::SILO, %error, "cannot block SIGPIPE");
+    }
+}
+
 fn process() -> Result<&'static Process> {
     let process = PROCESS.get_or_try_init(|| {
         let (sender, receiver) = mpsc::sync_channel(1);
         let build = move || match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => {
+                ignore_broken_pipes();
                 let _ = sender.send(Ok(runtime.handle().clone()));
                 // Lives as long as the process.
                 runtime.block_on(std::future::pending::<()>());

@@ -14,9 +14,10 @@ use tokio::time::Instant;
 
 use super::calls::Calls;
 use super::carrier::{Carrier, Hello};
+use super::claim::Claim;
 use super::control;
 use super::link::{Link, PeerKind};
-use super::outbox::{self, Claim, Frame, Outbox, is_final};
+use super::outbox::{self, Frame, Outbox, is_final};
 use super::peer::Peer;
 use super::pending::{Completion, Route, Ticket};
 use super::room::{InLine, Need};
@@ -46,7 +47,7 @@ pub(crate) struct Dispatch {
     pub(crate) deadline: Instant,
     pub(crate) completion: Option<Completion>,
     /// Of a one-way request whose sender waits until a link takes it.
-    pub(crate) claim: Option<Arc<Claim>>,
+    pub(crate) claim: Option<Claim>,
 }
 
 impl Dispatch {
@@ -235,6 +236,14 @@ impl Engine {
         }
     }
 
+    /// A silo leaves: what no link has taken is sent elsewhere, where that is possible.
+    pub(crate) fn empty_outbox(&self, id: &str) {
+        if let Some(peer) = self.peer(id) {
+            let frames = peer.outbox.drain();
+            self.with_receiver(|receiver| receiver.resend(frames));
+        }
+    }
+
     /// A silo is gone: what no link has taken is sent elsewhere; what was sent may still be answered.
     pub(crate) fn remove_peer(&self, id: &str) {
         let removed = self.peers.write().expect("no panic while locked").remove(id);
@@ -409,7 +418,7 @@ impl Engine {
 
     /// Makes a request to this silo of a frame that was meant for another one.
     pub(crate) fn take_over(&self, frame: Frame) -> Option<Request> {
-        if !frame.claim.is_none_or(|claim| claim.take()) {
+        if !frame.claim.is_none_or(Claim::take) {
             return None;
         }
         let answer = match frame.ticket {

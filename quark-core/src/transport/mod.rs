@@ -7,6 +7,7 @@ mod abandoned;
 mod accepting;
 mod calls;
 mod carrier;
+mod claim;
 mod control;
 mod engine;
 mod grpc;
@@ -39,10 +40,11 @@ use crate::telemetry::CounterValues;
 
 pub(crate) use self::calls::Calls;
 pub(crate) use self::carrier::Carrier;
+pub(crate) use self::claim::Claim;
 pub(crate) use self::engine::{Dispatch, Engine, Receive, check_payload, not_running};
 pub(crate) use self::grpc::GrpcCarrier;
 pub use self::loopback::LoopbackNetwork;
-pub(crate) use self::outbox::{Claim, Frame};
+pub(crate) use self::outbox::Frame;
 pub(crate) use self::peer::Peer;
 pub(crate) use self::pending::{Completion, Ticket};
 

@@ -10,10 +10,11 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::calls::Calls;
+use super::claim::Claim;
 use super::control;
 use super::lane::Lane;
 use super::link::Link;
@@ -35,39 +36,11 @@ pub(crate) struct Frame {
     /// The call that waits; none for one-way requests.
     pub(crate) ticket: Option<Ticket>,
     /// Of a one-way request whose sender waits until a link takes it.
-    pub(crate) claim: Option<Arc<Claim>>,
+    pub(crate) claim: Option<Claim>,
     /// What it takes of the outbox's room.
     pub(crate) need: Need,
     /// Of a large frame: it is complete only when the small lane has come to this number.
     pub(crate) after: u64,
-}
-
-/// Settles, for a request that nobody will answer, who was first: the link that takes it, or its sender who gives up.
-pub(crate) struct Claim {
-    settled: AtomicBool,
-    taken: Mutex<Option<oneshot::Sender<()>>>,
-}
-
-impl Claim {
-    /// A claim, and what tells the sender that a link took the request, or that none will.
-    pub(crate) fn new() -> (Arc<Self>, oneshot::Receiver<()>) {
-        let (sender, receiver) = oneshot::channel();
-        (Arc::new(Self { settled: AtomicBool::new(false), taken: Mutex::new(Some(sender)) }), receiver)
-    }
-
-    /// A link takes the request, unless its sender gave up.
-    pub(crate) fn take(&self) -> bool {
-        let first = self.give_up();
-        if let Some(sender) = self.taken.lock().expect("no panic while locked").take().filter(|_| first) {
-            let _ = sender.send(());
-        }
-        first
-    }
-
-    /// The sender gives up, unless a link took the request.
-    pub(crate) fn give_up(&self) -> bool {
-        !self.settled.swap(true, Ordering::AcqRel)
-    }
 }
 
 /// Which line a frame stands in.
@@ -391,7 +364,7 @@ impl Frame {
     /// The envelope as it leaves, unless it is too late for that: then its call has ended, or is about to.
     fn leave(self, now: Instant) -> Option<Envelope> {
         let left = self.deadline.checked_duration_since(now).filter(|left| !left.is_zero())?;
-        if !self.claim.is_none_or(|claim| claim.take()) {
+        if !self.claim.is_none_or(Claim::take) {
             return None;
         }
         let mut envelope = self.envelope;

@@ -2,7 +2,6 @@
 //! wanted. Which of two links survives when both sides dialled at once is decided here.
 
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use tokio::sync::Notify;
@@ -20,10 +19,6 @@ use crate::retry::Backoff;
 use crate::silo_info::SiloInfo;
 use crate::telemetry::LINK;
 
-/// How long requests wait for the announcement of a silo that should be one of ours. Plain peers may announce nothing
-/// before their first response, so this must end.
-const HELLO_WAIT: Duration = Duration::from_millis(500);
-
 /// A silo that we talk to.
 pub(crate) struct Peer {
     pub(crate) id: SiloId,
@@ -35,8 +30,10 @@ pub(crate) struct Peer {
 #[derive(Default)]
 struct State {
     endpoint: Option<Endpoint>,
-    /// It said that it is one of ours, so its announcement may be waited for.
+    /// Its row says that it is one of ours, so its announcement is waited for.
     announces: bool,
+    /// It announced itself on an earlier link.
+    has_announced: bool,
     /// A link is wanted although nothing waits to be sent.
     wanted: bool,
     dialling: bool,
@@ -151,7 +148,8 @@ impl Peer {
         if !wanted || state.moving.is_some() || self.outbox.has_link() {
             return None;
         }
-        state.endpoint.clone().map(|endpoint| (endpoint, state.announces))
+        let announces = state.announces || state.has_announced;
+        state.endpoint.clone().map(|endpoint| (endpoint, announces))
     }
 
     /// Keeps a link while one is wanted; ends when the peer is retired.
@@ -236,8 +234,9 @@ impl Peer {
             Err(Error::new(ErrorKind::Unreachable, format!("{endpoint} did not answer within {timeout:?}")))
         })?;
         if announces {
-            // A silo of ours announces itself at once; waiting for it means that nothing is sent to the wrong one.
-            match tokio::time::timeout(HELLO_WAIT, incoming.next()).await {
+            // A silo of ours announces itself at once. Before it has, nothing is sent: it might be another one, or be
+            // stopped, and read this link beside a later one when it wakes.
+            match tokio::time::timeout(timeout, incoming.next()).await {
                 Ok(Some(Ok(Inbound::Hello(hello)))) => engine.check_hello(&link, hello.as_ref())?,
                 Ok(Some(Ok(Inbound::Envelope(_)))) => {
                     return Err(Error::new(
@@ -249,7 +248,13 @@ impl Peer {
                 Ok(None) => {
                     return Err(Error::new(ErrorKind::Unreachable, format!("{endpoint} closed the stream")));
                 }
-                Err(_) => {}
+                Err(_) => {
+                    // A plain peer may have taken its place.
+                    self.lock().has_announced = false;
+                    let message =
+                        format!("{endpoint} accepted, and did not announce itself within {timeout:?}");
+                    return Err(Error::new(ErrorKind::Unreachable, message));
+                }
             }
         }
         let state = self.lock();
@@ -277,6 +282,9 @@ impl Engine {
             return Err(Error::new(ErrorKind::Unreachable, message));
         }
         link.set_kind(PeerKind::Announced);
+        if let Some(peer) = self.peer(link.peer().as_str()) {
+            peer.lock().has_announced = true;
+        }
         Ok(())
     }
 }

@@ -54,6 +54,8 @@ async fn live(seed: u64, cluster: String) -> Log {
     let settings = Settings::choose(&mut random, cluster);
     let network = LoopbackNetwork::with_seed(random.u64(..));
     let log = Log::new();
+    let least = Duration::from_micros([0, 0, 200, 20_000][random.usize(0..4)]);
+    network.delay(least, least * 5);
     let mut world = World::new(settings, network, log.clone());
     for id in SILOS {
         world.start(id, false).await;
@@ -68,10 +70,12 @@ async fn live(seed: u64, cluster: String) -> Log {
             next_fault = Instant::now() + Duration::from_millis(random.u64(20..900));
         }
         // Now and then a crowd for one actor.
-        let (crowd, actor) = (if random.u16(0..500) == 0 { 150 } else { 1 }, random.usize(0..ACTORS));
-        for _ in 0..crowd {
-            let actor = if crowd > 1 { actor } else { random.usize(0..ACTORS) };
-            calls.extend(call(&world, &mut random, actor));
+        let crowd = if random.u16(0..500) == 0 { 150 } else { 1 };
+        let (caller, actor) = (SILOS[random.usize(0..SILOS.len())], random.usize(0..ACTORS));
+        for place in 0..crowd {
+            // Small requests first, so that there are many when the first large one comes.
+            let may_be_large = crowd == 1 || place > 100;
+            calls.extend(call(&world, &mut random, caller, actor, may_be_large));
         }
         tokio::time::sleep(Duration::from_micros(random.u64(0..8_000))).await;
     }
@@ -87,11 +91,17 @@ async fn live(seed: u64, cluster: String) -> Log {
 }
 
 /// Makes one call that is not waited for, so that several of one sender to one actor are on their way.
-fn call(world: &World, random: &mut fastrand::Rng, actor: usize) -> Option<JoinHandle<()>> {
-    let caller = SILOS[random.usize(0..SILOS.len())];
+fn call(
+    world: &World,
+    random: &mut fastrand::Rng,
+    caller: &'static str,
+    actor: usize,
+    may_be_large: bool,
+) -> Option<JoinHandle<()>> {
     let kind = random.u8(0..20);
     let method = ["now", "now", "now", "slow", "fail", "never"][random.usize(0..6)];
-    let size = if random.u8(0..15) == 0 { random.usize(0..ZEROS.len()) } else { random.usize(0..300) };
+    let is_large = random.u8(0..15) == 0 && may_be_large;
+    let size = if is_large { random.usize(0..ZEROS.len()) } else { random.usize(0..300) };
     let timeout = Duration::from_millis([30, 300, 2_000, 10_000][random.usize(0..4)]);
     let patience = Duration::from_millis(random.u64(0..200));
     let (given_up, one_way) = (kind < 2, kind == 2 || kind == 3);
@@ -145,10 +155,13 @@ async fn fault(world: &mut World, random: &mut fastrand::Rng, leaving: &mut Vec<
         2 | 3 => world.network.heal_all(),
         4 if random.bool() => world.network.reset(one, other),
         4 => {
+            // The one end gives the link up while its last requests are still on their way.
             world.network.stall(one, other, Duration::from_millis(random.u64(0..3_000)));
-            if random.bool() {
-                world.network.give_up(one, other);
-            }
+            let (network, later) = (world.network.clone(), Duration::from_millis(random.u64(0..500)));
+            tokio::spawn(async move {
+                tokio::time::sleep(later).await;
+                network.give_up(one, other);
+            });
         }
         5 => {
             let least = Duration::from_micros([0, 100, 5_000, 100_000][random.usize(0..4)]);
