@@ -38,10 +38,11 @@
  *     one while it is freed. After a fork, every call in the child gives QUARK_NOT_RUNNING.
  *
  * Callbacks
- *     A callback runs on threads of Quark's that do nothing else, one at a time for each silo unless
- *     quark_config_set_callback_threads says otherwise; handlers start in the order of arrival. Everything may be
- *     called from inside: a blocking call lets another thread take over meanwhile; a stop begins and happens after the
- *     callback has returned. `user_data` comes first; its finalizer, which may be NULL, runs exactly once, when the
+ *     A callback runs on threads of Quark's that do nothing else. Each handler has one of its own, and so have replies
+ *     and events together, unless quark_config_set_callback_threads says otherwise: one that never returns holds up
+ *     nobody else. Requests of one handler start in the order of arrival. Everything may be called from inside: a
+ *     blocking call lets another thread take over meanwhile; a stop begins and happens after the callback has returned.
+ *     `user_data` comes first; its finalizer, which may be NULL, runs exactly once, when the
  *     last callback has returned or when the function that took it failed. A callback must not throw or longjmp.
  *
  * Promise
@@ -673,8 +674,9 @@ quark_status_t quark_config_set_answer_capacity(quark_config_t *config,
                                                 size_t bytes);
 
 /**
- * How many callbacks may run at once, 1 to 1,024. Default 1: then they start and run in order. With more they start in
- * order and may overlap.
+ * How many requests of one handler may run at once, 1 to 1,024, and how many replies and events. Default 1: then the
+ * requests of a handler start and run in order, and so do replies and events. With more they start in order and may
+ * overlap. Handlers of different actor types run beside each other: one that never returns holds up its own only.
  */
 quark_status_t quark_config_set_callback_threads(quark_config_t *config,
                                                  uint32_t threads);

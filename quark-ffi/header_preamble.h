@@ -29,10 +29,11 @@
  *     one while it is freed. After a fork, every call in the child gives QUARK_NOT_RUNNING.
  *
  * Callbacks
- *     A callback runs on threads of Quark's that do nothing else, one at a time for each silo unless
- *     quark_config_set_callback_threads says otherwise; handlers start in the order of arrival. Everything may be
- *     called from inside: a blocking call lets another thread take over meanwhile; a stop begins and happens after the
- *     callback has returned. `user_data` comes first; its finalizer, which may be NULL, runs exactly once, when the
+ *     A callback runs on threads of Quark's that do nothing else. Each handler has one of its own, and so have replies
+ *     and events together, unless quark_config_set_callback_threads says otherwise: one that never returns holds up
+ *     nobody else. Requests of one handler start in the order of arrival. Everything may be called from inside: a
+ *     blocking call lets another thread take over meanwhile; a stop begins and happens after the callback has returned.
+ *     `user_data` comes first; its finalizer, which may be NULL, runs exactly once, when the
  *     last callback has returned or when the function that took it failed. A callback must not throw or longjmp.
  *
  * Promise

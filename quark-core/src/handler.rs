@@ -67,7 +67,7 @@ where
             n => lanes.hasher.hash_one((request.actor_type(), request.actor_id())) as usize % n,
         };
         // Bounded by the inbox, which let the request in. A lane ends with its runtime only.
-        let _ = lanes.senders[lane].send(request);
+        let _ = lanes.senders[lane].send(request.queued());
     }
 
     fn start(&self, runtime: &Handle) {

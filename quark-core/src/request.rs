@@ -44,6 +44,8 @@ pub struct Request {
     taken: bool,
     /// And used here.
     answered: bool,
+    /// It waits to be handed to its handler.
+    queued: bool,
     /// Somebody was to be told when it is abandoned.
     watched: AtomicBool,
     /// Given back when the request is gone; bounds how many a handler may have.
@@ -95,7 +97,17 @@ impl Request {
         let asker = answer.map(|(to, token)| Asker { to, token });
         let taken = asker.is_none();
         let watched = AtomicBool::new(false);
-        Self { envelope, caller, deadline, asker, taken, answered: false, watched, _permits: None }
+        Self {
+            envelope,
+            caller,
+            deadline,
+            asker,
+            taken,
+            answered: false,
+            queued: false,
+            watched,
+            _permits: None,
+        }
     }
 
     pub(crate) fn hold(&mut self, permits: [Permit; 2]) {
@@ -182,10 +194,17 @@ impl Request {
         let _ = tokio::time::timeout_at(self.deadline, told).await;
     }
 
+    /// The request, from now on in a queue before its handler: dropped there, it was not handed over.
+    pub(crate) fn queued(mut self) -> Self {
+        self.queued = true;
+        self
+    }
+
     /// The request, unless nobody waits for it any more: then it goes no further, and the handler never gets it. Called
     /// right before it is handed over, which may be long after it came.
-    pub(crate) fn unless_abandoned(self) -> Option<Self> {
+    pub(crate) fn unless_abandoned(mut self) -> Option<Self> {
         if !self.is_abandoned() {
+            self.queued = false;
             return Some(self);
         }
         let message = "the caller gave up, or its deadline passed, before the handler got the request";
@@ -335,7 +354,8 @@ pub(crate) fn payload_too_large(what: &str, size: usize, limit: usize) -> Error 
 impl Drop for Request {
     fn drop(&mut self) {
         if !self.taken {
-            let _ = self.answer(Err(dropped()));
+            let error = if self.queued { crate::transport::not_running() } else { dropped() };
+            let _ = self.answer(Err(error));
         }
         if let Some(asker) = self.asker.as_ref().filter(|_| self.watched.load(Ordering::Relaxed)) {
             asker.to.no_longer_watched(&self.envelope.message_id);

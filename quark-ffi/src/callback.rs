@@ -1,9 +1,9 @@
 //! C's callbacks: on which threads they run, and when their data is let go of.
 //!
-//! Each silo, client, membership and transport has one [`Host`]: a pool of threads that runs its callbacks. Whatever
-//! will end in a callback holds a [`Token`]; when the host is closed and the last token is back, the finalizers run, as
-//! the last thing on the pool. So no finalizer runs before the last callback has returned, and none on the runtime's
-//! thread.
+//! Each silo, client, membership and transport has one [`Host`] with a pool of threads that runs its replies and events;
+//! each handler has a pool of its own, so that one that never returns holds up nobody else. Whatever will end in a
+//! callback holds a [`Token`]; when the host is closed and the last token is back, the finalizers run, as the last thing
+//! on the pool. So no finalizer runs before the last callback has returned, and none on the runtime's thread.
 
 use std::cell::RefCell;
 use std::ffi::c_void;
@@ -114,6 +114,8 @@ pub(crate) type MembershipFn = unsafe extern "C" fn(*mut c_void, i32, *const qua
 /// The threads of one silo's callbacks, and what these own.
 pub(crate) struct Host {
     workers: Workers<Job>,
+    /// Of each pool.
+    threads: usize,
     /// Tokens given out, and the top bit once closed.
     tokens: AtomicUsize,
     ending: Mutex<Ending>,
@@ -149,10 +151,11 @@ thread_local! {
 }
 
 impl Host {
-    /// A host whose callbacks run on `threads` threads at once.
+    /// A host whose callbacks of one kind run on `threads` threads at once.
     pub(crate) fn new(threads: usize) -> Arc<Self> {
         Arc::new(Self {
             workers: Workers::new("quark-callback", threads, Job::run),
+            threads,
             tokens: AtomicUsize::new(0),
             ending: Mutex::default(),
         })
@@ -225,7 +228,8 @@ impl Host {
     /// A handler that gives requests to this callback.
     pub(crate) fn handler(self: &Arc<Self>, callback: &Callback<RequestFn>) -> Arc<dyn Handler> {
         self.ending().owned.push(callback.data.clone());
-        Arc::new(CHandler { host: self.clone(), callback: callback.unowned() })
+        let workers = Workers::new("quark-handler", self.threads, Job::run);
+        Arc::new(CHandler { host: self.clone(), workers, callback: callback.unowned() })
     }
 
     /// What tells this callback of events, in order.
@@ -265,14 +269,16 @@ impl Drop for Token {
 
 struct CHandler {
     host: Arc<Host>,
+    workers: Workers<Job>,
     callback: Unowned<RequestFn>,
 }
 
 impl Handler for CHandler {
     fn handle(&self, request: Request) {
+        let request = host::queued(request);
         // After the end the request is dropped, which answers it.
         let Some(token) = self.host.enter() else { return };
-        self.host.workers.push(Job::Request { callback: self.callback, request, token });
+        self.workers.push(Job::Request { callback: self.callback, request, token });
     }
 }
 

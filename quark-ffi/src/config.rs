@@ -421,8 +421,9 @@ pub unsafe extern "C" fn quark_config_set_answer_capacity(
     }
 }
 
-/// How many callbacks may run at once, 1 to 1,024. Default 1: then they start and run in order. With more they start in
-/// order and may overlap.
+/// How many requests of one handler may run at once, 1 to 1,024, and how many replies and events. Default 1: then the
+/// requests of a handler start and run in order, and so do replies and events. With more they start in order and may
+/// overlap. Handlers of different actor types run beside each other: one that never returns holds up its own only.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn quark_config_set_callback_threads(
     config: *mut quark_config_t,

@@ -78,6 +78,7 @@ programs! {
     calls_in_c: "quark-ffi/tests/c/calls.c", "cc", "c11";
     errors_in_c: "quark-ffi/tests/c/errors.c", "cc", "c11";
     lifecycle_in_c: "quark-ffi/tests/c/lifecycle.c", "cc", "c11";
+    pressure_in_c: "quark-ffi/tests/c/pressure.c", "cc", "c11";
     the_parts_alone_in_c: "quark-ffi/tests/c/parts.c", "cc", "c11";
     calls_in_cpp: "quark-ffi/tests/cpp/calls.cpp", "c++", "c++20" "c++17";
     the_c_example: "examples/c/echo.c", "cc", "c99";

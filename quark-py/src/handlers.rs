@@ -4,7 +4,7 @@ use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
 use pyo3::prelude::*;
-use quark_core::host::{Mailbox, Workers, unless_abandoned};
+use quark_core::host::{Mailbox, Workers, queued, unless_abandoned};
 use quark_core::{Handler, Request as CoreRequest};
 
 use crate::bridge::Item;
@@ -18,7 +18,7 @@ pub(crate) struct AsyncHandler {
 
 impl Handler for AsyncHandler {
     fn handle(&self, request: CoreRequest) {
-        self.mailbox.push(Item::Start(self.call.clone(), request));
+        self.mailbox.push(Item::Start(self.call.clone(), queued(request)));
     }
 }
 
@@ -35,12 +35,12 @@ pub(crate) struct Lanes {
 }
 
 impl Lanes {
-    pub(crate) fn new(threads: usize) -> Arc<Self> {
+    pub(crate) fn new(threads: usize) -> Self {
         let lane = || {
             Workers::new("quark-handler", 1, |(call, request): (Arc<Py<PyAny>>, CoreRequest)| {
-                let Some(request) = unless_abandoned(request) else { return };
                 // Not while the interpreter ends: then the request is dropped, which answers it.
                 let _ = Python::try_attach(|py| {
+                    let Some(request) = unless_abandoned(request) else { return };
                     let called = call.call1(py, (Request::new(request),));
                     if let Err(error) = called {
                         error.write_unraisable(py, None);
@@ -48,17 +48,17 @@ impl Lanes {
                 });
             })
         };
-        Arc::new(Self {
+        Self {
             hasher: std::hash::RandomState::new(),
             lanes: std::iter::repeat_with(lane).take(threads.max(1)).collect(),
-        })
+        }
     }
 }
 
 /// A plain function; `call` is `quark._handlers`' wrapper around it, which answers.
 pub(crate) struct PlainHandler {
     pub(crate) call: Arc<Py<PyAny>>,
-    pub(crate) lanes: Arc<Lanes>,
+    pub(crate) lanes: Lanes,
 }
 
 impl Handler for PlainHandler {
@@ -68,6 +68,6 @@ impl Handler for PlainHandler {
             1 => 0,
             n => self.lanes.hasher.hash_one((request.actor_type(), request.actor_id())) as usize % n,
         };
-        lanes[lane].push((self.call.clone(), request));
+        lanes[lane].push((self.call.clone(), queued(request)));
     }
 }

@@ -136,7 +136,6 @@ impl Node {
             return Err(raise(py, &Error::new(ErrorKind::NotRunning, "it was started before")));
         };
         let mut given: Vec<(Option<String>, Arc<dyn Handler>)> = Vec::new();
-        let mut lanes: Option<Arc<Lanes>> = None;
         for (actor_type, call, is_async) in handlers {
             let call = Arc::new(call);
             given.push((actor_type, match (is_async, bridge) {
@@ -146,8 +145,8 @@ impl Node {
                     return Err(PyTypeError::new_err(problem));
                 }
                 (false, _) => {
-                    let lanes = lanes.get_or_insert_with(|| Lanes::new(threads)).clone();
-                    Arc::new(PlainHandler { call, lanes })
+                    // Each has threads of its own, so that one that never returns holds up no other type's.
+                    Arc::new(PlainHandler { call, lanes: Lanes::new(threads) })
                 }
             }));
         }

@@ -32,6 +32,13 @@ impl Handling {
     }
 }
 
+/// The request, from now on in a queue of the host's. Dropped there, as when the silo stops, it is answered as not
+/// delivered; [`unless_abandoned`] ends that.
+#[must_use]
+pub fn queued(request: crate::Request) -> crate::Request {
+    request.queued()
+}
+
 /// The request, unless its caller waits no longer: then it is answered as not delivered, and no handler gets it. Called
 /// right before a handler is, because a request may have waited long by then.
 #[must_use]

@@ -4,6 +4,7 @@
 //! `QUARK_SIM_SEEDS=from..to` chooses the seeds (`cargo xtask simulate` sets it); without it, those of CI. With
 //! `QUARK_SIM_TRACE=1`, what happened in each seed is printed.
 
+mod crossing;
 mod rules;
 mod world;
 

@@ -74,7 +74,7 @@ class SiloBase(Base):
         function for each actor type; a silo with these only owns no actor of another type. ``handler`` gets all other
         types. Durations are in seconds, sizes in bytes. ``placement`` names a policy for an actor type:
         ``consistent-hash``, ``random``, ``prefer-local`` or ``stateless-worker``. ``handler_threads`` (default 4) are
-        for plain functions.
+        for each plain function; an actor always has the same one, and one that never returns keeps it.
 
         A handler may have ``inbox_capacity`` requests (65,536) of ``inbox_bytes`` (256 MiB) at once; more are refused
         with :class:`quark.OverloadedError`, and so are those of a peer that lets more than ``answer_capacity`` (64 MiB)

@@ -157,7 +157,7 @@ impl Carrier for LoopbackCarrier {
             let answers = accepted.run(there.reader());
             tokio::spawn(there.clone().carry(outgoing));
             tokio::spawn(back.clone().carry(answers));
-            Ok(back.reader())
+            Ok(back.dialled_reader())
         }
         .boxed()
     }

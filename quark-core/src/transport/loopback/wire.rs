@@ -41,6 +41,8 @@ struct State {
     ended: bool,
     /// Nobody takes anything out.
     reader_gone: bool,
+    /// The writer's host has closed the connection.
+    hung_up: bool,
     reset: bool,
 }
 
@@ -155,8 +157,12 @@ impl Wire {
 
     /// Until the writer has heard that nobody reads.
     async fn writer_learns(&self) {
-        self.until(|state| state.reader_gone || state.reset).await;
-        if !self.lock().reset {
+        self.until(|state| state.reader_gone || state.reset || state.hung_up).await;
+        let knows = {
+            let state = self.lock();
+            state.reset || state.hung_up
+        };
+        if !knows {
             self.network.paths.travel(&self.to, &self.from).await;
         }
     }
@@ -174,6 +180,24 @@ impl Wire {
     }
 
     // ---- The reading end -----------------------------------------------------------------------------------------
+
+    /// The half of whoever dialled: dropping it closes the connection.
+    pub(super) fn dialled_reader(self: &Arc<Self>) -> Incoming {
+        /// Closes the other direction too.
+        struct HangUp(Arc<Wire>);
+        impl Drop for HangUp {
+            fn drop(&mut self) {
+                if let Some(pair) = self.0.pair.get().and_then(Weak::upgrade) {
+                    pair.lock().hung_up = true;
+                    pair.changed.notify_waiters();
+                }
+            }
+        }
+        let (reader, hang_up) = (self.reader(), HangUp(self.clone()));
+        Box::pin(reader.inspect(move |_| {
+            let _ = &hang_up;
+        }))
+    }
 
     pub(super) fn reader(self: &Arc<Self>) -> Incoming {
         /// Tells the writer when the reader is dropped.
