@@ -49,7 +49,7 @@ pub struct Request {
     /// Somebody was to be told when it is abandoned.
     watched: AtomicBool,
     /// Given back when the request is gone; bounds how many a handler may have.
-    _permits: Option<[Permit; 2]>,
+    permits: Option<[Permit; 2]>,
 }
 
 /// Who waits for the answer to one request.
@@ -106,12 +106,12 @@ impl Request {
             answered: false,
             queued: false,
             watched,
-            _permits: None,
+            permits: None,
         }
     }
 
     pub(crate) fn hold(&mut self, permits: [Permit; 2]) {
-        self._permits = Some(permits);
+        self.permits = Some(permits);
     }
 
     /// The whole envelope.
@@ -273,6 +273,8 @@ impl Request {
     }
 
     fn answer(&mut self, result: Result<Bytes>) -> Result<()> {
+        // Its handler is done with it, whoever keeps the object: a traceback does, for example.
+        self.permits = None;
         if self.envelope.one_way {
             return Ok(());
         }

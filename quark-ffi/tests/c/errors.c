@@ -72,6 +72,7 @@ int main(void) {
     quark_string_free(NULL);
     quark_ring_free(NULL);
 
+    /* Row 11. Stop twice, use after stop. */
     OK(quark_silo_stop(silo, 1000, &error));
     FAILS(quark_silo_call(silo, "T", "1", "", QUARK_BYTES(""), 0, &reply, &error), QUARK_NOT_RUNNING, "");
     OK(quark_silo_stop(silo, 1000, &error));

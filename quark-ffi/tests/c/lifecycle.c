@@ -4,7 +4,7 @@
 static quark_silo_t *self;
 static int finalized, cancelled, stopped;
 
-/* "outer" calls the own actor again and waits for it, on the one callback thread that there is. */
+/* Row 8. "outer" calls the own actor again and waits for it, on the one callback thread that there is. */
 static void nested(void *user_data, quark_request_t *request) {
     (void)user_data;
     quark_error_t *error = NULL;
@@ -57,7 +57,7 @@ int main(void) {
     CHECK(quark_bytes_len(reply) == 1);
     quark_bytes_free(reply);
 
-    /* A call ends by its deadline, and one that is given up at once. */
+    /* Row 6. A call ends by its deadline, and one that is given up at once. */
     FAILS(quark_silo_call(self, "T", "1", "never", QUARK_BYTES(""), 50, &reply, &error), QUARK_TIMEOUT, "deadline");
     quark_request_free(waiting);
     waiting = NULL;
@@ -68,7 +68,7 @@ int main(void) {
     quark_call_free(call);
     wait_for(&cancelled, 1);
 
-    /* A stop from inside a callback happens after the callback has returned. */
+    /* Row 9. A stop from inside a callback happens after the callback has returned. */
     CHECK(quark_silo_call(self, "T", "1", "stop", QUARK_BYTES(""), 20000, &reply, NULL) == QUARK_OK);
     quark_bytes_free(reply);
     wait_for(&stopped, 1);
@@ -78,7 +78,7 @@ int main(void) {
     }
     quark_silo_free(self);
 
-    /* 20 lives; every finalizer runs exactly once. */
+    /* Row 32. 20 lives; every finalizer runs exactly once. */
     for (int i = 0; i < 20; i++) {
         quark_silo_t *silo = start_echo("again", "memory://life", &finalized);
         if (i % 2 == 0) {
