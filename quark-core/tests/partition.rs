@@ -143,13 +143,15 @@ fn a_silo() {
 
 #[test]
 fn row_4_two_silos_that_are_cut_from_each_other_both_stay_and_are_unreachable_to_each_other_only() {
-    let made = Command::new("ip").args(["netns", "list"]).output();
-    if made.is_err() || std::env::var_os("QUARK_ALLOW_NO_NAMESPACES").is_some() {
-        panic!(
-            "network namespaces are needed: root, iproute2 and iptables; without them leave this test out by \
-             `cargo xtask test rust` with a filter"
+    let can = Command::new("ip").args(["netns", "add", "quark-test-can"]).output();
+    if !can.is_ok_and(|can| can.status.success()) {
+        assert!(
+            std::env::var_os("QUARK_ALLOW_NO_NAMESPACES").is_some(),
+            "network namespaces need root, iproute2 and iptables; QUARK_ALLOW_NO_NAMESPACES=1 lets this pass without"
         );
+        return eprintln!("NOT RUN: there are no network namespaces");
     }
+    ip("netns delete quark-test-can");
     let hub = Place::new("hub", HUB);
     ip(&format!("-n {} link add bridge0 type bridge", hub.namespace));
     ip(&format!("-n {} addr add {HUB}/24 dev bridge0", hub.namespace));

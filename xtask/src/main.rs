@@ -12,6 +12,7 @@ mod process;
 mod python;
 mod readme;
 mod redis;
+mod simulate;
 mod tally;
 mod test;
 
@@ -27,6 +28,7 @@ cargo xtask COMMAND
   test [rust|c|python] [FILTER]  the tests, beside a Redis; all of them without an argument
   gen [--check]                  write the generated files, or only compare them
   bench [FILTER]                 the benchmarks
+  simulate [--seeds N] [--from S]  simulated clusters with faults, checked by the delivery rules; default 10000
   chaos [--faults N] [--seed S] [--membership redis|gossip|both]
                                  faults in a cluster of processes, every call checked against the delivery rules
   soak [--minutes N]             the same programs for long, looking for what grows
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
         Some("test") => test::run(args),
         Some("gen") => generate::run(args),
         Some("bench") => bench::run(args),
+        Some("simulate") => simulate::run(args),
         Some("chaos") => chaos::chaos(args),
         Some("soak") => chaos::soak(args),
         Some("readme") => readme::run(args),
