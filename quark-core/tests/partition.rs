@@ -1,8 +1,9 @@
-//! Row 4: silos in network namespaces of their own, two of which cannot reach each other, while all reach Redis. The
-//! silos are processes; each is this program again.
+//! Rows 2 and 4: silos in network namespaces of their own, of which one is stopped, or two cannot reach each other, while
+//! all reach Redis. The silos are processes; each is this program again.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use quark_core::{Request, Silo};
@@ -26,7 +27,9 @@ struct Place {
 
 impl Place {
     fn new(name: &str, address: &str) -> Self {
-        let namespace = format!("quark-test-{}-{name}", std::process::id());
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let namespace = format!("quark-test-{}-{number}-{name}", std::process::id());
         ip(&format!("netns add {namespace}"));
         ip(&format!("-n {namespace} link set lo up"));
         Self { namespace, address: address.to_owned() }
@@ -73,6 +76,12 @@ impl Process {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let pipes = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
         Self { child, pipes: Some(pipes) }
+    }
+
+    /// The namespace's program has become the silo, so the signal is for it.
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
+        assert!(sent.is_ok_and(|sent| sent.success()));
     }
 
     fn ask(&mut self, question: &str) -> String {
@@ -141,41 +150,61 @@ fn a_silo() {
     });
 }
 
+/// Three silos that see each other, a Redis, and the network between them.
+struct Cluster {
+    silos: [Process; 3],
+    places: Vec<Place>,
+    _redis: Process,
+    _hub: Place,
+}
+
+const ALL: &str = "a,b,c";
+
+impl Cluster {
+    /// Nothing where there are no network namespaces and that is allowed.
+    fn start() -> Option<Self> {
+        let can = format!("quark-test-can-{:?}", std::thread::current().id());
+        let made = Command::new("ip").args(["netns", "add", &can]).output();
+        if !made.is_ok_and(|made| made.status.success()) {
+            assert!(
+                std::env::var_os("QUARK_ALLOW_NO_NAMESPACES").is_some(),
+                "network namespaces need root, iproute2 and iptables; QUARK_ALLOW_NO_NAMESPACES=1 lets this pass without"
+            );
+            eprintln!("NOT RUN: there are no network namespaces");
+            return None;
+        }
+        ip(&format!("netns delete {can}"));
+        let hub = Place::new("hub", HUB);
+        ip(&format!("-n {} link add bridge0 type bridge", hub.namespace));
+        ip(&format!("-n {} addr add {HUB}/24 dev bridge0", hub.namespace));
+        ip(&format!("-n {} link set bridge0 up", hub.namespace));
+        let server = std::env::var("QUARK_TEST_REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned());
+        let mut redis = hub.command(&server);
+        redis.args(["--bind", HUB, "--protected-mode", "no", "--save", "", "--appendonly", "no"]);
+        let redis = Process { child: redis.stdout(Stdio::null()).spawn().unwrap(), pipes: None };
+        let places: Vec<_> = [("a", "10.78.0.11"), ("b", "10.78.0.12"), ("c", "10.78.0.13")]
+            .into_iter()
+            .enumerate()
+            .map(|(port, (name, address))| {
+                let place = Place::new(name, address);
+                place.join(&hub, port);
+                place
+            })
+            .collect();
+        until("Redis answers", || {
+            let ping = hub.command("bash").args(["-c", &format!("exec 3<>/dev/tcp/{HUB}/6379")]).output();
+            ping.is_ok_and(|ping| ping.status.success())
+        });
+        let mut silos = [0, 1, 2].map(|place| Process::silo(["a", "b", "c"][place], &places[place]));
+        until("all see all", || silos.iter_mut().all(|silo| silo.ask("silos") == ALL));
+        Some(Self { silos, places, _redis: redis, _hub: hub })
+    }
+}
+
 #[test]
 fn row_4_two_silos_that_are_cut_from_each_other_both_stay_and_are_unreachable_to_each_other_only() {
-    let can = Command::new("ip").args(["netns", "add", "quark-test-can"]).output();
-    if !can.is_ok_and(|can| can.status.success()) {
-        assert!(
-            std::env::var_os("QUARK_ALLOW_NO_NAMESPACES").is_some(),
-            "network namespaces need root, iproute2 and iptables; QUARK_ALLOW_NO_NAMESPACES=1 lets this pass without"
-        );
-        return eprintln!("NOT RUN: there are no network namespaces");
-    }
-    ip("netns delete quark-test-can");
-    let hub = Place::new("hub", HUB);
-    ip(&format!("-n {} link add bridge0 type bridge", hub.namespace));
-    ip(&format!("-n {} addr add {HUB}/24 dev bridge0", hub.namespace));
-    ip(&format!("-n {} link set bridge0 up", hub.namespace));
-    let server = std::env::var("QUARK_TEST_REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned());
-    let mut redis = hub.command(&server);
-    redis.args(["--bind", HUB, "--protected-mode", "no", "--save", "", "--appendonly", "no"]);
-    let _redis = Process { child: redis.stdout(Stdio::null()).spawn().unwrap(), pipes: None };
-    let places: Vec<_> = [("a", "10.78.0.11"), ("b", "10.78.0.12"), ("c", "10.78.0.13")]
-        .into_iter()
-        .enumerate()
-        .map(|(port, (name, address))| {
-            let place = Place::new(name, address);
-            place.join(&hub, port);
-            place
-        })
-        .collect();
-    std::thread::sleep(Duration::from_millis(500));
-    let [mut a, mut b, mut c] = ["a", "b", "c"].map(|id| {
-        let place = places.iter().find(|place| place.namespace.ends_with(id)).unwrap();
-        Process::silo(id, place)
-    });
-    let all = "a,b,c";
-    until("all see all", || [&mut a, &mut b, &mut c].into_iter().all(|silo| silo.ask("silos") == all));
+    let Some(mut cluster) = Cluster::start() else { return };
+    let Cluster { silos: [a, b, c], places, .. } = &mut cluster;
     assert_eq!((a.ask("call b").as_str(), b.ask("call a").as_str()), ("ok b", "ok a"));
 
     places[0].deafen(&places[1], "-A");
@@ -183,8 +212,8 @@ fn row_4_two_silos_that_are_cut_from_each_other_both_stay_and_are_unreachable_to
     let cut = Instant::now();
     let mut last = (String::new(), String::new());
     while cut.elapsed() < CUT {
-        for silo in [&mut a, &mut b, &mut c] {
-            assert_eq!(silo.ask("silos"), all, "nobody is evicted, {:?} after the cut", cut.elapsed());
+        for silo in [&mut *a, &mut *b, &mut *c] {
+            assert_eq!(silo.ask("silos"), ALL, "nobody is evicted, {:?} after the cut", cut.elapsed());
         }
         last = (a.ask("call b"), b.ask("call a"));
         for other in ["call a", "call b"] {
@@ -197,4 +226,19 @@ fn row_4_two_silos_that_are_cut_from_each_other_both_stay_and_are_unreachable_to
     places[0].deafen(&places[1], "-D");
     places[1].deafen(&places[0], "-D");
     until("they reach each other again", || a.ask("call b") == "ok b" && b.ask("call a") == "ok a");
+}
+
+/// Row 2. A process that is stopped still accepts connections: its kernel does.
+#[test]
+fn row_2_a_stopped_silo_is_evicted_and_comes_back_when_it_goes_on() {
+    let Some(mut cluster) = Cluster::start() else { return };
+    let [a, b, c] = &mut cluster.silos;
+    assert_eq!((a.ask("call b").as_str(), c.ask("call b").as_str()), ("ok b", "ok b"));
+    b.signal("STOP");
+    let stopped = Instant::now();
+    until("the others evict it", || a.ask("silos") == "a,c" && c.ask("silos") == "a,c");
+    println!("evicted {:?} after it was stopped", stopped.elapsed());
+    b.signal("CONT");
+    until("it is back", || a.ask("silos") == ALL && b.ask("silos") == ALL && c.ask("silos") == ALL);
+    assert_eq!((a.ask("call b").as_str(), b.ask("call c").as_str()), ("ok b", "ok c"));
 }

@@ -15,6 +15,8 @@ use crate::silo_info::{SiloInfo, SiloStatus};
 
 /// How many silos must find a silo dead.
 const CONFIRMATIONS: u64 = 2;
+/// How many probes in a row must go unanswered; a single one may be the machine's hiccup. A refusal needs no second.
+const SILENCES: u32 = 2;
 /// How long a silo that went out is remembered, so that its row alone does not bring it back.
 const MEMORY_OF_DEPARTED: Duration = Duration::from_secs(600);
 
@@ -60,6 +62,8 @@ struct Member {
     /// Somebody published that it left. Worth a look, no more: anybody can publish.
     leave_heard: bool,
     probing: bool,
+    /// Probes in a row that nobody answered.
+    silences: u32,
     probe_fails: bool,
     voted: bool,
 }
@@ -79,6 +83,7 @@ impl Member {
             missing_since: None,
             leave_heard: false,
             probing: false,
+            silences: 0,
             probe_fails: false,
             voted: false,
         }
@@ -221,6 +226,10 @@ impl Judge {
         member.probing = false;
         if member.info.incarnation != silo.incarnation || member.info.endpoint != silo.endpoint {
             return;
+        }
+        member.silences = if probe == Probe::Silent { member.silences + 1 } else { 0 };
+        if (1..SILENCES).contains(&member.silences) {
+            return self.look_at(&silo.silo_id);
         }
         member.probe_fails = probe != Probe::Answered;
         if member.probe_fails {

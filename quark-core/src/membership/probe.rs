@@ -1,4 +1,5 @@
-//! Looking at a silo directly: does anybody accept connections at its endpoint?
+//! Looking at a silo directly: does a process answer at its endpoint? That somebody accepts the connection does not
+//! suffice: the kernel does so for a process that is stopped.
 //!
 //! The one piece of network that providers share. It says what was seen; what follows from it is decided by whoever
 //! asked (`judge` for Redis, `gossip::pulse` for gossip).
@@ -6,6 +7,7 @@
 use std::io;
 use std::time::Duration;
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::endpoint::Endpoint;
@@ -13,7 +15,7 @@ use crate::endpoint::Endpoint;
 /// What a probe of an endpoint saw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Probe {
-    /// Somebody accepted the connection.
+    /// A process answered, or at least hung up.
     Answered,
     /// The machine answered that nobody listens there: the process is gone.
     Refused,
@@ -21,11 +23,46 @@ pub(super) enum Probe {
     Silent,
 }
 
-/// Connects to `endpoint` and hangs up.
+/// How a client of HTTP/2 begins: the preface, and SETTINGS that set nothing. A server answers with its own at once.
+const HELLO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00";
+
+/// Says hello at `endpoint`, waits for a word and hangs up.
 pub(super) async fn probe(endpoint: &Endpoint, limit: Duration) -> Probe {
-    match tokio::time::timeout(limit, TcpStream::connect((endpoint.host(), endpoint.port()))).await {
-        Ok(Ok(_)) => Probe::Answered,
+    match tokio::time::timeout(limit, hello(endpoint)).await {
+        Ok(Ok(())) => Probe::Answered,
         Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => Probe::Refused,
         Ok(Err(_)) | Err(_) => Probe::Silent,
+    }
+}
+
+async fn hello(endpoint: &Endpoint) -> io::Result<()> {
+    let mut stream = TcpStream::connect((endpoint.host(), endpoint.port())).await?;
+    // Whatever comes then, be it only the end of the connection, comes from a process that runs.
+    let _ = stream.write_all(HELLO).await;
+    let _ = stream.read(&mut [0; 9]).await;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+
+    const LIMIT: Duration = Duration::from_millis(300);
+
+    #[tokio::test]
+    async fn a_connection_that_nobody_accepts_is_silence() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = listener.local_addr().unwrap().into();
+        assert_eq!(probe(&endpoint, LIMIT).await, Probe::Silent);
+        let hanging_up = async {
+            // The one before waits in the queue still.
+            drop(listener.accept().await);
+            drop(listener.accept().await);
+        };
+        let (answer, ()) = tokio::join!(probe(&endpoint, LIMIT), hanging_up);
+        assert_eq!(answer, Probe::Answered);
+        drop(listener);
+        assert_eq!(probe(&endpoint, LIMIT).await, Probe::Refused);
     }
 }

@@ -18,7 +18,11 @@ async fn row_22_a_payload_at_the_limit_passes_and_one_over_is_refused_at_the_sen
     a.transport.connect(&b.info_at(&proxy.endpoint)).await.unwrap();
     let payload: Vec<u8> = (0..4 * MIB).map(|i| (i / 251) as u8).collect();
     assert!(a.ask("b", "1", "", payload.clone()).await.unwrap() == payload, "both ways, unchanged");
-    let error = a.ask("b", "1", "", vec![0; 4 * MIB + 1]).await.unwrap_err();
+    // Nothing gets to the other side now: it is the sender who says so.
+    proxy.there.stop();
+    let over = Envelope::request("T", "1", "", vec![0; 4 * MIB + 1]);
+    let error = a.send("b", over, std::time::Duration::from_secs(2)).await.unwrap_err();
+    proxy.there.go_on();
     assert_eq!((error.kind(), error.delivered()), (ErrorKind::PayloadTooLarge, Delivered::No));
     assert!(error.message().contains("4194305") && error.message().contains("4194304"), "{error}");
     assert_eq!(b.inside.count(), 1);

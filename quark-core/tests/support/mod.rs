@@ -97,7 +97,7 @@ impl Cluster {
     }
 
     /// Starts a silo that listens where `info` says.
-    pub(crate) async fn try_member(&mut self, (info, listener): (SiloInfo, TcpListener)) -> Result<Member> {
+    pub(crate) async fn try_member(&mut self, (info, listener): (SiloInfo, Listening)) -> Result<Member> {
         let (membership, incarnation) = self.try_start(info.clone()).await?;
         Ok(Member { membership, incarnation, endpoint: info.endpoint, _listener: listener })
     }
@@ -111,12 +111,12 @@ impl Cluster {
     }
 }
 
-/// A silo as far as membership goes: it takes part, and its endpoint accepts connections.
+/// A silo as far as membership goes: it takes part, and its endpoint answers.
 pub(crate) struct Member {
     pub(crate) membership: Membership,
     pub(crate) incarnation: u64,
     pub(crate) endpoint: Endpoint,
-    _listener: TcpListener,
+    _listener: Listening,
 }
 
 impl Member {
@@ -131,15 +131,38 @@ impl Deref for Member {
     }
 }
 
-pub(crate) fn listener() -> TcpListener {
-    TcpListener::bind("127.0.0.1:0").expect("loopback has a free port")
+/// An endpoint at which a process answers, for as long as somebody holds it.
+#[derive(Clone)]
+pub(crate) struct Listening(Arc<TcpListener>);
+
+impl Deref for Listening {
+    type Target = TcpListener;
+    fn deref(&self) -> &TcpListener {
+        &self.0
+    }
+}
+
+pub(crate) fn listener() -> Listening {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    listener.set_nonblocking(true).expect("it is a socket");
+    let listener = Arc::new(listener);
+    let held = Arc::downgrade(&listener);
+    std::thread::spawn(move || {
+        // Hanging up is an answer.
+        while let Some(listener) = held.upgrade() {
+            while listener.accept().is_ok() {}
+            drop(listener);
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    });
+    Listening(listener)
 }
 
 /// A silo of this id that listens on `listener`, with the listener.
-pub(crate) fn info(id: &str, listener: &TcpListener) -> (SiloInfo, TcpListener) {
+pub(crate) fn info(id: &str, listener: &Listening) -> (SiloInfo, Listening) {
     let address = listener.local_addr().expect("it is bound");
     let info = SiloInfo::new(id.parse().expect("a valid id"), address.into());
-    (info, listener.try_clone().expect("descriptors are left"))
+    (info, listener.clone())
 }
 
 /// Waits until the view is as it should be, and returns it.

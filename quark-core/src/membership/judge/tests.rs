@@ -80,9 +80,9 @@ fn a_row_that_came_back_starts_the_grace_anew() {
 }
 
 #[test]
-fn one_failing_probe_is_a_vote_and_two_put_a_silo_out_whatever_its_row_says() {
+fn one_silo_that_finds_it_dead_is_a_vote_and_two_put_a_silo_out_whatever_its_row_says() {
     let mut judge = judge_among(&["b", "c"]);
-    judge.probed(at(1), &silo("b", 1), Probe::Silent);
+    judge.probed(at(1), &silo("b", 1), Probe::Refused);
     assert_eq!(judge.take_actions(), [Action::Vote(Arc::new(silo("b", 1)))]);
     judge.votes(at(1), &silo("b", 1), 1);
     judge.row(at(2), &id("b"), row(silo("b", 1)));
@@ -90,6 +90,22 @@ fn one_failing_probe_is_a_vote_and_two_put_a_silo_out_whatever_its_row_says() {
     judge.votes(at(2), &silo("b", 1), 2);
     assert_eq!(ids(&judge), ["a", "c"]);
     assert_eq!(evicted(&judge.take_actions()), ["b"]);
+}
+
+#[test]
+fn one_silence_is_looked_into_and_a_second_in_a_row_is_a_failure() {
+    let mut judge = judge_among(&["b", "c"]);
+    for second in 0..10 {
+        // A hiccup now and then.
+        judge.probed(at(second), &silo("b", 1), Probe::Silent);
+        assert_eq!(judge.take_actions(), [Action::Probe(Arc::new(silo("b", 1)))]);
+        judge.probed(at(second), &silo("b", 1), Probe::Answered);
+        assert!(judge.take_actions().is_empty());
+    }
+    judge.probed(at(20), &silo("b", 1), Probe::Silent);
+    judge.take_actions();
+    judge.probed(at(22), &silo("b", 1), Probe::Silent);
+    assert_eq!(judge.take_actions(), [Action::Vote(Arc::new(silo("b", 1)))]);
 }
 
 #[test]
@@ -130,6 +146,8 @@ fn a_silo_in_doubt_is_looked_at_in_its_turn_however_often_it_is_suspected() {
 #[test]
 fn in_a_cluster_of_two_a_refused_connection_suffices_and_silence_waits_for_the_row() {
     let mut judge = judge_among(&["b"]);
+    judge.probed(at(1), &silo("b", 1), Probe::Silent);
+    judge.take_actions();
     judge.probed(at(1), &silo("b", 1), Probe::Silent);
     assert!(judge.take_actions().is_empty());
     assert_eq!(ids(&judge), ["a", "b"]);
