@@ -49,10 +49,12 @@ async def test_row_6_a_coroutine_that_never_returns_holds_up_nobody():
             await asyncio.get_running_loop().create_future()
         return request.payload
 
-    async with quark.Silo("a", membership="memory://never", handler=stuck) as silo:
-        with pytest.raises(quark.QuarkTimeoutError):
-            await silo.call("T", "1", "never", timeout=0.1)
-        assert await silo.call("T", "1", "", b"x") == b"x"
+    silo = quark.Silo("a", membership="memory://never", handler=stuck)
+    await silo.start()
+    with pytest.raises(quark.QuarkTimeoutError):
+        await silo.call("T", "1", "never", timeout=0.1)
+    assert await silo.call("T", "1", "", b"x") == b"x"
+    await silo.stop(drain=0.1)
 
 
 @pytest.mark.parametrize("way", ["cancel", "deadline"])
