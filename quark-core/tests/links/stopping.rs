@@ -119,3 +119,35 @@ async fn a_stop_holds_its_deadline_against_handlers_that_never_return_and_strang
     drop(stranger);
     std::net::TcpListener::bind((endpoint.host(), endpoint.port())).expect("the port is free");
 }
+
+#[tokio::test]
+async fn what_waits_for_a_silo_that_leaves_goes_to_the_others_before_it_is_gone() {
+    let url = "memory://leaving?lag_ms=300";
+    let handler = |id: &'static str| {
+        move |request: Request| async move {
+            if request.method_name() == "slow" {
+                tokio::time::sleep(Duration::from_secs(4)).await;
+            }
+            Ok(id)
+        }
+    };
+    let silo = |id| Silo::builder(id).membership(url.parse().unwrap()).handler(handler(id)).start();
+    let (_a, b) = (silo("a").await.unwrap(), silo("b").await.unwrap());
+    let client = Client::builder().membership(url.parse().unwrap()).start().await.unwrap();
+    until("both are there", || client.silos().len() == 2).await;
+    let owned = |actor: &String| client.owner("T", actor).unwrap().is_some_and(|silo| silo.as_str() == "b");
+    let actor = (0..).map(|i| i.to_string()).find(owned).unwrap();
+    let call =
+        |method| tokio::spawn(client.call(("T", actor.clone()), method, "").timeout(LIMIT).into_future());
+    let slow = call("slow");
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    // It leaves as soon as its slow request is answered. Until the client's view says so, calls wait for it.
+    let leaving = tokio::spawn(async move { b.stop(LIMIT).await });
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    for _ in 0..10 {
+        assert_eq!(call("").await.unwrap().unwrap(), "a");
+    }
+    assert!(!leaving.is_finished(), "it is still there");
+    assert_eq!(slow.await.unwrap().unwrap(), "b", "what came in is answered");
+    leaving.await.unwrap();
+}
