@@ -147,7 +147,7 @@ async fn what_waits_for_a_silo_that_leaves_goes_to_the_others_before_it_is_gone(
     for _ in 0..10 {
         assert_eq!(call("").await.unwrap().unwrap(), "a");
     }
-    assert!(!leaving.is_finished(), "it is still there");
+    assert!(!slow.is_finished(), "it is still busy");
     assert_eq!(slow.await.unwrap().unwrap(), "b", "what came in is answered");
     leaving.await.unwrap();
 }
