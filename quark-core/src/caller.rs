@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use crate::envelope::Envelope;
 use crate::error::Result;
 use crate::handler::BoxFuture;
+use crate::health::Health;
 use crate::id::SiloId;
 use crate::membership::View;
 use crate::router::{Called, Router};
@@ -118,6 +119,18 @@ impl Caller {
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<Arc<View>> {
         self.0.membership().watch()
+    }
+
+    /// How it fares. Never waits.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.0.membership().health()
+    }
+
+    /// A receiver that wakes when [`health`](Self::health) changes.
+    #[must_use]
+    pub fn watch_health(&self) -> watch::Receiver<Health> {
+        self.0.membership().watch_health()
     }
 
     /// What was only counted since the start.

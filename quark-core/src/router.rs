@@ -31,6 +31,8 @@ pub(crate) struct Router {
     placements: Placements,
     inbox: Inbox,
     leaving: AtomicBool,
+    /// Cut off: it owns nothing now.
+    isolated: AtomicBool,
 }
 
 /// Where one call goes.
@@ -81,7 +83,15 @@ impl Router {
         inbox: Inbox,
     ) -> Arc<Self> {
         let view = ArcSwap::new(membership.view());
-        Arc::new(Self { engine, membership, view, placements, inbox, leaving: AtomicBool::new(false) })
+        Arc::new(Self {
+            engine,
+            membership,
+            view,
+            placements,
+            inbox,
+            leaving: AtomicBool::new(false),
+            isolated: AtomicBool::new(false),
+        })
     }
 
     pub(crate) fn engine(&self) -> &Arc<Engine> {
@@ -142,6 +152,28 @@ impl Router {
         }
     }
 
+    /// Follows the health until the membership ends.
+    pub(crate) async fn follow_health(self: Arc<Self>) {
+        let mut health = self.membership.watch_health();
+        loop {
+            let is_isolated = health.borrow_and_update().is_isolated();
+            self.isolated.store(is_isolated, Ordering::Release);
+            if health.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// # Errors
+    /// `ISOLATED` while this silo is cut off.
+    fn check_may_own(&self) -> Result<()> {
+        if !self.isolated.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let message = format!("silo {} is cut off and owns nothing now", self.engine.local());
+        Err(Error::new(ErrorKind::Isolated, message))
+    }
+
     // ---- Out -----------------------------------------------------------------------------------------------------
 
     fn target(&self, envelope: &mut Envelope) -> Result<Target> {
@@ -154,6 +186,9 @@ impl Router {
         envelope.view_version = view.version();
         envelope.anywhere = !self.placements.is_by_ring(actor_type);
         if chosen == *self.engine.local() {
+            if !envelope.anywhere {
+                self.check_may_own()?;
+            }
             return Ok(Target::Here);
         }
         match view.silo(chosen.as_str()) {
@@ -378,6 +413,9 @@ impl Receive for Router {
         }
         if request.envelope().anywhere || !self.placements.is_by_ring(actor_type) {
             return self.admit(request);
+        }
+        if let Err(isolated) = self.check_may_own() {
+            return self.engine.refuse(request, isolated);
         }
         let view = self.view.load();
         let owner = view.owner(actor_type, actor_id);

@@ -377,6 +377,7 @@ async fn join(router: &Arc<Router>, role: Role) -> Result<()> {
     engine.set_incarnation(incarnation);
     router.set_view(router.membership().view());
     engine.spawn(router.clone().follow_views());
+    engine.spawn(router.clone().follow_health());
     if engine.is_running() {
         Ok(())
     } else {

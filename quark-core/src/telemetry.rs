@@ -6,6 +6,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::health::Health;
 use crate::membership::MembershipEvent;
 
 /// What is only counted.
@@ -51,6 +52,14 @@ pub const MEMBERSHIP: &str = "quark::membership";
 pub const LINK: &str = "quark::link";
 /// Target of events about handlers.
 pub const HANDLER: &str = "quark::handler";
+
+/// A silo or client fares better or worse.
+pub(crate) fn health_changed(health: &Health) {
+    match health {
+        Health::Healthy => tracing::info!(target: SILO, "healthy again"),
+        _ => tracing::warn!(target: SILO, %health, "not healthy"),
+    }
+}
 
 /// A silo came, went or changed.
 pub(crate) fn membership_event(event: &MembershipEvent) {

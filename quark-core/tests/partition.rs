@@ -133,6 +133,7 @@ fn a_silo() {
                 ["silos"] => {
                     silo.silos().iter().map(|info| info.silo_id.to_string()).collect::<Vec<_>>().join(",")
                 }
+                ["health"] => silo.health().as_str().to_owned(),
                 ["call", owner] => {
                     let owned = |actor: &String| {
                         silo.owner("T", actor).unwrap().is_some_and(|silo| silo.as_str() == owner)
@@ -241,4 +242,26 @@ fn row_2_a_stopped_silo_is_evicted_and_comes_back_when_it_goes_on() {
     b.signal("CONT");
     until("it is back", || a.ask("silos") == ALL && b.ask("silos") == ALL && c.ask("silos") == ALL);
     assert_eq!((a.ask("call b").as_str(), b.ask("call c").as_str()), ("ok b", "ok c"));
+}
+
+#[test]
+fn a_silo_that_is_cut_off_owns_nothing_says_so_and_comes_back_by_itself() {
+    let Some(mut cluster) = Cluster::start() else { return };
+    let Cluster { silos: [a, b, c], places, _hub: hub, .. } = &mut cluster;
+    assert_eq!([&mut *a, &mut *b, &mut *c].map(|silo| silo.ask("health")), ["healthy"; 3]);
+    let cut = |verb| {
+        for other in [&places[1], &places[2], &*hub] {
+            places[0].deafen(other, verb);
+        }
+    };
+    cut("-A");
+    until("it knows", || a.ask("health") == "isolated");
+    assert_eq!(a.ask("call a"), "ISOLATED no");
+    until("the others go on without it", || b.ask("silos") == "b,c" && c.ask("silos") == "b,c");
+    assert_eq!((b.ask("health").as_str(), c.ask("call b").as_str()), ("healthy", "ok b"));
+    cut("-D");
+    until("it is back", || {
+        a.ask("health") == "healthy" && [&mut *a, &mut *b, &mut *c].map(|s| s.ask("silos")) == [ALL; 3]
+    });
+    assert_eq!((a.ask("call a").as_str(), b.ask("call a").as_str()), ("ok a", "ok a"));
 }

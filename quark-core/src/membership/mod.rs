@@ -6,6 +6,7 @@
 
 mod fixed;
 mod gossip;
+mod isolation;
 mod judge;
 mod memory;
 mod probe;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::health::Health;
 use crate::id::SiloId;
 use crate::silo_info::{SiloInfo, SiloStatus};
 
@@ -193,7 +195,19 @@ impl Membership {
     /// with [`View::events_since`].
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<Arc<View>> {
-        self.views.0.subscribe()
+        self.views.views.subscribe()
+    }
+
+    /// How it fares. Never waits.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.views.health.borrow().clone()
+    }
+
+    /// A receiver that wakes when that changes.
+    #[must_use]
+    pub fn watch_health(&self) -> watch::Receiver<Health> {
+        self.views.health.subscribe()
     }
 
     /// The silos of the current view.
@@ -250,24 +264,39 @@ impl MembershipConfig {
 
 /// Where a provider puts its views. Versions are given here, so that they grow by one whatever the provider does.
 #[derive(Clone)]
-pub(crate) struct ViewPublisher(watch::Sender<Arc<View>>);
+pub(crate) struct ViewPublisher {
+    views: watch::Sender<Arc<View>>,
+    health: watch::Sender<Health>,
+}
 
 impl Default for ViewPublisher {
     fn default() -> Self {
-        Self(watch::Sender::new(Arc::default()))
+        Self { views: watch::Sender::new(Arc::default()), health: watch::Sender::default() }
     }
 }
 
 impl ViewPublisher {
     /// The view published last.
     pub(crate) fn current(&self) -> Arc<View> {
-        self.0.borrow().clone()
+        self.views.borrow().clone()
+    }
+
+    /// Says how the provider fares, if that is news.
+    pub(crate) fn set_health(&self, health: Health) {
+        self.health.send_if_modified(|current| {
+            let news = *current != health;
+            if news {
+                crate::telemetry::health_changed(&health);
+                *current = health;
+            }
+            news
+        });
     }
 
     /// Publishes a view of these silos, unless nothing but heartbeats changed. Says what changed.
     pub(crate) fn publish(&self, silos: impl IntoIterator<Item = Arc<SiloInfo>>) -> Vec<MembershipEvent> {
         let mut events = Vec::new();
-        self.0.send_if_modified(|current| {
+        self.views.send_if_modified(|current| {
             let next = View::new(current.version() + 1, silos);
             events = next.events_since(current);
             let publish = !events.is_empty() || current.version() == 0;

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -14,7 +14,9 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::listener::Heard;
 use super::store::{Refusal, Server, ServerTime, Store, Word};
+use crate::health::Health;
 use crate::id::SiloId;
+use crate::membership::isolation::Isolation;
 use crate::membership::judge::{Action, Judge, Row};
 use crate::membership::probe::{Probe, probe};
 use crate::membership::{MembershipConfig, ViewPublisher};
@@ -49,6 +51,7 @@ pub(super) struct Keeper {
     judge: Judge,
     heard: Arc<Heard>,
     views: ViewPublisher,
+    isolation: Isolation,
     link: Link,
     probes: JoinSet<(Arc<SiloInfo>, Probe)>,
     probe_permits: Arc<Semaphore>,
@@ -61,6 +64,9 @@ pub(super) struct Keeper {
 /// The connection to Redis, or when to try the next one.
 struct Link {
     store: Option<Store>,
+    /// Since when there is none, and why.
+    away: Option<(SystemTime, String)>,
+    isolated_since: Option<SystemTime>,
     retry_at: Instant,
     backoff: Backoff,
 }
@@ -82,7 +88,14 @@ impl Keeper {
             judge,
             heard,
             views,
-            link: Link { store: None, retry_at: born, backoff: Backoff::for_stores() },
+            isolation: Isolation::default(),
+            link: Link {
+                store: None,
+                away: None,
+                isolated_since: None,
+                retry_at: born,
+                backoff: Backoff::for_stores(),
+            },
             probes: JoinSet::new(),
             probe_permits: Arc::new(Semaphore::new(PROBES_AT_ONCE)),
             version_read: None,
@@ -128,6 +141,9 @@ impl Keeper {
                     None => return,
                 },
                 Some(Ok((silo, outcome))) = self.probes.join_next() => {
+                    if outcome == Probe::Answered {
+                        self.isolation.answered(self.born.elapsed(), &silo.silo_id);
+                    }
                     self.judge.probed(self.born.elapsed(), &silo, outcome);
                     Ok(())
                 }
@@ -142,6 +158,8 @@ impl Keeper {
                 self.lose(&refusal);
             }
             self.settle().await;
+            let health = self.health();
+            self.views.set_health(health);
         }
     }
 
@@ -221,7 +239,34 @@ impl Keeper {
     fn look(&mut self) -> Result<(), Refusal> {
         self.judge.look_at_successors(SUCCESSORS);
         self.judge.look_at_doubtful(self.born.elapsed());
+        if self.link.store.is_none() {
+            // Without the store, only they can say whether this silo is cut off.
+            let others: Vec<_> = self.judge.silos().filter(|silo| !self.is_myself(silo)).cloned().collect();
+            others.into_iter().for_each(|silo| self.probe(silo));
+        }
         Ok(())
+    }
+
+    fn is_myself(&self, silo: &SiloInfo) -> bool {
+        self.myself.as_ref().is_some_and(|myself| myself.silo_id == silo.silo_id)
+    }
+
+    fn health(&mut self) -> Health {
+        let now = self.born.elapsed();
+        self.isolation.store(now, self.link.store.is_some());
+        let Some((since, reason)) = self.link.away.clone().filter(|_| self.link.store.is_none()) else {
+            self.link.isolated_since = None;
+            return Health::Healthy;
+        };
+        let view: Vec<_> = self.judge.silos().map(|silo| silo.silo_id.clone()).collect();
+        let isolated =
+            self.myself.as_ref().is_some_and(|me| self.isolation.is_isolated(now, &me.silo_id, &view));
+        if isolated {
+            let since = *self.link.isolated_since.get_or_insert_with(SystemTime::now);
+            return Health::Isolated { since };
+        }
+        self.link.isolated_since = None;
+        Health::Degraded { part: "membership store".to_owned(), reason, since }
     }
 
     async fn listen(&mut self) -> Result<(), Refusal> {
@@ -242,6 +287,10 @@ impl Keeper {
             return Ok(());
         }
         self.write_row(&store, pulse.now).await?;
+        if let (Row::Missing, Some(myself)) = (&pulse.own_row, &self.myself) {
+            // Evicted while it could not be reached, or lost with the store: the others learn that it is here.
+            store.tell(Word::Join, &myself.silo_id).await?;
+        }
         if pulse.version.is_none() || pulse.version != self.version_read {
             self.read_all(&store).await?;
         }
@@ -384,6 +433,7 @@ impl Keeper {
         self.beat().await?;
         self.read_all(&store).await?;
         self.link.backoff.reset();
+        self.link.away = None;
         Ok(())
     }
 
@@ -392,6 +442,7 @@ impl Keeper {
             tracing::warn!(target: MEMBERSHIP, error = %refusal, "redis is away; the last view stands");
         }
         self.link.store = None;
+        self.link.away.get_or_insert_with(|| (SystemTime::now(), refusal.to_string()));
         self.link.retry_at = Instant::now() + self.link.backoff.next_wait();
     }
 }
