@@ -139,6 +139,21 @@
 #define QUARK_SILO_STATUS_DEAD 3
 
 /**
+ * All is well.
+ */
+#define QUARK_HEALTH_HEALTHY 1
+
+/**
+ * It works, by what it knew last; something that it needs does not.
+ */
+#define QUARK_HEALTH_DEGRADED 2
+
+/**
+ * It is cut off and owns nothing until that is over; requests for its actors get `QUARK_ISOLATED`.
+ */
+#define QUARK_HEALTH_ISOLATED 3
+
+/**
  * Text: opaque, at most 64 bytes, unique per sender; empty until it is sent unless you choose one.
  */
 #define QUARK_ENVELOPE_MESSAGE_ID 1
@@ -905,6 +920,16 @@ quark_status_t quark_silo_silos(const quark_silo_t *silo, quark_silo_list_t **si
 uint64_t quark_silo_view_version(const quark_silo_t *silo);
 
 /**
+ * How it fares: `health` is set to `QUARK_HEALTH_HEALTHY`, `QUARK_HEALTH_DEGRADED` or `QUARK_HEALTH_ISOLATED`, `since_ms` to when that began (Unix
+ * milliseconds, 0 when it is healthy), `reason` to a text, which is yours: free it with `quark_string_free`. The last two
+ * may be NULL. Never waits.
+ */
+quark_status_t quark_silo_health(const quark_silo_t *silo,
+                                 int32_t *health,
+                                 int64_t *since_ms,
+                                 char **reason);
+
+/**
  * Whether it was started and not stopped. False for NULL.
  */
 bool quark_silo_is_running(const quark_silo_t *silo);
@@ -1082,6 +1107,16 @@ quark_status_t quark_client_silos(const quark_client_t *client,
  * The version of the current view; it grows by one with each. 0 for NULL.
  */
 uint64_t quark_client_view_version(const quark_client_t *client);
+
+/**
+ * How it fares: `health` is set to `QUARK_HEALTH_HEALTHY`, `QUARK_HEALTH_DEGRADED` or `QUARK_HEALTH_ISOLATED`, `since_ms` to when that began (Unix
+ * milliseconds, 0 when it is healthy), `reason` to a text, which is yours: free it with `quark_string_free`. The last two
+ * may be NULL. Never waits.
+ */
+quark_status_t quark_client_health(const quark_client_t *client,
+                                   int32_t *health,
+                                   int64_t *since_ms,
+                                   char **reason);
 
 /**
  * Whether it was started and not stopped. False for NULL.

@@ -124,3 +124,23 @@ async def test_row_20_unusual_ids_work_and_impossible_ones_are_refused():
     for name in ["", "nul\0", "x" * 256]:
         with pytest.raises(quark.InvalidArgumentError, match="silo_id"):
             await silo("ids-refused", echo, name).start()
+
+
+async def test_a_handler_may_use_its_silo_from_the_first_request_on():
+    """Others see a silo before its own program knows that it has started; what they send waits for that."""
+    async with silo("first", lambda request: b"other", "other") as other:
+        for _ in range(20):
+
+            async def calling(request: quark.Request) -> bytes:
+                return b"%d" % host.view_version
+
+            host = silo("first", calling, "host")
+            calls = [asyncio.ensure_future(other.call("T", str(i), "", timeout=LIMIT)) for i in range(5)]
+            starting = asyncio.ensure_future(host.start())
+            while not starting.done():
+                calls += [asyncio.ensure_future(other.call("T", str(i), "", timeout=LIMIT)) for i in range(5)]
+                await asyncio.sleep(0)
+            await starting
+            calls += [asyncio.ensure_future(other.call("T", str(i), "", timeout=LIMIT)) for i in range(5)]
+            assert all(reply == b"other" or int(reply) > 0 for reply in await asyncio.gather(*calls))
+            await host.stop()

@@ -1,8 +1,8 @@
 //! What arrives, in order, bounded: finds the handler of a request and hands it over, or refuses at once.
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use arc_swap::ArcSwapOption;
 use tokio::runtime::Handle;
@@ -17,6 +17,9 @@ pub(crate) struct Inbox {
     /// Gone once the silo is over, so that a handler that holds its silo does not keep it alive.
     slots: ArcSwapOption<Slots>,
     capacity: Capacity,
+    is_open: AtomicBool,
+    /// What came before it was open.
+    early: Mutex<Option<Vec<Request>>>,
 }
 
 /// What one handler may have at once, queued or running.
@@ -40,6 +43,10 @@ struct Slot {
 }
 
 impl Slots {
+    fn of(&self, actor_type: &str) -> Option<&Slot> {
+        self.by_type.get(actor_type).or(self.catch_all.as_ref())
+    }
+
     fn all(&self) -> impl Iterator<Item = &Slot> {
         self.by_type.values().chain(&self.catch_all)
     }
@@ -50,7 +57,12 @@ impl Inbox {
         let slot = |handler| Slot { handler, requests: Arc::default(), bytes: Arc::default() };
         let by_type = handlers.by_type.into_iter().map(|(name, handler)| (name, slot(handler))).collect();
         let slots = Slots { by_type, catch_all: handlers.catch_all.map(slot) };
-        Self { slots: ArcSwapOption::from_pointee(slots), capacity }
+        Self {
+            slots: ArcSwapOption::from_pointee(slots),
+            capacity,
+            is_open: AtomicBool::new(false),
+            early: Mutex::new(Some(Vec::new())),
+        }
     }
 
     pub(crate) fn start(&self, runtime: &Handle) {
@@ -59,9 +71,39 @@ impl Inbox {
         }
     }
 
-    /// Lets go of the handlers.
+    /// Begins to hand requests over. Others find a silo before its own program has been told that it has started, and
+    /// what they send meanwhile waits: a handler may use its silo.
+    pub(crate) fn open(&self) {
+        loop {
+            let mut early = self.lock_early();
+            let waiting = early.as_mut().map(std::mem::take).unwrap_or_default();
+            if waiting.is_empty() {
+                *early = None;
+                self.is_open.store(true, Ordering::Release);
+                return;
+            }
+            // Handed over without the lock: a handler may call its own silo.
+            drop(early);
+            for request in waiting {
+                let Some(request) = request.unless_abandoned() else { continue };
+                if let Some(slot) =
+                    self.slots.load().as_ref().and_then(|slots| slots.of(request.actor_type()))
+                {
+                    slot.handler.handle(request);
+                }
+            }
+        }
+    }
+
+    fn lock_early(&self) -> MutexGuard<'_, Option<Vec<Request>>> {
+        self.early.lock().expect("no panic while locked")
+    }
+
+    /// Lets go of the handlers, and of what waits for them.
     pub(crate) fn close(&self) {
         self.slots.store(None);
+        let early = self.lock_early().take();
+        drop(early);
     }
 
     /// Whether no handler has a request.
@@ -78,7 +120,7 @@ impl Inbox {
         let slots = self.slots.load();
         let Some(slots) = &*slots else { return Err((request, not_running())) };
         let actor_type = request.actor_type();
-        let Some(slot) = slots.by_type.get(actor_type).or(slots.catch_all.as_ref()) else {
+        let Some(slot) = slots.of(actor_type) else {
             let message = format!("no handler for actor type {actor_type:?}");
             return Err((request, Error::new(ErrorKind::NoHandler, message)));
         };
@@ -97,6 +139,12 @@ impl Inbox {
             return Err((request, Error::new(ErrorKind::Overloaded, message)));
         };
         request.hold([of_requests, of_bytes]);
+        if !self.is_open.load(Ordering::Acquire)
+            && let Some(early) = &mut *self.lock_early()
+        {
+            early.push(request.queued());
+            return Ok(());
+        }
         slot.handler.handle(request);
         Ok(())
     }

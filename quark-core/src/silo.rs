@@ -54,6 +54,12 @@ impl Silo {
         &self.endpoint
     }
 
+    /// What lets requests in, after [`SiloBuilder::start_closed`].
+    pub fn opener(&self) -> impl FnOnce() + Send + use<> {
+        let router = self.caller.0.clone();
+        move || router.inbox().open()
+    }
+
     /// The handle that calls; for handlers and tasks, which then do not keep the silo alive.
     #[must_use]
     pub fn caller(&self) -> &Caller {
@@ -260,6 +266,17 @@ impl SiloBuilder {
     /// # Errors
     /// `INVALID_ARGUMENT`, `ADDRESS_IN_USE`, `MEMBERSHIP_UNAVAILABLE`, `ID_IN_USE`, `INCOMPATIBLE`.
     pub async fn start(self) -> Result<Silo> {
+        let silo = self.start_closed().await?;
+        silo.opener()();
+        Ok(silo)
+    }
+
+    /// As [`start`](Self::start), but requests wait until what [`Silo::opener`] gives is called: for those who must put
+    /// the silo somewhere before their handlers may look for it.
+    ///
+    /// # Errors
+    /// Those of [`start`](Self::start).
+    pub async fn start_closed(self) -> Result<Silo> {
         let config = self.config?;
         config.validate()?;
         let (router, guard) = assemble(&config, self.handlers, self.network)?;

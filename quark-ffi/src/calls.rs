@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use quark_core::{CallHandle, Caller, Envelope, Error, ErrorKind, Result, host};
+use quark_core::{CallHandle, Caller, Envelope, Error, ErrorKind, Health, Result, host};
 
 use crate::callback::{Host, quark_reply_fn};
 use crate::envelope::quark_envelope_t;
@@ -184,6 +184,47 @@ impl Calls {
 
     fn check_running(&self) -> Result<()> {
         if self.is_running() { Ok(()) } else { Err(Error::new(ErrorKind::NotRunning, "it was stopped")) }
+    }
+}
+
+/// All is well.
+pub const QUARK_HEALTH_HEALTHY: i32 = 1;
+/// It works, by what it knew last; something that it needs does not.
+pub const QUARK_HEALTH_DEGRADED: i32 = 2;
+/// It is cut off and owns nothing until that is over; requests for its actors get `QUARK_ISOLATED`.
+pub const QUARK_HEALTH_ISOLATED: i32 = 3;
+
+impl Calls {
+    /// # Safety
+    /// As the header demands.
+    pub(crate) unsafe fn health(
+        &self,
+        health: *mut i32,
+        since_ms: *mut i64,
+        reason: *mut *mut c_char,
+    ) -> Result<()> {
+        host::check_fork()?;
+        // SAFETY: as for this function.
+        let health = unsafe { Out::new(health, "health") }?;
+        self.check_running()?;
+        let now = self.caller.health();
+        let since = now.since().and_then(|since| since.duration_since(std::time::UNIX_EPOCH).ok());
+        let since = since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
+        health.set(match &now {
+            Health::Healthy => QUARK_HEALTH_HEALTHY,
+            Health::Isolated { .. } => QUARK_HEALTH_ISOLATED,
+            _ => QUARK_HEALTH_DEGRADED,
+        });
+        // SAFETY: as for this function; both are optional.
+        unsafe {
+            if let Ok(out) = Out::new(since_ms, "since_ms") {
+                out.set(since);
+            }
+            if let Ok(out) = Out::new(reason, "reason") {
+                out.set(c_string(&now.to_string()).into_raw());
+            }
+        }
+        Ok(())
     }
 }
 

@@ -204,6 +204,20 @@ pub unsafe extern "C" fn quark_client_view_version(client: *const quark_client_t
     guard::value(0, || unsafe { client.as_ref() }.map_or(0, |client| client.calls.caller.view_version()))
 }
 
+/// How it fares: `health` is set to `QUARK_HEALTH_HEALTHY`, `QUARK_HEALTH_DEGRADED` or `QUARK_HEALTH_ISOLATED`, `since_ms` to when that began (Unix
+/// milliseconds, 0 when it is healthy), `reason` to a text, which is yours: free it with `quark_string_free`. The last two
+/// may be NULL. Never waits.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quark_client_health(
+    client: *const quark_client_t,
+    health: *mut i32,
+    since_ms: *mut i64,
+    reason: *mut *mut c_char,
+) -> quark_status_t {
+    // SAFETY: the header demands NULL or a live client, and places to write to.
+    guard::status(|| unsafe { handle::borrow(client, "client")?.calls.health(health, since_ms, reason) })
+}
+
 /// Whether it was started and not stopped. False for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn quark_client_is_running(client: *const quark_client_t) -> bool {

@@ -42,13 +42,16 @@ pub unsafe extern "C" fn quark_silo_start(
     unsafe {
         guard::status_and_error(error, || {
             let (config, silo) = (handle::borrow(config, "config")?, Out::new(silo, "silo")?);
-            silo.give(start(config)?);
+            let (started, open) = start(config)?;
+            silo.give(started);
+            // Only now: a handler may use what `silo` points to.
+            open();
             Ok(())
         })
     }
 }
 
-fn start(config: &quark_config_t) -> quark_core::Result<quark_silo_t> {
+fn start(config: &quark_config_t) -> quark_core::Result<(quark_silo_t, impl FnOnce() + use<>)> {
     let mut builder = Silo::from_config(config.for_silo()?);
     let host = Host::new(config.callback_threads);
     if let Some(callback) = &config.handler {
@@ -57,13 +60,14 @@ fn start(config: &quark_config_t) -> quark_core::Result<quark_silo_t> {
     for (actor_type, callback) in &config.handlers {
         builder = builder.raw_handler(Some(actor_type.clone()), host.handler(callback));
     }
-    let silo = host.or_close(host::run(builder.start()))?;
+    let silo = host.or_close(host::run(builder.start_closed()))?;
     if let Some(callback) = &config.on_membership {
         lifecycle::follow(&host, callback, silo.watch())?;
     }
     let calls = Calls { caller: silo.caller().clone(), host: host.clone() };
     let (id, endpoint) = (c_string(silo.id().as_str()), c_string(&silo.endpoint().to_string()));
-    Ok(quark_silo_t { lifecycle: Lifecycle::new(silo, host), calls, id, endpoint })
+    let open = silo.opener();
+    Ok((quark_silo_t { lifecycle: Lifecycle::new(silo, host), calls, id, endpoint }, open))
 }
 
 /// Leaves: tells the others, answers what came in, and waits for what runs, `drain_ms` at most (0: not at all). Calls that
@@ -224,6 +228,20 @@ pub unsafe extern "C" fn quark_silo_silos(
 pub unsafe extern "C" fn quark_silo_view_version(silo: *const quark_silo_t) -> u64 {
     // SAFETY: the header demands NULL or a live silo.
     guard::value(0, || unsafe { silo.as_ref() }.map_or(0, |silo| silo.calls.caller.view_version()))
+}
+
+/// How it fares: `health` is set to `QUARK_HEALTH_HEALTHY`, `QUARK_HEALTH_DEGRADED` or `QUARK_HEALTH_ISOLATED`, `since_ms` to when that began (Unix
+/// milliseconds, 0 when it is healthy), `reason` to a text, which is yours: free it with `quark_string_free`. The last two
+/// may be NULL. Never waits.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quark_silo_health(
+    silo: *const quark_silo_t,
+    health: *mut i32,
+    since_ms: *mut i64,
+    reason: *mut *mut c_char,
+) -> quark_status_t {
+    // SAFETY: the header demands NULL or a live silo, and places to write to.
+    guard::status(|| unsafe { handle::borrow(silo, "silo")?.calls.health(health, since_ms, reason) })
 }
 
 /// Whether it was started and not stopped. False for NULL.

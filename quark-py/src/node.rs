@@ -7,8 +7,8 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use quark_core::{
-    Caller, Client, Endpoint, Envelope as CoreEnvelope, Error, ErrorKind, Handler, Silo, SiloConfig, SiloId,
-    host,
+    Caller, Client, Endpoint, Envelope as CoreEnvelope, Error, ErrorKind, Handler, Health, Silo, SiloConfig,
+    SiloId, host,
 };
 
 use crate::args;
@@ -158,14 +158,22 @@ impl Node {
                 for (actor_type, handler) in given {
                     builder = builder.raw_handler(actor_type, handler);
                 }
-                let silo = builder.start().await?;
+                let silo = builder.start_closed().await?;
                 *bound.lock().expect("no panic while locked") = Some(silo.endpoint().clone());
                 Running::Silo(silo)
             } else {
                 Running::Client(Client::from_config(config).start().await?)
             };
             *caller.lock().expect("no panic while locked") = Some(started.caller().clone());
+            let open = match &started {
+                Running::Silo(silo) => Some(silo.opener()),
+                Running::Client(_) => None,
+            };
             *running.lock().expect("no panic while locked") = Some(Arc::new(started));
+            // Only now: a handler may use its silo.
+            if let Some(open) = open {
+                open();
+            }
             Ok(Outcome::Nothing)
         })
     }
@@ -317,6 +325,20 @@ impl Node {
 
     fn view_version(&self, py: Python<'_>) -> PyResult<u64> {
         Ok(self.caller(py)?.view_version())
+    }
+
+    /// Status, part, reason, and since when in Unix seconds.
+    fn health(
+        &self,
+        py: Python<'_>,
+    ) -> PyResult<(&'static str, Option<String>, Option<String>, Option<f64>)> {
+        let health = self.caller(py)?.health();
+        let since = health.since().and_then(|since| since.duration_since(std::time::UNIX_EPOCH).ok());
+        let (part, reason) = match &health {
+            Health::Degraded { part, reason, .. } => (Some(part.clone()), Some(reason.clone())),
+            _ => (None, None),
+        };
+        Ok((health.as_str(), part, reason, since.map(|since| since.as_secs_f64())))
     }
 
     #[getter]

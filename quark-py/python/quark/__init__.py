@@ -14,12 +14,13 @@ from ._errors import *  # noqa: F403
 from ._errors import __all__ as _error_names
 from ._quark import Envelope, HashRing, Request, __version__, hash
 from ._silo import Client, Membership, Silo, Transport
-from ._types import MembershipEvent, SiloInfo, SiloStatus
+from ._types import Health, MembershipEvent, SiloInfo, SiloStatus
 
 __all__ = [
     "Client",
     "Envelope",
     "HashRing",
+    "Health",
     "Membership",
     "MembershipEvent",
     "Request",

@@ -7,7 +7,7 @@ from typing import Any, AsyncIterator, Callable, List, Mapping, Optional, Type, 
 from . import _handlers, _logging, _loop, _quark
 from ._errors import NotRunningError
 from ._quark import Envelope, Request
-from ._types import MembershipEvent, SiloInfo, events_between
+from ._types import Health, MembershipEvent, SiloInfo, _health, events_between
 
 Handler = Callable[[Request], Any]
 Payload = Union[bytes, bytearray, memoryview]
@@ -31,6 +31,11 @@ class Base:
     def view_version(self) -> int:
         """The version of the current view; it grows with each change."""
         return self._node.view_version()
+
+    @property
+    def health(self) -> Health:
+        """How it fares: healthy, degraded (which part, since when) or isolated. Never waits."""
+        return _health(*self._node.health())
 
     @property
     def is_running(self) -> bool:

@@ -2,7 +2,8 @@
 
 import enum
 from dataclasses import dataclass, field
-from typing import Dict, Iterable, List, Literal, Mapping, Optional, Tuple
+from datetime import datetime, timezone
+from typing import Any, Dict, Iterable, List, Literal, Mapping, Optional, Tuple, cast
 
 
 class SiloStatus(enum.IntEnum):
@@ -49,6 +50,28 @@ def _silo_info(
     return SiloInfo(
         silo_id, endpoint, SiloStatus(status), incarnation, virtual_nodes, types, zone, labels, protocol_version
     )
+
+
+@dataclass(frozen=True)
+class Health:
+    """How a silo or client fares."""
+
+    #: ``isolated``: cut off from the store and from most others; it owns nothing until that is over.
+    status: Literal["healthy", "degraded", "isolated"]
+    #: What does not work, when it is degraded: ``membership store``.
+    part: Optional[str] = None
+    #: What that says.
+    reason: Optional[str] = None
+    #: When that began, UTC; None when it is healthy.
+    since: Optional[datetime] = None
+
+    def __bool__(self) -> bool:
+        return self.status == "healthy"
+
+
+def _health(status: str, part: Optional[str], reason: Optional[str], since: Optional[float]) -> Health:
+    began = None if since is None else datetime.fromtimestamp(since, timezone.utc)
+    return Health(cast(Any, status), part, reason, began)
 
 
 @dataclass(frozen=True)
