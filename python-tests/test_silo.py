@@ -3,6 +3,8 @@
 import asyncio
 import contextvars
 import logging
+import socket
+import subprocess
 import threading
 
 import pytest
@@ -184,3 +186,37 @@ async def test_large_payloads_pass_up_to_the_limit(cluster_name):
             assert len(await silo.call("T", "1", "", payload)) == 1 << 20
         with pytest.raises(quark.PayloadTooLargeError, match="1048577 bytes, the limit is 1048576"):
             await silo.call("T", "1", "", bytes((1 << 20) + 1))
+
+
+async def test_health_says_that_the_store_is_away_and_since_when(redis_server, cluster_name):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [redis_server, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+
+    def start() -> "subprocess.Popen[bytes]":
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL)
+
+    redis = start()
+    try:
+        await until("Redis listens", lambda: is_open(port))
+        url = f"redis://127.0.0.1:{port}"
+        async with quark.Silo("a", membership=url, cluster=cluster_name, handler=lambda r: b"", heartbeat=0.2) as silo:
+            assert silo.health == quark.Health("healthy") and silo.health
+            redis.kill()
+            redis.wait()
+            await until("it notices", lambda: silo.health.status == "degraded")
+            health = silo.health
+            assert not health and health.part == "membership store" and health.reason
+            assert health.since is not None and health.since.tzinfo is not None
+            assert await silo.call("T", "1", "") == b"", "the last view stands"
+            redis = start()
+            await until("it is well again", lambda: silo.health.status == "healthy")
+    finally:
+        redis.kill()
+        redis.wait()
+
+
+def is_open(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -433,6 +433,8 @@ mod redis_rows {
         server.kill();
         let error = a.announce(SiloStatus::Active).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::MembershipUnavailable);
+        eventually("it says so", || async { (a.health().as_str() == "degraded").then_some(()) }).await;
+        assert!(a.health().since().is_some() && a.health().to_string().contains("membership store"));
         let server = OwnRedis::restart(server).await;
         let redis = raw(&server.url()).await;
         eventually("both rows are back", || async {
@@ -440,6 +442,7 @@ mod redis_rows {
             (redis.clone().exists::<_, usize>(&keys).await.unwrap() == 2).then_some(())
         })
         .await;
+        eventually("all is well again", || async { (a.health().as_str() == "healthy").then_some(()) }).await;
         let c = cluster.member("c").await;
         assert_eq!(sees(&a, &["a", "b", "c"]).await.version(), before + 1, "nobody was evicted");
         c.stop().await.unwrap();

@@ -63,6 +63,16 @@ int main(void) {
     CHECK(strcmp(quark_silo_info_id(quark_silo_list_at(silos, 0)), "one") == 0);
     quark_silo_list_free(silos);
 
+    int32_t health = 0;
+    int64_t since_ms = -1;
+    char *reason = NULL;
+    CHECK(quark_silo_health(one, &health, &since_ms, &reason) == QUARK_OK);
+    CHECK(health == QUARK_HEALTH_HEALTHY && since_ms == 0 && strcmp(reason, "healthy") == 0);
+    quark_string_free(reason);
+    CHECK(quark_client_health(client, &health, NULL, NULL) == QUARK_OK && health == QUARK_HEALTH_HEALTHY);
+    CHECK(quark_client_health(client, NULL, NULL, NULL) == QUARK_INVALID_ARGUMENT);
+    CHECK(quark_silo_health(NULL, &health, NULL, NULL) == QUARK_INVALID_ARGUMENT);
+
     for (int i = 0; i < 50; i++) {
         char id[16];
         snprintf(id, sizeof id, "%d", i);
