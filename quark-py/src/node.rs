@@ -53,6 +53,9 @@ impl Running {
 /// A handler as Python gives it: its actor type or None, the wrapper to call, whether it is a coroutine function.
 type PyHandler = (Option<String>, Py<PyAny>, bool);
 
+/// Status, part, reason, and since when in Unix seconds.
+type HealthParts = (&'static str, Option<String>, Option<String>, Option<f64>);
+
 /// A silo or a client.
 #[pyclass(frozen, weakref)]
 pub(crate) struct Node {
@@ -327,11 +330,8 @@ impl Node {
         Ok(self.caller(py)?.view_version())
     }
 
-    /// Status, part, reason, and since when in Unix seconds.
-    fn health(
-        &self,
-        py: Python<'_>,
-    ) -> PyResult<(&'static str, Option<String>, Option<String>, Option<f64>)> {
+    /// The parts of a `quark.Health`.
+    fn health(&self, py: Python<'_>) -> PyResult<HealthParts> {
         let health = self.caller(py)?.health();
         let since = health.since().and_then(|since| since.duration_since(std::time::UNIX_EPOCH).ok());
         let (part, reason) = match &health {
