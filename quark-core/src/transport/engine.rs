@@ -2,10 +2,11 @@
 //! `accepting`. It knows neither who is in
 //! the cluster nor which silo owns what; those above it do.
 
+mod stopping;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, RwLock, Weak};
-use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::SemaphorePermit;
@@ -15,7 +16,6 @@ use tokio::time::Instant;
 use super::calls::Calls;
 use super::carrier::{Carrier, Hello};
 use super::claim::Claim;
-use super::control;
 use super::link::{Link, PeerKind};
 use super::outbox::{self, Frame, Outbox, is_final};
 use super::peer::Peer;
@@ -514,71 +514,6 @@ impl Engine {
         if let Some(peer) = self.peer(link.peer().as_str()) {
             peer.link_closed(link);
         }
-    }
-
-    // ---- Stopping ------------------------------------------------------------------------------------------------
-
-    /// Asks the peers to send nothing new, answers what came in, waits for what was sent; until `deadline` at most.
-    pub(crate) async fn drain(&self, deadline: Instant) {
-        self.leaving.store(true, Ordering::Release);
-        for link in self.links_now() {
-            if link.kind() == Some(PeerKind::Announced) {
-                link.control(control::about(control::LEAVING, String::new()));
-            } else {
-                link.set_quiet();
-            }
-        }
-        let mut look = tokio::time::interval(Duration::from_millis(5));
-        while Instant::now() < deadline {
-            let quiet = self.links_now().iter().all(|link| link.is_quiet() && link.is_idle());
-            if quiet && self.calls.len() == 0 {
-                return;
-            }
-            look.tick().await;
-        }
-    }
-
-    fn links_now(&self) -> Vec<Arc<Link>> {
-        self.links.lock().expect("no panic while locked").clone()
-    }
-
-    /// Ends everything: calls that still wait end with `NOT_RUNNING`.
-    pub(crate) async fn stop(&self) {
-        if self.stopped.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        for link in self.links_now() {
-            link.finish();
-        }
-        // Lets the last answers leave; a peer that does not read them is not waited for.
-        let flushed = async {
-            while self.links_now().iter().any(|link| !link.is_idle()) {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-            self.carrier.close().await;
-        };
-        let _ = tokio::time::timeout(Duration::from_millis(500), flushed).await;
-        self.abort();
-    }
-
-    /// Ends everything without waiting for anything.
-    pub(crate) fn abort(&self) {
-        self.stopped.store(true, Ordering::Release);
-        let tasks = std::mem::take(&mut *self.tasks.lock().expect("no panic while locked"));
-        drop(tasks);
-        self.carrier.abort();
-        for link in self.links_now() {
-            self.close_link(&link, None);
-        }
-        let peers = std::mem::take(&mut *self.peers.write().expect("no panic while locked"));
-        // In an order of its own, so that a simulated run can be repeated.
-        let mut peers: Vec<_> = peers.into_values().collect();
-        peers.sort_by(|a, b| a.id.cmp(&b.id));
-        for peer in peers {
-            peer.retire();
-            peer.outbox.drain();
-        }
-        self.calls.stop();
     }
 }
 
