@@ -56,3 +56,24 @@ async def test_it_serves_calls_of_a_silo(cluster_name):
                 await client.call("T", "1", "fail", timeout=20)
             replies = await asyncio.gather(*(client.call("T", str(i), "", b"%d" % i, timeout=20) for i in range(200)))
             assert replies == [b"%d" % i for i in range(200)]
+
+
+async def test_the_standard_health_service_answers(silo):
+    """SERVING is 1, NOT_SERVING 2; field 1 of the request names the service."""
+    import grpc
+
+    def raw(data: bytes) -> bytes:
+        return data
+
+    async with grpc.aio.insecure_channel(silo.endpoint) as channel:
+        check = channel.unary_unary("/grpc.health.v1.Health/Check", raw, raw)
+        assert await check(b"", timeout=20) == b"\x08\x01"
+        assert await check(b"\x0a\x14quark.QuarkTransport", timeout=20) == b"\x08\x01"
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await check(b"\x0a\x05other", timeout=20)
+        assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+        watch = channel.unary_stream("/grpc.health.v1.Health/Watch", raw, raw)(b"")
+        assert await watch.read() == b"\x08\x01"
+        leaving = asyncio.ensure_future(silo.stop())
+        assert await asyncio.wait_for(watch.read(), 20) == b"\x08\x02"
+        await leaving

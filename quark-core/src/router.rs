@@ -158,6 +158,7 @@ impl Router {
         loop {
             let is_isolated = health.borrow_and_update().is_isolated();
             self.isolated.store(is_isolated, Ordering::Release);
+            self.engine.set_serving(!is_isolated);
             if health.changed().await.is_err() {
                 return;
             }

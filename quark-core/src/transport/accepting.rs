@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use super::carrier::{Accept, Accepted, Hello, Incoming};
 use super::engine::{Engine, not_running};
 use super::link::{Link, Outgoing, PeerKind};
@@ -32,6 +34,10 @@ impl Accept for Engine {
 
     fn hello(&self) -> Hello {
         self.hello()
+    }
+
+    fn serving(&self) -> watch::Receiver<bool> {
+        self.watch_serving()
     }
 }
 

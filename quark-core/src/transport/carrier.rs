@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use futures_util::Stream;
 use futures_util::future::BoxFuture;
+use tokio::sync::watch;
 
 use super::link::Outgoing;
 use crate::endpoint::Endpoint;
@@ -41,6 +42,8 @@ pub(crate) trait Accept: Send + Sync {
     fn accept(&self, hello: Option<Hello>) -> Result<Box<dyn Accepted>>;
     /// What this end announces.
     fn hello(&self) -> Hello;
+    /// Whether this end serves, for those who watch it from outside.
+    fn serving(&self) -> watch::Receiver<bool>;
 }
 
 /// A stream that was accepted.

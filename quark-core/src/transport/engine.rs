@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, RwLock, Weak};
 
 use bytes::Bytes;
-use tokio::sync::SemaphorePermit;
+use tokio::sync::{SemaphorePermit, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -87,6 +87,7 @@ pub(crate) struct Engine {
     turns: Arc<Turns>,
     senders: Senders,
     leaving: AtomicBool,
+    serving: watch::Sender<bool>,
     stopped: AtomicBool,
 }
 
@@ -110,6 +111,7 @@ impl Engine {
             turns: Turns::new(),
             senders: Senders::default(),
             leaving: AtomicBool::new(false),
+            serving: watch::Sender::new(true),
             stopped: AtomicBool::new(false),
         })
     }
@@ -143,6 +145,16 @@ impl Engine {
 
     pub(crate) fn receiver(&self) -> Option<&Weak<dyn Receive>> {
         self.receiver.get()
+    }
+
+    /// Says to those who watch from outside whether this silo serves.
+    pub(crate) fn set_serving(&self, serving: bool) {
+        let serving = serving && !self.is_leaving();
+        self.serving.send_if_modified(|current| std::mem::replace(current, serving) != serving);
+    }
+
+    pub(crate) fn watch_serving(&self) -> watch::Receiver<bool> {
+        self.serving.subscribe()
     }
 
     pub(crate) fn is_leaving(&self) -> bool {

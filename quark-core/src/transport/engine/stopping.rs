@@ -14,6 +14,7 @@ impl Engine {
     /// Asks the peers to send nothing new, answers what came in, waits for what was sent; until `deadline` at most.
     pub(crate) async fn drain(&self, deadline: Instant) {
         self.leaving.store(true, Ordering::Release);
+        self.set_serving(false);
         for link in self.links_now() {
             if link.kind() == Some(PeerKind::Announced) {
                 link.control(control::about(control::LEAVING, String::new()));

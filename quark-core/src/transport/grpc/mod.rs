@@ -3,6 +3,7 @@
 mod client;
 mod codec;
 mod generated;
+mod health;
 mod server;
 
 use std::sync::{Arc, Mutex};

@@ -17,7 +17,7 @@ use tonic::{Status, Streaming};
 
 use super::client::poll_message;
 use super::codec::EnvelopeCodec;
-use super::{PATH, Settings, announce, announced, status_of};
+use super::{PATH, Settings, announce, announced, health, status_of};
 use crate::endpoint::Endpoint;
 use crate::envelope::Envelope;
 use crate::error::{Error, ErrorKind, Result};
@@ -99,10 +99,12 @@ impl tower_service::Service<http::Request<Body>> for Service {
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let Self { settings, accept } = self.clone();
         Box::pin(async move {
+            if health::is_health(request.uri().path()) {
+                return health::answer(accept.serving(), request).await;
+            }
             if request.uri().path() != PATH {
-                return Ok(
-                    Status::unimplemented("Quark serves quark.QuarkTransport/ActorStream only").into_http()
-                );
+                let message = "Quark serves quark.QuarkTransport/ActorStream and grpc.health.v1.Health only";
+                return Ok(Status::unimplemented(message).into_http());
             }
             let mut grpc =
                 tonic::server::Grpc::new(EnvelopeCodec).max_decoding_message_size(settings.max_message);
