@@ -78,7 +78,7 @@ static void on_request(void *user_data, quark_request_t *request) {
     char reply[ID + 32];
     int reply_length = snprintf(reply, sizeof reply, "%.*s/%zu", length, (const char *)payload.data, payload.len);
     record("ran %.*s %s %s %s %llu %llu", length, (const char *)payload.data, quark_request_actor_id(request), silo_id,
-           life, now(), view_version());
+           life, now(), (unsigned long long)quark_request_view_version(request));
     const char *method = quark_request_method_name(request);
     if (strcmp(method, "fail") == 0) {
         quark_request_fail(request, "as it was told to");

@@ -107,7 +107,7 @@ async def main(role: str, silo_id: str, life: str, url: str, cluster: str, host:
     async def handle(request: quark.Request) -> bytes:
         payload = request.payload
         call = payload[: payload.index(b" ")].decode()
-        record.write(f"ran {call} {request.actor_id} {silo_id} {life} {now()} {node.view_version}")
+        record.write(f"ran {call} {request.actor_id} {silo_id} {life} {now()} {request.view_version}")
         if request.method_name == "fail":
             raise ValueError("as it was told to")
         if request.method_name == "slow":

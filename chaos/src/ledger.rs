@@ -7,7 +7,7 @@
 //! ```text
 //! begin CALL call|notify TIMEOUT SIZE AT VIEW       a call is about to be made, by the caller's view of that version
 //! end CALL ok|CODE -|no|yes|unknown AT VIEW REPLY   it ended; REPLY is - unless there was one
-//! ran CALL ACTOR SILO LIFE AT VIEW                  a handler begins to execute it, by its silo's view of that version
+//! ran CALL ACTOR SILO LIFE AT VIEW                  a handler begins to execute it; its silo was chosen by that view
 //! ```
 
 use std::collections::HashMap;

@@ -5,7 +5,7 @@
 //! ended; when it is closed, they leave in the midst of calling.
 
 use std::io::BufRead as _;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use quark_core::{Caller, Client, Error, ErrorKind, Request, Silo};
@@ -106,13 +106,10 @@ async fn start_silo(
     record: Arc<Record>,
 ) -> Result<Silo> {
     let name = format!("{id} {life}");
-    // Known when the silo has started; the first requests may come before.
-    let caller = Arc::new(OnceLock::<Caller>::new());
-    let known = caller.clone();
     let handler = move |request: Request| {
         let (payload, method) = (request.payload(), request.method_name().to_owned());
         let call = String::from_utf8_lossy(payload.split(|byte| *byte == b' ').next().unwrap_or_default());
-        let view = known.get().map_or(0, Caller::view_version);
+        let view = request.view_version();
         record.write(&format!("ran {call} {} {name} {} {view}", request.actor_id(), now()));
         let reply = format!("{call}/{}", payload.len());
         async move {
@@ -133,6 +130,5 @@ async fn start_silo(
         .handler_for(ACTOR_TYPE, handler)
         .start()
         .await?;
-    let _ = caller.set(silo.caller().clone());
     Ok(silo)
 }

@@ -177,19 +177,19 @@ impl Checker<'_> {
     }
 
     /// Within one life of a silo, one sender's calls to one actor start in the order in which they were made, unless
-    /// ownership moved. It surely did not when the caller saw one view from the beginning of one to the end of the other
-    /// and the silo, which may have passed one on and got it back, saw one view at both starts.
+    /// ownership moved. It did not for those that came by the very view by which they were made: one that waited and was
+    /// sent elsewhere, or was passed on, names another.
     fn check_order(&mut self, stories: &HashMap<CallId, Story<'_>>) {
-        let mut latest = HashMap::<(Name, Name, Name, u64, u64), u32>::new();
+        let mut latest = HashMap::<(Name, Name, Name, u64), u32>::new();
         for run in &self.ledger.runs {
             let CallId { caller, actor, number } = run.call;
             let Some(Story { begin: Some(begin), end: Some(end), .. }) = stories.get(&run.call) else {
                 continue;
             };
-            if begin.view != end.view {
+            if begin.view != run.view {
                 continue;
             }
-            let latest = latest.entry((run.on, caller, actor, begin.view, run.view)).or_insert(number);
+            let latest = latest.entry((run.on, caller, actor, begin.view)).or_insert(number);
             if *latest <= number {
                 *latest = number;
                 continue;
