@@ -64,7 +64,6 @@ pub(crate) struct End {
     pub(crate) outcome: Name,
     pub(crate) delivered: Delivered,
     pub(crate) at: u64,
-    pub(crate) view: u64,
     /// Only when it is another than the expected one.
     pub(crate) reply: Box<str>,
 }
@@ -130,9 +129,9 @@ impl Ledger {
                     "unknown" => Delivered::Unknown,
                     _ => return None,
                 };
-                let (at, view) = (number(&mut words)?, number(&mut words)?);
+                let (at, _view) = (number(&mut words)?, number(&mut words)?);
                 let reply = words.next()?.into();
-                self.ends.push(End { call, outcome, delivered, at, view, reply });
+                self.ends.push(End { call, outcome, delivered, at, reply });
             }
             "ran" => {
                 let actor = self.names.intern(words.next()?);
