@@ -53,6 +53,7 @@ impl Engine {
             }
         }
         self.add_link(&link);
+        let _present = self.senders().present(link.peer());
         let mut close = Close(&self, &link, None);
         let mut reader = Reader {
             engine: &self,
