@@ -217,10 +217,10 @@ impl Router {
         let (sender, receiver) = oneshot::channel();
         let completion = Some(Completion::Future(sender));
         let ticket = match self.target(&mut envelope)? {
-            Target::Here => self.deliver_here(Dispatch { envelope, deadline, completion, claim: None })?,
+            Target::Here => self.deliver_here(Dispatch::new(envelope, deadline, completion))?,
             Target::There(info) => {
                 let peer = self.engine.peer_of(&info);
-                let dispatch = Dispatch { envelope, deadline, completion, claim: None };
+                let dispatch = Dispatch::new(envelope, deadline, completion);
                 self.engine.send(&peer, dispatch).await.map_err(|(_, error)| error)?
             }
         };
@@ -248,8 +248,7 @@ impl Router {
                 return Called::Ended;
             }
         };
-        let dispatch =
-            Dispatch { envelope, deadline, completion: Some(Completion::Callback(done)), claim: None };
+        let dispatch = Dispatch::new(envelope, deadline, Some(Completion::Callback(done)));
         match target {
             Target::Here => self.deliver_here(dispatch).unwrap_or(None).into(),
             Target::There(info) => {
@@ -323,9 +322,7 @@ impl Router {
     pub(crate) async fn notify(&self, envelope: Envelope, timeout: Option<Duration>) -> Result<()> {
         let (mut envelope, deadline) = self.prepare(envelope.one_way(), timeout)?;
         match self.target(&mut envelope)? {
-            Target::Here => {
-                self.deliver_here(Dispatch { envelope, deadline, completion: None, claim: None }).map(drop)
-            }
+            Target::Here => self.deliver_here(Dispatch::new(envelope, deadline, None)).map(drop),
             Target::There(info) => {
                 let peer = self.engine.peer_of(&info);
                 self.post(&peer, envelope, deadline).await
@@ -337,9 +334,8 @@ impl Router {
     async fn post(&self, peer: &Arc<Peer>, envelope: Envelope, deadline: Instant) -> Result<()> {
         let (claim, mut claimant) = Claim::new();
         let dispatch = Dispatch { envelope, deadline, completion: None, claim: Some(claim) };
-        let is_linked = peer.outbox.has_link();
         self.engine.send(peer, dispatch).await.map_err(|(_, error)| error)?;
-        if !is_linked || !self.engine.is_running() {
+        if !peer.outbox.has_link() || !self.engine.is_running() {
             let _ = tokio::time::timeout_at(deadline, claimant.settled()).await;
             if claimant.give_up() {
                 return Err(self.engine.not_sent(peer));
@@ -394,7 +390,7 @@ impl Router {
             Completion::Callback(Box::new(move |result| drop(answer.give(result))))
         });
         let peer = self.engine.peer_of(owner);
-        match self.engine.try_send(&peer, Dispatch { envelope, deadline, completion, claim: None }) {
+        match self.engine.try_send(&peer, Dispatch::new(envelope, deadline, completion)) {
             Ok(ticket) => {
                 if let Some(ticket) = ticket {
                     let _ = cancel.set(ticket);

@@ -123,6 +123,7 @@ contract! {
     a_dropped_link_ends_what_was_sent_and_the_next_send_reconnects
     connecting_to_the_wrong_silo_says_who_is_there
     disconnecting_ends_what_was_not_sent
+    disconnecting_from_a_linked_silo_forgets_it
     stopping_answers_what_came_in
     a_second_stop_has_no_effect_and_nothing_works_after_it
     a_full_outbox_waits_and_then_overloads
@@ -237,6 +238,16 @@ async fn disconnecting_ends_what_was_not_sent(network: Network) {
     });
     let error = ended.unwrap_err();
     assert_eq!((error.kind(), error.delivered()), (ErrorKind::Unreachable, Delivered::No));
+}
+
+async fn disconnecting_from_a_linked_silo_forgets_it(network: Network) {
+    let (a, b) = (network.host("a").await, network.host("b").await);
+    a.transport.connect(&b.info()).await.unwrap();
+    assert_eq!(a.ask("b", "", "x").await.unwrap(), "b:x");
+    a.transport.disconnect("b");
+    assert_eq!(a.ask("b", "", "x").await.unwrap_err().kind(), ErrorKind::Unreachable);
+    a.transport.connect(&b.info()).await.unwrap();
+    assert_eq!(a.ask("b", "", "y").await.unwrap(), "b:y");
 }
 
 async fn stopping_answers_what_came_in(network: Network) {

@@ -34,6 +34,14 @@ impl Args {
         Ok(Some(value))
     }
 
+    /// The number that follows `name`, if that was given.
+    pub(crate) fn number(&mut self, name: &str) -> Result<Option<u64>> {
+        let parse = |text: String| {
+            text.parse().map_err(|_| Failure::new(format!("{name} is a number, not {text:?}")))
+        };
+        self.value(name)?.map(parse).transpose()
+    }
+
     /// The next word that is no flag, if it is one of `choices`.
     pub(crate) fn one_of(&mut self, choices: &[&str]) -> Option<String> {
         let at = self.words.iter().position(|word| !word.starts_with('-'))?;

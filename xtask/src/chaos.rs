@@ -12,8 +12,8 @@ use crate::python::{Needs, Profile, Venv};
 use crate::redis;
 
 pub(crate) fn chaos(mut args: Args) -> Result<()> {
-    let faults = number(args.value("--faults")?, "--faults")?.unwrap_or(100);
-    let seed = match number(args.value("--seed")?, "--seed")? {
+    let faults = args.number("--faults")?.unwrap_or(100);
+    let seed = match args.number("--seed")? {
         Some(seed) => seed,
         None => fresh_seed(),
     };
@@ -32,7 +32,7 @@ pub(crate) fn chaos(mut args: Args) -> Result<()> {
 }
 
 pub(crate) fn soak(mut args: Args) -> Result<()> {
-    let minutes = number(args.value("--minutes")?, "--minutes")?.unwrap_or(10);
+    let minutes = args.number("--minutes")?.unwrap_or(10);
     args.finish()?;
     let built = build()?;
     process::run(built.command("soak").arg(minutes.to_string()))
@@ -74,12 +74,6 @@ fn require_namespaces() -> Result<()> {
             .map_err(|failure| failure.hint(hint))?;
     }
     Ok(())
-}
-
-fn number(given: Option<String>, name: &str) -> Result<Option<u64>> {
-    let parse =
-        |text: String| text.parse().map_err(|_| Failure::new(format!("{name} is a number, not {text:?}")));
-    given.map(parse).transpose()
 }
 
 fn fresh_seed() -> u64 {

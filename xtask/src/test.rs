@@ -37,6 +37,7 @@ fn run_parts(venv: &Venv, part: Option<&str>, filter: Option<&str>) -> Result<()
     if matches!(part, None | Some("python")) {
         problems.extend(python_tests(venv, filter, &mut tally).err());
     }
+    tally.skips().iter().for_each(|skip| println!("skipped: {skip}"));
     for skip in tally.judge_skips(&expected_skips()?) {
         problems.push(
             Failure::new(format!("a test was skipped: {skip}")).hint("may it? then xtask/expected-skips.txt"),

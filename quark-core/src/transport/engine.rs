@@ -1,6 +1,5 @@
-//! The transport's core: keeps peers and links, sends requests, stops. What comes in is the business of `receiving` and
-//! `accepting`. It knows neither who is in
-//! the cluster nor which silo owns what; those above it do.
+//! The transport's core: keeps peers and links, and sends requests. What comes in is the business of `receiving` and
+//! `accepting`. It knows neither who is in the cluster nor which silo owns what; those above it do.
 
 mod stopping;
 
@@ -51,6 +50,11 @@ pub(crate) struct Dispatch {
 }
 
 impl Dispatch {
+    /// A call, or a one-way request whose sender does not wait.
+    pub(crate) fn new(envelope: Envelope, deadline: Instant, completion: Option<Completion>) -> Self {
+        Self { envelope, deadline, completion, claim: None }
+    }
+
     /// Ends the call before it was sent.
     pub(crate) fn fail(self, error: Error) {
         if let Some(completion) = self.completion {

@@ -15,7 +15,7 @@ use futures_util::task::AtomicWaker;
 use super::abandoned::{Abandoned, OnAbandoned};
 use super::control;
 use super::engine::Engine;
-use super::outbox::{Outbox, PART_BYTES, PartsNow, Progress, Taken};
+use super::outbox::{Outbox, PART_BYTES, PartsNow, Piece, Progress, Taken};
 use super::turns::Turn;
 use crate::batch::{self, Wake};
 use crate::config::TransportConfig;
@@ -80,6 +80,10 @@ struct State {
     large_sent: usize,
     /// Parts that the peer has not seen yet.
     parts_in_flight: usize,
+    /// The peer's half has ended: it can no longer say what it has seen.
+    peer_is_mute: bool,
+    /// Our half has ended.
+    we_are_mute: bool,
     /// What all answers weigh.
     answer_bytes: usize,
     outbox: Option<Arc<Outbox>>,
@@ -122,9 +126,13 @@ impl State {
         self.take_large_answer(into);
     }
 
+    fn may_begin_part(&self) -> bool {
+        self.peer_is_mute || self.parts_in_flight < PARTS_IN_FLIGHT
+    }
+
     /// Whether another part may leave; it does then.
     fn begin_part(&mut self) -> bool {
-        let may = self.parts_in_flight < PARTS_IN_FLIGHT;
+        let may = self.may_begin_part();
         self.parts_in_flight += usize::from(may);
         may
     }
@@ -245,11 +253,17 @@ impl Link {
     /// Sends a control message; to announced peers only.
     pub(crate) fn control(self: &Arc<Self>, message: Envelope) {
         let mut state = self.lock();
-        if !state.closed {
+        if !state.closed && !state.we_are_mute {
             state.push_answer(message, false);
             drop(state);
             self.wake();
         }
+    }
+
+    /// The peer has asked its last and waits for the answers.
+    pub(crate) fn peer_finished(self: &Arc<Self>) {
+        self.lock().peer_is_mute = true;
+        self.finish();
     }
 
     /// Ends our half of the stream once everything received has been answered.
@@ -290,7 +304,7 @@ impl Link {
     fn parts_now(&self) -> PartsNow {
         match self.is_announced() {
             false => PartsNow::Never,
-            true if self.lock().parts_in_flight < PARTS_IN_FLIGHT => PartsNow::One,
+            true if self.lock().may_begin_part() => PartsNow::One,
             true => PartsNow::Wait,
         }
     }
@@ -425,7 +439,8 @@ impl Outgoing {
             }
         } else {
             let owes = self.link.unanswered.load(Ordering::Acquire) > 0;
-            if state.finishing && !owes && self.ready.is_empty() {
+            // A large answer may wait for the peer to have seen what left of it.
+            if state.finishing && !owes && self.ready.is_empty() && !state.has_answers() {
                 return true;
             }
         }
@@ -438,10 +453,12 @@ impl Outgoing {
         let count = self.ready.len() + TAKE_FRAMES;
         let mut taken = outbox.take_small(link, count, TAKE_BYTES, &mut self.ready);
         let parts = link.parts_now();
-        let before = self.large;
-        taken.extend(outbox.take_large(link, &mut self.large, parts, &mut self.ready));
-        if self.large.has_sent_more_than(before) {
-            link.lock().begin_part();
+        match outbox.take_large(link, &mut self.large, parts, &mut self.ready) {
+            Piece::Nothing => {}
+            Piece::Part => {
+                link.lock().begin_part();
+            }
+            Piece::Frame(frame) => taken.extend(frame),
         }
         if taken.is_empty() {
             return false;
@@ -467,6 +484,7 @@ impl Drop for Outgoing {
     fn drop(&mut self) {
         // The carrier drops our half when it has written all or can write no more. On a link that we dialled the
         // peer's half tells how it ended; an accepted one is over.
+        self.link.lock().we_are_mute = true;
         if !self.link.dialled {
             self.link.lock().closed = true;
             self.link.abandoned.give_up_all();

@@ -201,7 +201,7 @@ impl Transport {
             let (sender, receiver) = oneshot::channel();
             let completion = (!one_way).then_some(Completion::Future(sender));
             let (ticket, request) =
-                self.engine.local_request(Dispatch { envelope, deadline, completion, claim: None })?;
+                self.engine.local_request(Dispatch::new(envelope, deadline, completion))?;
             self.receiver.receive(request);
             return self.ending(ticket, receiver).await;
         }
@@ -210,7 +210,7 @@ impl Transport {
         })?;
         let (sender, receiver) = oneshot::channel();
         let completion = (!envelope.one_way).then_some(Completion::Future(sender));
-        let dispatch = Dispatch { envelope, deadline, completion, claim: None };
+        let dispatch = Dispatch::new(envelope, deadline, completion);
         let ticket = self.engine.send(&peer, dispatch).await.map_err(|(_, error)| error)?;
         self.ending(ticket, receiver).await
     }

@@ -106,10 +106,12 @@ pub(crate) struct Progress {
     sent: usize,
 }
 
-impl Progress {
-    pub(crate) fn has_sent_more_than(self, before: Self) -> bool {
-        (self.number, self.sent) != (before.number, before.sent) && self.sent > 0
-    }
+/// What left of the large lane.
+pub(crate) enum Piece {
+    Nothing,
+    Part,
+    /// The frame itself, with what was left of its payload.
+    Frame(Taken),
 }
 
 /// What became of a request whose caller gave up.
@@ -272,12 +274,12 @@ impl Outbox {
         progress: &mut Progress,
         parts: PartsNow,
         into: &mut VecDeque<Envelope>,
-    ) -> Taken {
+    ) -> Piece {
         let mut queue = self.lock();
         if !queue.is_attached_to(link) {
-            return Taken::default();
+            return Piece::Nothing;
         }
-        let Some((number, frame)) = queue.large.front() else { return Taken::default() };
+        let Some((number, frame)) = queue.large.front() else { return Piece::Nothing };
         if progress.number != number {
             *progress = Progress { number, sent: 0 };
         }
@@ -285,7 +287,7 @@ impl Outbox {
         let part_end = progress.sent + PART_BYTES;
         let in_parts = part_end < payload.len() && frame.deadline > Instant::now();
         if in_parts && parts == PartsNow::Wait {
-            return Taken::default();
+            return Piece::Nothing;
         }
         if in_parts && parts == PartsNow::One {
             let part = payload.slice(progress.sent..part_end);
@@ -296,18 +298,18 @@ impl Outbox {
                 progress.sent,
             ));
             progress.sent = part_end;
-            return Taken::default();
+            return Piece::Part;
         }
         if queue.small.first_number() < frame.after {
-            return Taken::default();
+            return Piece::Nothing;
         }
-        let Some(mut frame) = queue.pop_large() else { return Taken::default() };
+        let Some(mut frame) = queue.pop_large() else { return Piece::Nothing };
         drop(queue);
         self.large.give_back(frame.need.cost);
         frame.envelope.parts_bytes = progress.sent as u64;
         frame.envelope.payload = frame.envelope.payload.slice(progress.sent..);
         into.extend(frame.leave(Instant::now()));
-        Taken { large: number..number + 1, ..Taken::default() }
+        Piece::Frame(Taken { large: number..number + 1, ..Taken::default() })
     }
 
     /// Takes out everything that no link has taken. Of one actor's frames the order is kept.

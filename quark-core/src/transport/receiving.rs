@@ -64,8 +64,7 @@ impl Engine {
         };
         let ended = std::future::poll_fn(|cx| batch::run(|| reader.poll_read(&mut incoming, cx))).await;
         if ended.is_ok() && !link.is_dialled() {
-            // The peer has asked its last and waits for the answers.
-            link.finish();
+            link.peer_finished();
             std::future::poll_fn(|cx| link.poll_written(cx)).await;
         }
         close.2 = ended.err();
