@@ -30,6 +30,7 @@ mod id;
 mod inbox;
 mod membership;
 mod placement;
+mod probe;
 mod request;
 mod retry;
 mod ring;

@@ -31,8 +31,6 @@ pub(crate) struct Router {
     placements: Placements,
     inbox: Inbox,
     leaving: AtomicBool,
-    /// Cut off: it owns nothing now.
-    isolated: AtomicBool,
 }
 
 /// Where one call goes.
@@ -83,15 +81,7 @@ impl Router {
         inbox: Inbox,
     ) -> Arc<Self> {
         let view = ArcSwap::new(membership.view());
-        Arc::new(Self {
-            engine,
-            membership,
-            view,
-            placements,
-            inbox,
-            leaving: AtomicBool::new(false),
-            isolated: AtomicBool::new(false),
-        })
+        Arc::new(Self { engine, membership, view, placements, inbox, leaving: AtomicBool::new(false) })
     }
 
     pub(crate) fn engine(&self) -> &Arc<Engine> {
@@ -126,6 +116,7 @@ impl Router {
 
     /// Takes a new view: requests follow it from now on, those that were not sent yet too.
     pub(crate) fn set_view(&self, view: Arc<View>) {
+        self.engine.set_incarnation(self.membership.incarnation());
         let before = self.view.swap(view.clone());
         for event in view.events_since(&before) {
             match event {
@@ -157,7 +148,6 @@ impl Router {
         let mut health = self.membership.watch_health();
         loop {
             let is_isolated = health.borrow_and_update().is_isolated();
-            self.isolated.store(is_isolated, Ordering::Release);
             self.engine.set_serving(!is_isolated);
             if health.changed().await.is_err() {
                 return;
@@ -166,12 +156,12 @@ impl Router {
     }
 
     /// # Errors
-    /// `ISOLATED` while this silo is cut off.
+    /// `ISOLATED` while this silo is cut off, was told that it is out, or is not sure that it is in.
     fn check_may_own(&self) -> Result<()> {
-        if !self.isolated.load(Ordering::Acquire) {
+        if self.membership.may_serve() {
             return Ok(());
         }
-        let message = format!("silo {} is cut off and owns nothing now", self.engine.local());
+        let message = format!("silo {} is cut off, or was, and owns nothing now", self.engine.local());
         Err(Error::new(ErrorKind::Isolated, message))
     }
 

@@ -375,11 +375,12 @@ fn assemble(
     handlers: Handlers,
     network: Option<LoopbackNetwork>,
 ) -> Result<(Arc<Router>, Guard)> {
-    let membership = Arc::new(Membership::new(config.membership_url()?, config.timing.clone())?);
     let carrier: Arc<dyn Carrier> = match network {
         Some(network) => Arc::new(network.carrier(&config.transport)),
         None => Arc::new(GrpcCarrier::new(&config.transport)),
     };
+    let membership = Membership::new(config.membership_url()?, config.timing.clone())?;
+    let membership = Arc::new(membership.with_prober(carrier.clone()));
     let engine = Engine::new(config.silo_id.clone(), config.transport.clone(), carrier);
     let actor_types = handlers.actor_types();
     let capacity = Capacity { requests: config.inbox_capacity, bytes: config.inbox_bytes };
@@ -390,8 +391,7 @@ fn assemble(
 
 async fn join(router: &Arc<Router>, role: Role) -> Result<()> {
     let engine = router.engine();
-    let incarnation = router.membership().start(role).await?;
-    engine.set_incarnation(incarnation);
+    router.membership().start(role).await?;
     router.set_view(router.membership().view());
     engine.spawn(router.clone().follow_views());
     engine.spawn(router.clone().follow_health());

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use super::{Provider, Role, ViewPublisher, Work};
 use crate::endpoint::Endpoint;
 use crate::id::SiloId;
+use crate::probe::Prober;
 use crate::silo_info::{SiloInfo, SiloStatus};
 
 /// The incarnation of every life: nobody remembers an earlier one.
@@ -43,7 +44,7 @@ impl FixedMembership {
 }
 
 impl Provider for FixedMembership {
-    fn start(&self, role: Role, views: ViewPublisher) -> Work<'_, u64> {
+    fn start(&self, role: Role, views: ViewPublisher, _: Arc<dyn Prober>) -> Work<'_, u64> {
         Box::pin(async move {
             let myself = match role {
                 Role::Member(mut info) => {

@@ -23,11 +23,11 @@ use self::follower::{Command, Follower};
 use self::gathering::Sighting;
 use self::node::Node;
 use self::socket::BoundTransport;
-use super::probe::{Probe, probe};
 use super::{MembershipConfig, Provider, Role, ViewPublisher, Work};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::SiloId;
+use crate::probe::{Probe, Prober};
 use crate::silo_info::{SiloInfo, SiloStatus};
 
 /// The label under which a silo tells its gossip address, `host:port`.
@@ -66,7 +66,8 @@ impl GossipMembership {
         Self { bind, seeds, config, running: Mutex::new(None) }
     }
 
-    async fn begin(&self, role: Role, views: ViewPublisher) -> Result<u64> {
+    async fn begin(&self, role: Role, views: ViewPublisher, prober: Arc<dyn Prober>) -> Result<u64> {
+        let me = role.id().clone();
         let deadline = Instant::now() + self.config.start_timeout;
         let socket = self.bind().await?;
         let seeds = self.resolve_seeds().await;
@@ -78,7 +79,7 @@ impl GossipMembership {
             Role::Member(info) => {
                 self.meet(&node, &seeds, Instant::now() + FIRST_CONTACT_LIMIT.min(self.config.start_timeout))
                     .await;
-                let (node, info) = self.introduce(node, info, address, &socket, &seeds).await?;
+                let (node, info) = self.introduce(node, info, address, &socket, &seeds, &*prober).await?;
                 (node, Some(info))
             }
             Role::Observer(_) => {
@@ -92,9 +93,13 @@ impl GossipMembership {
         let incarnation = myself.as_ref().map_or(0, |info| info.incarnation);
         let (sender, commands) = mpsc::channel(COMMANDS);
         let mut tasks = JoinSet::new();
-        let mut follower = Follower::new(node.clone(), myself.clone(), self.config.clone(), views);
-        follower.look().await;
+        let lease = myself.is_some().then(|| views.lease().clone());
+        let mut follower = Follower::new(node.clone(), myself.clone(), &self.config, views, me, prober);
+        follower.begin().await;
         tasks.spawn(follower.run(commands));
+        if let Some(lease) = lease {
+            tasks.spawn(lease.keep());
+        }
         let running = Running { node, myself, commands: sender, _tasks: tasks };
         *self.running.lock().expect("no panic while locked") = Some(running);
         Ok(incarnation)
@@ -168,13 +173,16 @@ impl GossipMembership {
         address: SocketAddr,
         socket: &BoundTransport,
         seeds: &[SocketAddr],
+        prober: &dyn Prober,
     ) -> Result<(Arc<Node>, SiloInfo)> {
         let earlier = |peers: Vec<Sighting>| peers.into_iter().filter(|peer| peer.id == info.silo_id);
         let lives: Vec<_> = earlier(node.peers().await).collect();
         for life in &lives {
-            self.check_gone(&node, life, &info, seeds).await?;
+            self.check_gone(&node, life, &info, seeds, prober).await?;
         }
-        if let Some(highest) = lives.iter().map(|life| life.generation).max()
+        let last =
+            |life: &Sighting| life.silo.as_ref().map_or(0, |silo| silo.incarnation).max(life.generation);
+        if let Some(highest) = lives.iter().map(last).max()
             && highest >= node.generation()
         {
             // A clock that runs behind its predecessor's: this life must still count as the later one.
@@ -196,12 +204,13 @@ impl GossipMembership {
         life: &Sighting,
         info: &SiloInfo,
         seeds: &[SocketAddr],
+        prober: &dyn Prober,
     ) -> Result<()> {
         let Some(silo) = life.silo.as_ref().filter(|silo| silo.status != SiloStatus::Dead) else {
             return Ok(());
         };
         if silo.endpoint == info.endpoint
-            || probe(&silo.endpoint, self.config.probe_timeout).await != Probe::Answered
+            || prober.probe(&info.silo_id, silo, self.config.probe_timeout).await != Probe::Answered
         {
             return Ok(());
         }
@@ -270,15 +279,14 @@ fn unix_millis() -> u64 {
 }
 
 impl Provider for GossipMembership {
-    fn start(&self, role: Role, views: ViewPublisher) -> Work<'_, u64> {
-        Box::pin(self.begin(role, views))
+    fn start(&self, role: Role, views: ViewPublisher, prober: Arc<dyn Prober>) -> Work<'_, u64> {
+        Box::pin(self.begin(role, views, prober))
     }
 
     fn announce(&self, status: SiloStatus) -> Work<'_> {
         Box::pin(async move {
-            if let Some((node, myself, commands)) = self.with_status(status) {
-                node.say(&myself).await;
-                node.talk_to_all().await;
+            if let Some((_, myself, commands)) = self.with_status(status) {
+                // The task says it, which knows this silo's life.
                 let _ = commands.send(Command::Myself(myself)).await;
             }
             Ok(())
@@ -307,7 +315,7 @@ impl Provider for GossipMembership {
 
     fn suspect(&self, silo: &SiloInfo) {
         if let Some(running) = &*self.running.lock().expect("no panic while locked") {
-            let _ = running.commands.try_send(Command::Suspect(Arc::new(silo.clone())));
+            let _ = running.commands.try_send(Command::Suspect(silo.silo_id.clone(), silo.incarnation));
         }
     }
 }

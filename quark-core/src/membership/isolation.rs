@@ -21,7 +21,7 @@ impl Isolation {
     /// The store answers, or it does not.
     pub(super) fn store(&mut self, now: Duration, is_there: bool) {
         if is_there {
-            *self = Self::default();
+            self.store_away_since = None;
         } else {
             self.store_away_since.get_or_insert(now);
         }
@@ -29,23 +29,28 @@ impl Isolation {
 
     /// A silo answered this one's probe.
     pub(super) fn answered(&mut self, now: Duration, silo: &SiloId) {
-        if self.store_away_since.is_some() {
-            self.answered.insert(silo.clone(), now);
-        }
+        self.answered.retain(|_, answered| now < *answered + MEMORY);
+        self.answered.insert(silo.clone(), now);
+    }
+
+    /// Whether it did of late.
+    pub(super) fn has_answered(&self, now: Duration, silo: &SiloId) -> bool {
+        self.answered.get(silo).is_some_and(|answered| now < *answered + MEMORY)
     }
 
     /// Whether `myself`, by this last view, is cut off now.
     pub(super) fn is_isolated(&self, now: Duration, myself: &SiloId, view: &[SiloId]) -> bool {
-        if self.store_away_since.is_none_or(|since| now < since + MEMORY) {
-            return false;
-        }
-        let answers = |id: &SiloId| {
-            id == myself || self.answered.get(id).is_some_and(|answered| now < *answered + MEMORY)
-        };
-        let here = view.iter().filter(|id| answers(id)).count();
-        let smallest_is_here = view.iter().min().is_none_or(answers);
-        2 * here < view.len() || (2 * here == view.len() && !smallest_is_here)
+        let away_for_long = self.store_away_since.is_some_and(|since| now >= since + MEMORY);
+        away_for_long && !is_enough(myself, view, |id| self.has_answered(now, id))
     }
+}
+
+/// Whether those who answer are enough to go on: `myself` counts among them.
+pub(super) fn is_enough(myself: &SiloId, view: &[SiloId], answers: impl Fn(&SiloId) -> bool) -> bool {
+    let answers = |id: &SiloId| id == myself || answers(id);
+    let here = view.iter().filter(|id| answers(id)).count();
+    let smallest_is_here = view.iter().min().is_none_or(answers);
+    2 * here > view.len() || (2 * here == view.len() && smallest_is_here)
 }
 
 #[cfg(test)]

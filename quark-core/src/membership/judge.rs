@@ -9,8 +9,8 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::probe::Probe;
 use crate::id::SiloId;
+use crate::probe::Probe;
 use crate::silo_info::{SiloInfo, SiloStatus};
 
 /// How many silos must find a silo dead.
@@ -26,7 +26,10 @@ pub(super) enum Row {
     Readable(Arc<SiloInfo>),
     /// Something is there, but it cannot be understood: neither news nor an absence.
     Unreadable,
-    Missing,
+    /// Nothing is there. The store counts so many lives of this id: every lower one is over. 0 says nothing.
+    Missing {
+        lives: u64,
+    },
 }
 
 /// What the judge wants done.
@@ -40,14 +43,22 @@ pub(super) enum Action {
     Vote(Arc<SiloInfo>),
     /// Take that back.
     Withdraw(Arc<SiloInfo>),
-    /// Delete the row of this incarnation and tell the others that it left.
+    /// Count this life as over, delete its row, and tell the others that it left.
     Evict(Arc<SiloInfo>),
+    /// It was put out and does not know: count its life as over, so that it finds out.
+    TellOut(Arc<SiloInfo>),
+    /// This silo was put out: begin another life, and report with [`Judge::rejoined`].
+    Rejoin,
 }
 
 /// The judge of one observer.
 pub(super) struct Judge {
     /// This silo; `None` for a client, which has no vote and evicts nobody.
     myself: Option<Arc<SiloInfo>>,
+    /// This life of this silo is over.
+    is_out: bool,
+    /// The later life of this very id, if somebody else leads one.
+    successor: Option<Arc<SiloInfo>>,
     missing_row_grace: Duration,
     members: BTreeMap<SiloId, Member>,
     departed: BTreeMap<SiloId, Departed>,
@@ -94,6 +105,8 @@ impl Judge {
     pub(super) fn new(myself: Option<SiloInfo>, missing_row_grace: Duration) -> Self {
         Self {
             myself: myself.map(Arc::new),
+            is_out: false,
+            successor: None,
             missing_row_grace,
             members: BTreeMap::new(),
             departed: BTreeMap::new(),
@@ -102,9 +115,27 @@ impl Judge {
         }
     }
 
-    /// Everybody who is in, this silo included.
+    /// Everybody who is in: this silo too, unless it was put out.
     pub(super) fn silos(&self) -> impl Iterator<Item = &Arc<SiloInfo>> {
-        self.myself.iter().chain(self.members.values().map(|member| &member.info))
+        let own = if self.is_out { self.successor.as_ref() } else { self.myself.as_ref() };
+        own.into_iter().chain(self.members.values().map(|member| &member.info))
+    }
+
+    /// Whether this is a silo, not a client.
+    pub(super) fn has_a_silo(&self) -> bool {
+        self.myself.is_some()
+    }
+
+    /// Whether this life of this silo is over.
+    pub(super) fn is_out(&self) -> bool {
+        self.is_out
+    }
+
+    /// This silo has begun another life.
+    pub(super) fn rejoined(&mut self, info: SiloInfo) {
+        self.is_out = false;
+        self.successor = None;
+        self.set_myself(info);
     }
 
     /// Whether [`silos`](Self::silos) changed since the last time this was asked.
@@ -122,6 +153,11 @@ impl Judge {
         self.members.iter().filter(|(_, member)| member.missing_since.is_some()).map(|(id, _)| id)
     }
 
+    /// Whether this very life of another silo is in.
+    pub(super) fn knows_life(&self, id: &SiloId, incarnation: u64) -> bool {
+        self.members.get(id).is_some_and(|member| member.info.incarnation == incarnation)
+    }
+
     pub(super) fn is_in(&self, id: &SiloId) -> bool {
         self.is_myself(id) || self.members.contains_key(id)
     }
@@ -129,7 +165,8 @@ impl Judge {
     /// Whether this silo is the one among ours that looks after the original silos: the smallest active id.
     pub(super) fn is_elected(&self) -> bool {
         let ours = self.silos().filter(|info| !info.is_original() && info.status == SiloStatus::Active);
-        ours.map(|info| &info.silo_id).min().is_some_and(|smallest| self.is_myself(smallest))
+        self.has_a_say()
+            && ours.map(|info| &info.silo_id).min().is_some_and(|smallest| self.is_myself(smallest))
     }
 
     /// This silo says something new of itself.
@@ -142,7 +179,7 @@ impl Judge {
     pub(super) fn rows(&mut self, now: Duration, rows: BTreeMap<SiloId, Row>) {
         let absent: Vec<_> = self.members.keys().filter(|id| !rows.contains_key(*id)).cloned().collect();
         for id in absent {
-            self.row(now, &id, Row::Missing);
+            self.row(now, &id, Row::Missing { lives: 0 });
         }
         for (id, row) in rows {
             self.row(now, &id, row);
@@ -161,7 +198,7 @@ impl Judge {
                     member.missing_since = None;
                 }
             }
-            Row::Missing => self.row_missing(now, id),
+            Row::Missing { lives } => self.row_missing(now, id, lives),
         }
     }
 
@@ -183,9 +220,9 @@ impl Judge {
         // One that is in doubt already is looked at in its turn: this silo hears its own requests to look, too.
         let newly = |member: &Member| member.info.incarnation == incarnation && !member.probe_fails;
         if self.members.get(id).is_some_and(newly) {
-            match self.myself {
-                Some(_) => self.look_at(id),
-                None => self.actions.push(Action::Read(id.clone())),
+            match self.has_a_say() {
+                true => self.look_at(id),
+                false => self.actions.push(Action::Read(id.clone())),
             }
         }
     }
@@ -247,15 +284,39 @@ impl Judge {
         }
     }
 
+    /// Clients and silos that were put out evict nobody.
+    fn has_a_say(&self) -> bool {
+        self.myself.is_some() && !self.is_out
+    }
+
     fn is_myself(&self, id: &SiloId) -> bool {
         self.myself.as_ref().is_some_and(|myself| myself.silo_id == *id)
     }
 
-    /// A later life of this very id took over: the view shows it in this silo's place, for the host to notice.
+    /// A later life of this id took over, or one that counts as the same and lives elsewhere.
     fn own_row(&mut self, info: Arc<SiloInfo>) {
-        if self.myself.as_ref().is_some_and(|myself| info.incarnation > myself.incarnation) {
-            self.myself = Some(info);
+        let Some(myself) = &self.myself else { return };
+        let same_life = info.incarnation == myself.incarnation && info.endpoint == myself.endpoint;
+        if info.incarnation < myself.incarnation || same_life {
+            return;
+        }
+        self.changed |=
+            !self.is_out || self.successor.as_ref().is_none_or(|known| !known.same_but_heartbeat(&info));
+        self.successor = Some(info);
+        self.put_out();
+    }
+
+    fn own_row_missing(&mut self, lives: u64) {
+        if self.myself.as_ref().is_some_and(|myself| lives > myself.incarnation) {
+            self.changed |= self.successor.take().is_some();
+            self.put_out();
+        }
+    }
+
+    fn put_out(&mut self) {
+        if !std::mem::replace(&mut self.is_out, true) {
             self.changed = true;
+            self.actions.push(Action::Rejoin);
         }
     }
 
@@ -282,7 +343,14 @@ impl Judge {
     }
 
     fn row_of_stranger(&mut self, info: Arc<SiloInfo>) {
+        let has_a_say = self.has_a_say();
         match self.departed.get_mut(&info.silo_id) {
+            // One of ours learns that this life is over, and begins another one.
+            Some(departed)
+                if info.incarnation <= departed.incarnation && !info.is_original() && has_a_say =>
+            {
+                self.actions.push(Action::TellOut(info));
+            }
             Some(departed) if info.incarnation <= departed.incarnation => {
                 departed.waiting = Some(info.clone());
                 self.actions.push(Action::Probe(info));
@@ -295,12 +363,17 @@ impl Judge {
         }
     }
 
-    fn row_missing(&mut self, now: Duration, id: &SiloId) {
+    fn row_missing(&mut self, now: Duration, id: &SiloId, lives: u64) {
+        if self.is_myself(id) {
+            return self.own_row_missing(lives);
+        }
         if let Some(departed) = self.departed.get_mut(id) {
             departed.waiting = None;
         }
         let Some(member) = self.members.get_mut(id) else { return };
-        if member.leave_heard {
+        // Original silos count no lives: their word and their missing row must do.
+        let said_so = member.info.is_original() && member.leave_heard;
+        if said_so || lives > member.info.incarnation {
             return self.out(now, id);
         }
         member.missing_since.get_or_insert(now);
@@ -316,20 +389,20 @@ impl Judge {
     }
 
     fn probe_failed(&mut self, now: Duration, id: &SiloId, probe: Probe) {
-        let cluster_of_two = self.silos().count() == 2;
+        let (has_a_say, cluster_of_two) = (self.has_a_say(), self.silos().count() == 2);
         let Some(member) = self.members.get_mut(id) else { return };
         let long_missing = member.missing_since.is_some_and(|since| now >= since + self.missing_row_grace);
-        let refused_by_the_only_other = self.myself.is_some() && cluster_of_two && probe == Probe::Refused;
+        let refused_by_the_only_other = has_a_say && cluster_of_two && probe == Probe::Refused;
         if long_missing || refused_by_the_only_other {
             self.evict(now, id);
-        } else if self.myself.is_some() && !cluster_of_two {
+        } else if has_a_say && !cluster_of_two {
             member.voted = true;
             self.actions.push(Action::Vote(member.info.clone()));
         }
     }
 
     fn evict(&mut self, now: Duration, id: &SiloId) {
-        if self.myself.is_some()
+        if self.has_a_say()
             && let Some(member) = self.members.get(id)
         {
             self.actions.push(Action::Evict(member.info.clone()));

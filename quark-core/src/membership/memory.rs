@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use super::{MembershipConfig, Provider, Role, ViewPublisher, Work};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::SiloId;
+use crate::probe::Prober;
 use crate::silo_info::{SiloInfo, SiloStatus};
 
 /// Rooms stay, because incarnations must grow over the lives of their silos.
@@ -142,7 +143,7 @@ impl MemoryMembership {
 }
 
 impl Provider for MemoryMembership {
-    fn start(&self, role: Role, views: ViewPublisher) -> Work<'_, u64> {
+    fn start(&self, role: Role, views: ViewPublisher, _: Arc<dyn Prober>) -> Work<'_, u64> {
         Box::pin(async move {
             let (seat, silo) = self.room().enter(role, views, self.lag)?;
             let incarnation = silo.as_ref().map_or(0, |info| info.incarnation);

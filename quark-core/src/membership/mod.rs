@@ -6,24 +6,30 @@
 
 mod fixed;
 mod gossip;
+mod hello;
 mod isolation;
 mod judge;
+mod lease;
+mod lookout;
 mod memory;
-mod probe;
 mod redis;
 mod url;
 mod view;
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::watch;
 
+use self::hello::Knock;
+use self::lease::Lease;
 use crate::error::{Error, ErrorKind, Result};
 use crate::health::Health;
 use crate::id::SiloId;
+use crate::probe::Prober;
 use crate::silo_info::{SiloInfo, SiloStatus};
 
 pub use self::url::{MembershipUrl, RedisUrl};
@@ -89,7 +95,7 @@ pub(crate) type Work<'a, T = ()> = Pin<Box<dyn Future<Output = Result<T>> + Send
 /// What a provider does. Implementations publish views until they are stopped and survive the loss of their store.
 pub(crate) trait Provider: Send + Sync {
     /// Begins, and returns the incarnation of this life (0 for observers). The first view is published before it returns.
-    fn start(&self, role: Role, views: ViewPublisher) -> Work<'_, u64>;
+    fn start(&self, role: Role, views: ViewPublisher, prober: Arc<dyn Prober>) -> Work<'_, u64>;
     /// Tells the others of a new status of this silo (Active → ShuttingDown).
     fn announce(&self, status: SiloStatus) -> Work<'_>;
     /// Leaves: tells the others, removes what this life wrote, ends every task. A second stop has no effect.
@@ -103,6 +109,7 @@ pub(crate) trait Provider: Send + Sync {
 pub struct Membership {
     /// Gone after [`abort`](Self::abort).
     provider: Mutex<Option<Arc<dyn Provider>>>,
+    prober: Arc<dyn Prober>,
     views: ViewPublisher,
     state: Mutex<State>,
 }
@@ -122,7 +129,7 @@ impl Membership {
     pub fn new(url: &MembershipUrl, config: MembershipConfig) -> Result<Self> {
         config.validate()?;
         let provider: Arc<dyn Provider> = match url {
-            MembershipUrl::Redis(url) => Arc::new(redis::RedisMembership::new(url.clone(), config)?),
+            MembershipUrl::Redis(url) => redis::provider(url.clone(), config)?,
             MembershipUrl::Gossip { bind, seeds } => {
                 Arc::new(gossip::GossipMembership::new(bind.clone(), seeds.clone(), config))
             }
@@ -133,9 +140,15 @@ impl Membership {
         };
         Ok(Self {
             provider: Mutex::new(Some(provider)),
+            prober: Arc::new(Knock),
             views: ViewPublisher::default(),
             state: Mutex::new(State::Fresh),
         })
+    }
+
+    /// Looks at other silos in this way, rather than by knocking.
+    pub(crate) fn with_prober(self, prober: Arc<dyn Prober>) -> Self {
+        Self { prober, ..self }
     }
 
     /// Begins as a silo or as an observer; returns the incarnation of this life (0 for observers). The first view is
@@ -151,7 +164,9 @@ impl Membership {
             }
             *state = State::Started;
         }
-        self.provider()?.start(role, self.views.clone()).await
+        let incarnation = self.provider()?.start(role, self.views.clone(), self.prober.clone()).await?;
+        self.views.incarnation.fetch_max(incarnation, Ordering::AcqRel);
+        Ok(incarnation)
     }
 
     /// Tells the others of a new status of this silo.
@@ -196,6 +211,20 @@ impl Membership {
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<Arc<View>> {
         self.views.views.subscribe()
+    }
+
+    /// The incarnation of this life, or of the one that began when this silo had been told that it was out; 0 for
+    /// observers and before the start.
+    #[must_use]
+    pub fn incarnation(&self) -> u64 {
+        self.views.incarnation.load(Ordering::Acquire)
+    }
+
+    /// Whether this silo may serve the actors that it owns: not while it is cut off, was told that it is out, or cannot be
+    /// sure since its process did not run for a while. Never waits.
+    #[must_use]
+    pub fn may_serve(&self) -> bool {
+        self.views.lease.holds()
     }
 
     /// How it fares. Never waits.
@@ -267,11 +296,18 @@ impl MembershipConfig {
 pub(crate) struct ViewPublisher {
     views: watch::Sender<Arc<View>>,
     health: watch::Sender<Health>,
+    lease: Arc<Lease>,
+    incarnation: Arc<AtomicU64>,
 }
 
 impl Default for ViewPublisher {
     fn default() -> Self {
-        Self { views: watch::Sender::new(Arc::default()), health: watch::Sender::default() }
+        Self {
+            views: watch::Sender::new(Arc::default()),
+            health: watch::Sender::default(),
+            lease: Arc::default(),
+            incarnation: Arc::default(),
+        }
     }
 }
 
@@ -279,6 +315,16 @@ impl ViewPublisher {
     /// The view published last.
     pub(crate) fn current(&self) -> Arc<View> {
         self.views.borrow().clone()
+    }
+
+    /// The lease under which this silo serves.
+    pub(crate) fn lease(&self) -> &Arc<Lease> {
+        &self.lease
+    }
+
+    /// This silo has begun another life.
+    pub(crate) fn set_incarnation(&self, incarnation: u64) {
+        self.incarnation.store(incarnation, Ordering::Release);
     }
 
     /// Says how the provider fares, if that is news.

@@ -1,12 +1,15 @@
 //! `redis://`: silos find each other through rows in Redis. The keys are a contract with other programs.
 //!
-//! This file has the provider: how a silo starts, and the handle through which it is told things. `store` knows the
-//! keys and the commands, `claim` how an id becomes a silo's own, `listener` keeps the subscription, and `keeper` is the
-//! one task that lives as long as the silo: it writes the heartbeat, feeds the judge and does what that says.
+//! This file has the provider: how a silo starts, and the handle through which it is told things. `store` says what is
+//! needed of a store and `commands` does it in Redis, `claim` knows how an id becomes a silo's own, `listener` keeps the
+//! subscription, and `keeper` is the one task that lives as long as the silo: it writes the heartbeat, feeds the judge and
+//! does what that says.
 
 mod claim;
+mod commands;
 mod keeper;
 mod listener;
+mod refusal;
 mod store;
 
 use std::sync::{Arc, Mutex};
@@ -16,12 +19,16 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use self::commands::RedisServer;
 use self::keeper::{Command, Keeper};
 use self::listener::Heard;
-use self::store::{Refusal, Server, Store};
+use self::refusal::Refusal;
+use self::store::{Server, find_originals};
 use super::judge::{Judge, Row};
+use super::lookout::Lookout;
 use super::{MembershipConfig, Provider, RedisUrl, Role, ViewPublisher, Work};
 use crate::error::{Error, ErrorKind, Result};
+use crate::probe::Prober;
 use crate::retry::Backoff;
 use crate::silo_info::{DEFAULT_VIRTUAL_NODES, SiloInfo, SiloStatus};
 use crate::telemetry::MEMBERSHIP;
@@ -33,9 +40,15 @@ const FAREWELL_LIMIT: Duration = Duration::from_secs(8);
 /// How many commands may wait for the keeper. Suspicions beyond it are dropped: the keeper looks by itself too.
 const COMMANDS: usize = 256;
 
-/// Membership through Redis.
-pub(super) struct RedisMembership {
-    server: Server,
+/// Membership through the Redis of this URL.
+pub(super) fn provider(url: RedisUrl, config: MembershipConfig) -> Result<Arc<dyn Provider>> {
+    let server = RedisServer::new(url, &config.cluster)?;
+    Ok(Arc::new(RedisMembership::at(server, config)))
+}
+
+/// Membership through a store of rows.
+struct RedisMembership<V> {
+    server: V,
     config: MembershipConfig,
     running: Mutex<Option<Running>>,
 }
@@ -46,19 +59,20 @@ struct Running {
     _tasks: JoinSet<()>,
 }
 
-impl RedisMembership {
-    pub(super) fn new(url: RedisUrl, config: MembershipConfig) -> Result<Self> {
-        Ok(Self { server: Server::new(url, &config.cluster)?, config, running: Mutex::new(None) })
+impl<V: Server> RedisMembership<V> {
+    fn at(server: V, config: MembershipConfig) -> Self {
+        Self { server, config, running: Mutex::new(None) }
     }
 
-    async fn begin(&self, role: Role, views: ViewPublisher) -> Result<u64> {
+    async fn begin(&self, role: Role, views: ViewPublisher, prober: Arc<dyn Prober>) -> Result<u64> {
         let deadline = Instant::now() + self.config.start_timeout;
         let store = self.reach(deadline).await?;
-        let refused = |refusal: Refusal| self.server.unavailable(&refusal);
+        let refused = |refusal: Refusal| self.unavailable(&refusal);
 
-        let originals = store.find_originals(store::SCAN_AT_START).await.map_err(refused)?;
+        let originals = find_originals(&store).await.map_err(refused)?;
+        let me = role.id().clone();
         let myself = match role {
-            Role::Member(info) => Some(self.join(&store, info, &originals, deadline).await?),
+            Role::Member(info) => Some(self.join(&store, info, &originals, &*prober, deadline).await?),
             Role::Observer(_) => None,
         };
         let incarnation = myself.as_ref().map_or(0, |info| info.incarnation);
@@ -70,17 +84,23 @@ impl RedisMembership {
         let _ = tokio::time::timeout(limit, heard.subscribed()).await;
 
         let judge = Judge::new(myself.clone(), self.config.missing_row_grace);
-        let mut keeper = Keeper::new(self.server.clone(), self.config.clone(), myself, judge, heard, views);
+        let lookout = Lookout::new(me, judge, prober.clone(), self.config.probe_timeout);
+        let lease = myself.is_some().then(|| views.lease().clone());
+        let mut keeper =
+            Keeper::new(self.server.clone(), self.config.clone(), myself, lookout, prober, heard, views);
         keeper.begin(store, originals).await.map_err(refused)?;
         let (sender, commands) = mpsc::channel(COMMANDS);
         tasks.spawn(keeper.run(commands));
+        if let Some(lease) = lease {
+            tasks.spawn(lease.keep());
+        }
         *self.running.lock().expect("no panic while locked") =
             Some(Running { commands: sender, _tasks: tasks });
         Ok(incarnation)
     }
 
     /// Connects, trying again until the deadline; a refused password will not get better by waiting.
-    async fn reach(&self, deadline: Instant) -> Result<Store> {
+    async fn reach(&self, deadline: Instant) -> Result<V::Store> {
         let mut backoff = Backoff::for_stores();
         loop {
             let refusal = match tokio::time::timeout_at(deadline, self.server.connect()).await {
@@ -90,7 +110,7 @@ impl RedisMembership {
             };
             let wait = backoff.next_wait();
             if refusal.is_final() || Instant::now() + wait >= deadline {
-                return Err(self.server.unavailable(&refusal));
+                return Err(self.unavailable(&refusal));
             }
             tracing::debug!(target: MEMBERSHIP, error = %refusal, "redis is not there yet");
             tokio::time::sleep(wait).await;
@@ -99,20 +119,26 @@ impl RedisMembership {
 
     async fn join(
         &self,
-        store: &Store,
+        store: &V::Store,
         mut info: SiloInfo,
         originals: &[Row],
+        prober: &dyn Prober,
         deadline: Instant,
     ) -> Result<SiloInfo> {
         check_beside_originals(&info, originals)?;
-        let claimed = claim::claim(store, &mut info, &self.config, deadline).await;
+        let claimed = claim::claim(store, &mut info, &self.config, prober, deadline).await;
         claimed.map_err(|failure| match failure {
-            claim::Failure::Store(refusal) => self.server.unavailable(&refusal),
+            claim::Failure::Store(refusal) => self.unavailable(&refusal),
             claim::Failure::InUse(endpoint) => {
                 Error::new(ErrorKind::IdInUse, format!("silo {:?} lives at {endpoint}", info.silo_id))
             }
         })?;
         Ok(info)
+    }
+
+    /// The error of a start or an announcement that the store refused.
+    fn unavailable(&self, refusal: &Refusal) -> Error {
+        Error::new(ErrorKind::MembershipUnavailable, format!("{}: {refusal}", self.server))
     }
 
     fn commands(&self) -> Result<mpsc::Sender<Command>> {
@@ -142,9 +168,9 @@ fn check_beside_originals(info: &SiloInfo, originals: &[Row]) -> Result<()> {
     }
 }
 
-impl Provider for RedisMembership {
-    fn start(&self, role: Role, views: ViewPublisher) -> Work<'_, u64> {
-        Box::pin(self.begin(role, views))
+impl<V: Server> Provider for RedisMembership<V> {
+    fn start(&self, role: Role, views: ViewPublisher, prober: Arc<dyn Prober>) -> Work<'_, u64> {
+        Box::pin(self.begin(role, views, prober))
     }
 
     fn announce(&self, status: SiloStatus) -> Work<'_> {
@@ -152,7 +178,7 @@ impl Provider for RedisMembership {
             let (reply, answer) = oneshot::channel();
             let gone = |()| Error::new(ErrorKind::NotRunning, "membership has ended");
             self.commands()?.send(Command::Announce(status, reply)).await.map_err(|_| gone(()))?;
-            answer.await.map_err(|_| gone(()))?.map_err(|refusal| self.server.unavailable(&refusal))
+            answer.await.map_err(|_| gone(()))?.map_err(|refusal| self.unavailable(&refusal))
         })
     }
 
@@ -168,8 +194,7 @@ impl Provider for RedisMembership {
                 answer.await.map_err(|_| Refusal::no_answer())?
             };
             let told = tokio::time::timeout(FAREWELL_LIMIT, farewell).await;
-            told.unwrap_or_else(|_| Err(Refusal::no_answer()))
-                .map_err(|refusal| self.server.unavailable(&refusal))
+            told.unwrap_or_else(|_| Err(Refusal::no_answer())).map_err(|refusal| self.unavailable(&refusal))
         })
     }
 

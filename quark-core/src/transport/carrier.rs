@@ -15,6 +15,7 @@ use crate::endpoint::Endpoint;
 use crate::envelope::Envelope;
 use crate::error::Result;
 use crate::id::SiloId;
+use crate::probe::Prober;
 
 /// What one end of a stream announces of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +54,7 @@ pub(crate) trait Accepted: Send {
 }
 
 /// A network.
-pub(crate) trait Carrier: Send + Sync {
+pub(crate) trait Carrier: Prober {
     /// Opens a stream to `to`. Resolves when bytes can flow, which may be before the peer's announcement.
     fn dial(&self, to: Endpoint, hello: Hello, outgoing: Outgoing) -> BoxFuture<'static, Result<Incoming>>;
 

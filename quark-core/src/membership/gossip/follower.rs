@@ -1,73 +1,97 @@
-//! The task that looks at gossip in every round, publishes the view, and probes the silos that links complain about.
+//! The task that looks at gossip in every round, feeds the judge, does what that wants, and publishes the views.
+//!
+//! What a store would keep, the silos say themselves: whom they suspect, and whom they have put out. While fewer than half
+//! of the silos are heard, nobody is missed: it may be this silo that is cut off.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::gathering::Gathering;
+use super::gathering::{Gathering, Life};
 use super::node::Node;
 use crate::id::SiloId;
-use crate::membership::probe::{Probe, probe};
+use crate::membership::judge::{Action, Judge};
+use crate::membership::lookout::{LOOK_INTERVAL, Lookout};
 use crate::membership::{MembershipConfig, ViewPublisher};
+use crate::probe::Prober;
 use crate::silo_info::SiloInfo;
 use crate::telemetry::MEMBERSHIP;
 
-/// When a suspected silo is probed: at once, and again when heartbeats that were still under way have come in.
-const PROBES: [Duration; 3] = [Duration::ZERO, Duration::from_millis(500), Duration::from_millis(1_000)];
-/// How many suspected silos are probed at a time; more are left to chitchat.
-const PROBED_AT_ONCE: usize = 64;
+/// For how long it is told that a life was put out.
+const MEMORY_OF_OUT: Duration = Duration::from_secs(600);
+/// What health calls what is away, and why it does.
+const STORE: (&str, &str) = ("gossip", "fewer than half of the silos are heard");
 
 /// What the provider's handle asks for.
 pub(super) enum Command {
     /// This silo speaks of itself anew.
     Myself(SiloInfo),
-    Suspect(Arc<SiloInfo>),
+    Suspect(SiloId, u64),
 }
 
 /// The state of the task.
 pub(super) struct Follower {
     node: Arc<Node>,
     /// `None` for a client.
-    myself: Option<Arc<SiloInfo>>,
-    gathering: Gathering,
-    config: MembershipConfig,
+    myself: Option<SiloInfo>,
+    lookout: Lookout,
+    round: Duration,
     views: ViewPublisher,
-    refusals: mpsc::Sender<Arc<SiloInfo>>,
-    refused: mpsc::Receiver<Arc<SiloInfo>>,
-    probes: JoinSet<()>,
-    born: Instant,
+    gathering: Gathering,
+    /// Whom this silo does not reach.
+    suspects: BTreeMap<Life, Arc<SiloInfo>>,
+    /// Whom it put out, and when.
+    out: BTreeMap<Life, Duration>,
+    /// Whom others suspected in the round before.
+    suspected: BTreeSet<Life>,
+    away_since: Option<SystemTime>,
+    /// When the lease lapsed.
+    lapsed_at: Option<Instant>,
 }
 
 impl Follower {
     pub(super) fn new(
         node: Arc<Node>,
         myself: Option<SiloInfo>,
-        config: MembershipConfig,
+        config: &MembershipConfig,
         views: ViewPublisher,
+        me: SiloId,
+        prober: Arc<dyn Prober>,
     ) -> Self {
-        let (refusals, refused) = mpsc::channel(PROBED_AT_ONCE);
+        let judge = Judge::new(myself.clone(), config.missing_row_grace);
         Self {
             node,
-            gathering: Gathering::new(myself.is_some()),
-            myself: myself.map(Arc::new),
-            config,
+            myself,
+            lookout: Lookout::new(me, judge, prober, config.probe_timeout).count_refusals(),
+            round: config.gossip_interval,
             views,
-            refusals,
-            refused,
-            probes: JoinSet::new(),
-            born: Instant::now(),
+            gathering: Gathering::default(),
+            suspects: BTreeMap::new(),
+            out: BTreeMap::new(),
+            suspected: BTreeSet::new(),
+            away_since: None,
+            lapsed_at: None,
+        }
+    }
+
+    /// Publishes the first view.
+    pub(super) async fn begin(&mut self) {
+        self.look().await;
+        if self.myself.is_some() {
+            self.views.lease().grant();
         }
     }
 
     /// Lives until the handle is dropped.
     pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
-        let mut rounds = tokio::time::interval(self.config.gossip_interval);
+        let mut rounds = tokio::time::interval(self.round);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let node = self.node.clone();
+        let mut looks = tokio::time::interval(LOOK_INTERVAL.min(self.round * 8));
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (node, lease) = (self.node.clone(), self.views.lease().clone());
         loop {
             tokio::select! {
                 () = node.ended() => {
@@ -75,57 +99,148 @@ impl Follower {
                     return;
                 }
                 command = commands.recv() => match command {
-                    Some(Command::Myself(myself)) => self.myself = Some(Arc::new(myself)),
-                    Some(Command::Suspect(silo)) => self.probe(silo),
+                    Some(Command::Myself(mut myself)) => {
+                        // Its life may be a later one than the handle knows.
+                        myself.incarnation = self.myself.as_ref().map_or(0, |known| known.incarnation);
+                        self.say(myself).await;
+                    }
+                    Some(Command::Suspect(id, incarnation)) => self.lookout.judge.suspect(&id, incarnation),
                     None => return,
                 },
-                Some(silo) = self.refused.recv() => self.gathering.refused(&silo),
-                Some(_) = self.probes.join_next() => continue,
+                Some(probed) = self.lookout.next_probed() => self.lookout.probed(probed),
+                () = lease.lapsed() => self.make_sure().await,
+                _ = looks.tick() => self.lookout.look(self.away_since.is_none()),
                 _ = rounds.tick() => {}
             }
             self.look().await;
         }
     }
 
-    /// Looks at what gossip knows and publishes who is in.
-    pub(super) async fn look(&mut self) {
-        let peers = self.node.peers().await;
-        let now = self.born.elapsed();
-        self.gathering.observe(now, peers);
-        let mut silos = self.gathering.silos(now);
-        if let Some(myself) = &self.myself {
-            // A later life of this very id is shown in its place, for the host to notice.
-            let later =
-                silos.get(&myself.silo_id).is_some_and(|other| other.incarnation > myself.incarnation);
-            if !later {
-                silos.insert(myself.silo_id.clone(), myself.clone());
+    /// This silo speaks of itself.
+    async fn say(&mut self, myself: SiloInfo) {
+        self.node.say(&myself).await;
+        self.node.talk_to_all().await;
+        self.lookout.judge.set_myself(myself.clone());
+        self.myself = Some(myself);
+    }
+
+    /// Looks at what gossip knows, does what follows, and publishes who is in.
+    async fn look(&mut self) {
+        let now = self.lookout.now();
+        self.gathering = Gathering::of(&self.node.peers().await);
+        self.out.retain(|_, at| now < *at + MEMORY_OF_OUT);
+        for (id, incarnation) in self.out.keys() {
+            self.gathering.count(id, incarnation + 1);
+        }
+        let hears_enough = self.lookout.hears_enough(|id| self.gathering.hears(id));
+        for (id, row) in self.gathering.rows(self.myself.as_ref(), hears_enough) {
+            self.lookout.judge.row(now, &id, row);
+        }
+        self.consider_others();
+        self.count_votes();
+        self.act().await;
+        if self.lookout.judge.take_changed() {
+            self.views.publish(self.lookout.judge.silos().cloned());
+        }
+        self.say_health(hears_enough);
+    }
+
+    fn say_health(&mut self, hears_enough: bool) {
+        self.away_since = match hears_enough {
+            true => None,
+            false => Some(self.away_since.unwrap_or_else(SystemTime::now)),
+        };
+        let health = self.lookout.health(self.away_since.map(|since| (STORE.0, STORE.1, since)));
+        if health.is_isolated() {
+            self.views.lease().withdraw();
+        }
+        self.views.set_health(health);
+    }
+
+    /// Looks at whom others have begun to suspect.
+    fn consider_others(&mut self) {
+        let suspected: BTreeSet<Life> = self.gathering.suspected().cloned().collect();
+        for (id, incarnation) in suspected.difference(&self.suspected) {
+            self.lookout.judge.suspect(id, *incarnation);
+        }
+        self.suspected = suspected;
+    }
+
+    fn count_votes(&mut self) {
+        let now = self.lookout.now();
+        for (life, silo) in &self.suspects {
+            self.lookout.judge.votes(now, silo, 1 + self.gathering.votes(life));
+        }
+    }
+
+    async fn act(&mut self) {
+        let (suspects, out) = (self.suspects.len(), self.out.len());
+        let mut votes = 0;
+        for action in self.lookout.judge.take_actions() {
+            match action {
+                Action::Probe(silo) => self.lookout.probe(silo),
+                // Everything is read in every round.
+                Action::Read(_) => {}
+                Action::Vote(silo) => {
+                    votes += usize::from(self.suspects.insert(life(&silo), silo).is_none());
+                }
+                Action::Withdraw(silo) => drop(self.suspects.remove(&life(&silo))),
+                Action::Evict(silo) => {
+                    tracing::warn!(target: MEMBERSHIP, silo = %silo.silo_id, endpoint = %silo.endpoint,
+                        incarnation = silo.incarnation, "silo evicted: it does not answer");
+                    self.out.insert(life(&silo), self.lookout.now());
+                }
+                Action::TellOut(silo) => drop(self.out.insert(life(&silo), self.lookout.now())),
+                Action::Rejoin => self.put_out(),
             }
         }
-        if self.is_news(&silos) {
-            self.views.publish(silos.into_values());
+        let judge = &self.lookout.judge;
+        self.suspects.retain(|(id, incarnation), _| judge.knows_life(id, *incarnation));
+        if votes > 0 || self.suspects.len() != suspects || self.out.len() != out {
+            self.node.mark(self.suspects.keys(), self.out.keys()).await;
+            self.node.talk_to_all().await;
         }
     }
 
-    /// Building a view costs its rings; most rounds bring nothing new.
-    fn is_news(&self, silos: &BTreeMap<SiloId, Arc<SiloInfo>>) -> bool {
-        let current = self.views.current();
-        current.version() == 0 || !current.silos().eq(silos.values())
+    /// This life of this silo is over: it stops serving, and begins another one when it next looks into its lease.
+    fn put_out(&self) {
+        if let Some(myself) = &self.myself {
+            tracing::warn!(target: MEMBERSHIP, silo = %myself.silo_id, incarnation = myself.incarnation,
+                "told that this silo is out: it stops serving and joins again");
+        }
+        self.views.lease().withdraw();
     }
 
-    fn probe(&mut self, silo: Arc<SiloInfo>) {
-        if self.probes.len() >= PROBED_AT_ONCE {
+    /// The lease has lapsed: this silo serves again when others have had the time to tell that it is out, and enough of
+    /// them answer.
+    async fn make_sure(&mut self) {
+        let since = *self.lapsed_at.get_or_insert_with(Instant::now);
+        if self.lookout.judge.is_out() {
+            return self.rejoin().await;
+        }
+        if !self.lookout.hears_enough(|_| false) {
+            return self.lookout.look(false);
+        }
+        if since.elapsed() >= self.round * 4 {
+            self.lapsed_at = None;
+            self.views.lease().grant();
+        }
+    }
+
+    /// Begins another life, unless somebody else leads one by now.
+    async fn rejoin(&mut self) {
+        let Some(mut info) = self.myself.clone() else { return };
+        if self.gathering.hears(&info.silo_id) {
             return;
         }
-        let (limit, refusals) = (self.config.probe_timeout, self.refusals.clone());
-        self.probes.spawn(async move {
-            for wait in PROBES {
-                tokio::time::sleep(wait).await;
-                match probe(&silo.endpoint, limit).await {
-                    Probe::Answered => return,
-                    Probe::Refused => drop(refusals.send(silo.clone()).await),
-                    Probe::Silent => {}
-                }
-            }
-        });
+        info.incarnation = self.gathering.lives(&info.silo_id).max(info.incarnation + 1);
+        tracing::warn!(target: MEMBERSHIP, silo = %info.silo_id, incarnation = info.incarnation, "joined again");
+        self.views.set_incarnation(info.incarnation);
+        self.lookout.judge.rejoined(info.clone());
+        self.say(info).await;
     }
+}
+
+fn life(silo: &SiloInfo) -> Life {
+    (silo.silo_id.clone(), silo.incarnation)
 }

@@ -1,80 +1,124 @@
-//! Who of those that gossip saw is in: pure, without clock or I/O.
+//! What gossip says, as the judge wants to hear it: pure, without clock or I/O.
 //!
-//! Chitchat says whose heartbeats go on. One thing is added: a silo whose endpoint refuses connections and whose
-//! heartbeat stands still is out before chitchat loses patience, until its heartbeat moves again.
+//! Whoever's heartbeat goes on has a row, whoever's stands still has none. A silo tells by gossip which lives it suspects
+//! and which it has put out; the former are votes, the latter are the count of lives that a store would keep.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::id::SiloId;
+use crate::membership::judge::Row;
 use crate::silo_info::{SiloInfo, SiloStatus};
 
-/// How long a heartbeat must stand still before a refused connection counts.
-const STANDSTILL: Duration = Duration::from_secs(1);
+/// One life of a silo.
+pub(super) type Life = (SiloId, u64);
 
-/// What gossip knows of one life of a peer.
+/// What gossip knows of one participant.
 #[derive(Clone, Debug)]
 pub(super) struct Sighting {
     pub(super) id: SiloId,
     pub(super) generation: u64,
     pub(super) heartbeat: u64,
-    /// Chitchat takes it for alive.
+    /// Its heartbeat goes on.
     pub(super) live: bool,
     /// More than its name is known.
     pub(super) told_anything: bool,
     /// What it says of itself; `None` for clients and silos that are starting.
     pub(super) silo: Option<Arc<SiloInfo>>,
+    /// Whom it does not reach.
+    pub(super) suspects: Vec<Life>,
+    /// Whom it put out.
+    pub(super) out: Vec<Life>,
 }
 
-/// The peers and their heartbeats over time.
+/// What all participants say together.
+#[derive(Default)]
 pub(super) struct Gathering {
-    /// Clients have no vote in what counts as a cluster of two.
-    counts_itself: bool,
-    peers: BTreeMap<(SiloId, u64), Peer>,
-}
-
-struct Peer {
-    sighting: Sighting,
-    moved_at: Duration,
-    refused: bool,
+    /// Of each id the latest life, and whether its heartbeat goes on.
+    silos: BTreeMap<SiloId, (Arc<SiloInfo>, bool)>,
+    /// Who suspects which life.
+    votes: BTreeMap<Life, BTreeSet<SiloId>>,
+    /// How many lives of an id are counted: all lower ones are over.
+    lives: BTreeMap<SiloId, u64>,
 }
 
 impl Gathering {
-    pub(super) fn new(counts_itself: bool) -> Self {
-        Self { counts_itself, peers: BTreeMap::new() }
-    }
-
-    /// Takes note of everything that gossip knows now.
-    pub(super) fn observe(&mut self, now: Duration, sightings: Vec<Sighting>) {
-        let mut before = std::mem::take(&mut self.peers);
+    pub(super) fn of(sightings: &[Sighting]) -> Self {
+        let mut gathering = Self::default();
         for sighting in sightings {
-            let key = (sighting.id.clone(), sighting.generation);
-            let peer = match before.remove(&key) {
-                Some(peer) if peer.sighting.heartbeat == sighting.heartbeat => Peer { sighting, ..peer },
-                _ => Peer { sighting, moved_at: now, refused: false },
+            if let Some(silo) = &sighting.silo {
+                gathering.see(silo, sighting.live);
+            }
+        }
+        for sighting in sightings.iter().filter(|sighting| sighting.live && sighting.silo.is_some()) {
+            for life in &sighting.suspects {
+                gathering.votes.entry(life.clone()).or_default().insert(sighting.id.clone());
+            }
+            for (id, incarnation) in &sighting.out {
+                gathering.count(id, incarnation + 1);
+            }
+        }
+        gathering
+    }
+
+    fn see(&mut self, silo: &Arc<SiloInfo>, live: bool) {
+        match self.silos.get(&silo.silo_id) {
+            Some((known, _)) if known.incarnation > silo.incarnation => {}
+            _ => drop(self.silos.insert(silo.silo_id.clone(), (silo.clone(), live))),
+        }
+    }
+
+    /// That many lives of an id are counted, at least.
+    pub(super) fn count(&mut self, id: &SiloId, lives: u64) {
+        let counted = self.lives.entry(id.clone()).or_default();
+        *counted = lives.max(*counted);
+    }
+
+    /// How many lives of an id are counted.
+    pub(super) fn lives(&self, id: &SiloId) -> u64 {
+        self.lives.get(id).copied().unwrap_or_default()
+    }
+
+    /// Whether a silo's heartbeat goes on.
+    pub(super) fn hears(&self, id: &SiloId) -> bool {
+        self.silos.get(id).is_some_and(|(_, live)| *live)
+    }
+
+    /// Which lives are suspected.
+    pub(super) fn suspected(&self) -> impl Iterator<Item = &Life> {
+        self.votes.keys()
+    }
+
+    /// How many others suspect this life.
+    pub(super) fn votes(&self, life: &Life) -> u64 {
+        self.votes.get(life).map_or(0, |voters| voters.len() as u64)
+    }
+
+    /// A row for each silo that was ever heard of, `myself` only if it has a later life elsewhere or is counted out. Those
+    /// that have none are left out while too little is heard: then it is this silo that is cut off.
+    pub(super) fn rows(&self, myself: Option<&SiloInfo>, hears_enough: bool) -> BTreeMap<SiloId, Row> {
+        let mut rows = BTreeMap::new();
+        for (id, (silo, live)) in &self.silos {
+            let lives = self.lives(id);
+            let row = if lives > silo.incarnation {
+                Row::Missing { lives }
+            } else if *live || silo.status == SiloStatus::Dead {
+                Row::Readable(silo.clone())
+            } else if hears_enough {
+                Row::Missing { lives }
+            } else {
+                continue;
             };
-            self.peers.insert(key, peer);
+            rows.insert(id.clone(), row);
         }
-    }
-
-    /// A connection to this silo was refused.
-    pub(super) fn refused(&mut self, silo: &SiloInfo) {
-        if let Some(peer) = self.peers.get_mut(&(silo.silo_id.clone(), silo.incarnation)) {
-            peer.refused = true;
+        if let Some(myself) = myself {
+            let lives = self.lives(&myself.silo_id);
+            match rows.get(&myself.silo_id) {
+                Some(Row::Readable(other)) if other.status != SiloStatus::Dead => {}
+                _ => drop(rows.insert(myself.silo_id.clone(), Row::Missing { lives })),
+            }
         }
-    }
-
-    /// The other silos that are in: of each id the latest life.
-    pub(super) fn silos(&self, now: Duration) -> BTreeMap<SiloId, Arc<SiloInfo>> {
-        let live = self.peers.values().filter_map(|peer| {
-            let silo = peer.sighting.silo.as_ref().filter(|silo| silo.status != SiloStatus::Dead)?;
-            peer.sighting.live.then_some((peer, silo))
-        });
-        let cluster_of_two = self.counts_itself && live.clone().count() == 1;
-        let gone = |peer: &Peer| peer.refused && (cluster_of_two || now >= peer.moved_at + STANDSTILL);
-        // In the order of generations, so that the last of an id stays.
-        live.filter(|(peer, _)| !gone(peer)).map(|(_, silo)| (silo.silo_id.clone(), silo.clone())).collect()
+        rows
     }
 }
 
@@ -82,72 +126,77 @@ impl Gathering {
 mod tests {
     use super::*;
 
-    fn at(millis: u64) -> Duration {
-        Duration::from_millis(millis)
-    }
-
-    fn silo(id: &str, generation: u64) -> SiloInfo {
+    fn silo(id: &str, incarnation: u64) -> SiloInfo {
         let mut info = SiloInfo::new(id.parse().unwrap(), "127.0.0.1:1".parse().unwrap());
-        info.incarnation = generation;
+        info.incarnation = incarnation;
         info
     }
 
-    fn sighting(id: &str, generation: u64, heartbeat: u64) -> Sighting {
-        let silo = Some(Arc::new(silo(id, generation)));
-        Sighting { id: id.parse().unwrap(), generation, heartbeat, live: true, told_anything: true, silo }
+    fn sighting(id: &str, incarnation: u64) -> Sighting {
+        Sighting {
+            id: id.parse().unwrap(),
+            generation: incarnation,
+            heartbeat: 1,
+            live: true,
+            told_anything: true,
+            silo: Some(Arc::new(silo(id, incarnation))),
+            suspects: Vec::new(),
+            out: Vec::new(),
+        }
     }
 
-    fn ids(gathering: &Gathering, now: Duration) -> Vec<String> {
-        gathering.silos(now).values().map(|silo| format!("{}/{}", silo.silo_id, silo.incarnation)).collect()
+    fn life(id: &str, incarnation: u64) -> Life {
+        (id.parse().unwrap(), incarnation)
     }
 
-    #[test]
-    fn whoever_chitchat_takes_for_alive_and_is_a_silo_is_in() {
-        let mut gathering = Gathering::new(true);
-        let client = Sighting { silo: None, ..sighting("client", 1, 5) };
-        let dead = Sighting { live: false, ..sighting("dead", 1, 5) };
-        let mut farewell = silo("left", 1);
-        farewell.status = SiloStatus::Dead;
-        let left = Sighting { silo: Some(Arc::new(farewell)), ..sighting("left", 1, 5) };
-        gathering.observe(at(0), vec![sighting("b", 1, 5), client, dead, left]);
-        assert_eq!(ids(&gathering, at(0)), ["b/1"]);
-    }
-
-    #[test]
-    fn of_several_lives_of_an_id_the_latest_counts() {
-        let mut gathering = Gathering::new(true);
-        gathering.observe(at(0), vec![sighting("b", 9, 5), sighting("b", 10, 5), sighting("b", 3, 5)]);
-        assert_eq!(ids(&gathering, at(0)), ["b/10"]);
-    }
-
-    #[test]
-    fn a_refused_silo_is_out_once_its_heartbeat_stands_still_and_until_it_moves() {
-        let mut gathering = Gathering::new(true);
-        let seen = |heartbeat| vec![sighting("b", 1, heartbeat), sighting("c", 1, 5)];
-        gathering.observe(at(0), seen(5));
-        gathering.refused(&silo("b", 1));
-        assert_eq!(ids(&gathering, at(999)), ["b/1", "c/1"]);
-        gathering.observe(at(1_000), seen(5));
-        assert_eq!(ids(&gathering, at(1_000)), ["c/1"]);
-        gathering.observe(at(1_500), seen(6));
-        assert_eq!(ids(&gathering, at(9_000)), ["b/1", "c/1"]);
+    /// `id/incarnation` for a row, `id-lives` for a missing one.
+    fn rows(sightings: &[Sighting], hears_enough: bool) -> Vec<String> {
+        let rows = Gathering::of(sightings).rows(Some(&silo("me", 1)), hears_enough);
+        let shown = rows.iter().filter_map(|(id, row)| match row {
+            Row::Readable(info) => Some(format!("{id}/{}", info.incarnation)),
+            Row::Missing { lives } if *lives > 0 || id.as_str() != "me" => Some(format!("{id}-{lives}")),
+            _ => None,
+        });
+        shown.collect()
     }
 
     #[test]
-    fn in_a_cluster_of_two_a_refused_connection_suffices() {
-        let mut gathering = Gathering::new(true);
-        gathering.observe(at(0), vec![sighting("b", 1, 5)]);
-        gathering.refused(&silo("b", 2));
-        assert_eq!(ids(&gathering, at(0)), ["b/1"], "that was another life");
-        gathering.refused(&silo("b", 1));
-        assert!(ids(&gathering, at(0)).is_empty());
+    fn whoever_is_heard_has_a_row_and_the_latest_life_counts() {
+        let client = Sighting { silo: None, ..sighting("client", 1) };
+        let silent = Sighting { live: false, ..sighting("silent", 1) };
+        let all = [sighting("b", 9), sighting("b", 10), sighting("b", 3), client, silent];
+        assert_eq!(rows(&all, true), ["b/10", "silent-0"]);
+        assert_eq!(rows(&all, false), ["b/10"], "too little is heard to miss anybody");
     }
 
     #[test]
-    fn a_client_beside_one_silo_is_no_cluster_of_two() {
-        let mut gathering = Gathering::new(false);
-        gathering.observe(at(0), vec![sighting("b", 1, 5)]);
-        gathering.refused(&silo("b", 1));
-        assert_eq!(ids(&gathering, at(0)), ["b/1"]);
+    fn a_farewell_is_a_row_though_nothing_is_heard_any_more() {
+        let mut dead = silo("b", 1);
+        dead.status = SiloStatus::Dead;
+        let left = Sighting { silo: Some(Arc::new(dead)), live: false, ..sighting("b", 1) };
+        assert_eq!(rows(&[left], false), ["b/1"]);
+    }
+
+    #[test]
+    fn a_life_that_somebody_put_out_is_over_and_a_later_one_is_not() {
+        let c = Sighting { out: vec![life("b", 4), life("me", 1)], ..sighting("c", 1) };
+        assert_eq!(rows(&[sighting("b", 4), c.clone()], false), ["b-5", "c/1", "me-2"]);
+        assert_eq!(rows(&[sighting("b", 5), c.clone()], false), ["b/5", "c/1", "me-2"]);
+        let silent = Sighting { live: false, ..c };
+        assert_eq!(rows(&[sighting("b", 4), silent], false), ["b/4"], "a silent silo has no say");
+    }
+
+    #[test]
+    fn votes_are_those_of_silos_that_are_heard() {
+        let suspicious = |id| Sighting { suspects: vec![life("b", 4)], ..sighting(id, 1) };
+        let silent = Sighting { live: false, ..suspicious("d") };
+        let client = Sighting { silo: None, ..suspicious("e") };
+        let gathering = Gathering::of(&[suspicious("c"), silent, client, suspicious("f")]);
+        assert_eq!((gathering.votes(&life("b", 4)), gathering.votes(&life("b", 5))), (2, 0));
+    }
+
+    #[test]
+    fn a_later_life_of_this_very_id_is_shown() {
+        assert_eq!(rows(&[sighting("me", 7)], true), ["me/7"]);
     }
 }

@@ -12,7 +12,7 @@ use chitchat::{
     Version, spawn_chitchat,
 };
 
-use super::gathering::Sighting;
+use super::gathering::{Life, Sighting};
 use super::socket::BoundTransport;
 use crate::id::SiloId;
 use crate::membership::MembershipConfig;
@@ -21,6 +21,9 @@ use crate::telemetry::MEMBERSHIP;
 
 /// The key under which a silo says what it is.
 const SILO_KEY: &str = "silo";
+/// The keys under which it says whom it does not reach and whom it put out: JSON, `[[id, incarnation], …]`.
+const SUSPECTS_KEY: &str = "suspects";
+const OUT_KEY: &str = "out";
 /// The key of a client, which nobody counts.
 const OBSERVER_KEY: &str = "observer";
 /// How many peers are told something directly; gossip does the rest.
@@ -84,6 +87,23 @@ impl Node {
             .await;
     }
 
+    /// Says whom this silo does not reach, and whom it put out.
+    pub(super) async fn mark<'a>(
+        &self,
+        suspects: impl Iterator<Item = &'a Life>,
+        out: impl Iterator<Item = &'a Life>,
+    ) {
+        let json = |lives: Vec<(&str, u64)>| serde_json::to_string(&lives).expect("texts and numbers");
+        let names = |(id, incarnation): &'a Life| (id.as_str(), *incarnation);
+        let (suspects, out) = (json(suspects.map(names).collect()), json(out.map(names).collect()));
+        self.handle
+            .with_chitchat(|chitchat| {
+                chitchat.self_node_state().set(SUSPECTS_KEY, &suspects);
+                chitchat.self_node_state().set(OUT_KEY, &out);
+            })
+            .await;
+    }
+
     /// Begins an exchange with whoever is at `address`.
     pub(super) fn talk_to(&self, address: SocketAddr) {
         // It fails only when chitchat has ended, and then there is nobody to talk.
@@ -120,6 +140,8 @@ impl Node {
                 live: live.contains(id),
                 told_anything: state.max_version() > 0,
                 silo: parse(&mut parsed, id, state),
+                suspects: marks(state, SUSPECTS_KEY),
+                out: marks(state, OUT_KEY),
             })
         });
         sightings.collect()
@@ -157,9 +179,17 @@ fn parse(parsed: &mut Parsed, id: &ChitchatId, state: &NodeState) -> Option<Arc<
     }
 }
 
+/// Marks that cannot be read are none.
+fn marks(state: &NodeState, key: &str) -> Vec<Life> {
+    let lives: Vec<(String, u64)> =
+        state.get(key).and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
+    lives.into_iter().filter_map(|(id, incarnation)| Some((SiloId::new(id).ok()?, incarnation))).collect()
+}
+
 fn read(id: &ChitchatId, json: &str) -> Option<Arc<SiloInfo>> {
     match SiloInfo::from_json(json) {
-        Ok(info) if info.silo_id.as_str() == &*id.node_id && info.incarnation == id.generation_id => {
+        // A silo that was put out begins its next life without leaving gossip.
+        Ok(info) if info.silo_id.as_str() == &*id.node_id && info.incarnation >= id.generation_id => {
             Some(Arc::new(info))
         }
         Ok(info) => {

@@ -60,7 +60,7 @@ fn an_empty_store_evicts_nobody_who_answers() {
 #[test]
 fn a_missing_row_and_a_failing_probe_put_a_silo_out_only_after_the_grace() {
     let mut judge = judge_among(&["b", "c"]);
-    judge.row(at(10), &id("b"), Row::Missing);
+    judge.row(at(10), &id("b"), Row::Missing { lives: 0 });
     assert_eq!(judge.take_actions(), [Action::Probe(Arc::new(silo("b", 1)))]);
     judge.probed(at(24), &silo("b", 1), Probe::Silent);
     assert_eq!(ids(&judge), ["a", "b", "c"]);
@@ -72,9 +72,9 @@ fn a_missing_row_and_a_failing_probe_put_a_silo_out_only_after_the_grace() {
 #[test]
 fn a_row_that_came_back_starts_the_grace_anew() {
     let mut judge = judge_among(&["b", "c"]);
-    judge.row(at(0), &id("b"), Row::Missing);
+    judge.row(at(0), &id("b"), Row::Missing { lives: 0 });
     judge.row(at(10), &id("b"), row(silo("b", 1)));
-    judge.row(at(20), &id("b"), Row::Missing);
+    judge.row(at(20), &id("b"), Row::Missing { lives: 0 });
     judge.probed(at(34), &silo("b", 1), Probe::Refused);
     assert_eq!(ids(&judge), ["a", "b", "c"]);
 }
@@ -156,14 +156,80 @@ fn in_a_cluster_of_two_a_refused_connection_suffices_and_silence_waits_for_the_r
     assert_eq!(evicted(&judge.take_actions()), ["b"]);
 }
 
+fn missing(lives: u64) -> Row {
+    Row::Missing { lives }
+}
+
+fn original(id: &str) -> SiloInfo {
+    SiloInfo { protocol_version: None, ..silo(id, 0) }
+}
+
 #[test]
-fn a_leave_counts_when_the_row_is_gone() {
+fn a_life_that_the_store_counts_as_over_is_out_without_a_word() {
     let mut judge = judge_among(&["b", "c"]);
-    judge.leave_heard(id("b"));
-    assert_eq!(judge.take_actions(), [Action::Read(id("b"))]);
-    judge.row(at(1), &id("b"), Row::Missing);
+    judge.row(at(1), &id("b"), missing(1));
+    assert_eq!(ids(&judge), ["a", "b", "c"], "its own life is counted, no later one");
+    judge.take_actions();
+    judge.row(at(1), &id("b"), missing(2));
     assert_eq!(ids(&judge), ["a", "c"]);
-    assert!(judge.take_actions().is_empty(), "it said so itself: nothing to evict");
+    assert!(judge.take_actions().is_empty(), "somebody has done all that is to be done");
+}
+
+#[test]
+fn the_leave_of_an_original_silo_counts_when_its_row_is_gone_and_ours_must_be_counted() {
+    let mut judge = judge_among(&["b", "c"]);
+    judge.row(at(0), &id("old"), row(original("old")));
+    for gone in ["old", "b"] {
+        judge.leave_heard(id(gone));
+        assert_eq!(judge.take_actions(), [Action::Read(id(gone))]);
+        judge.row(at(1), &id(gone), missing(0));
+    }
+    assert_eq!(ids(&judge), ["a", "b", "c"]);
+}
+
+#[test]
+fn a_silo_that_was_put_out_leaves_its_own_view_has_no_say_and_begins_another_life() {
+    let mut judge = judge_among(&["b", "c"]);
+    judge.row(at(1), &id("a"), missing(1));
+    assert!(!judge.is_out(), "its row is lost, no more");
+    judge.row(at(1), &id("a"), missing(2));
+    assert!(judge.is_out() && judge.take_changed());
+    assert_eq!(ids(&judge), ["b", "c"]);
+    assert_eq!(judge.take_actions(), [Action::Rejoin]);
+    judge.probed(at(2), &silo("b", 1), Probe::Refused);
+    judge.votes(at(2), &silo("b", 1), 2);
+    assert!(!judge.is_elected());
+    assert!(judge.take_actions().iter().all(|action| !matches!(action, Action::Vote(_) | Action::Evict(_))));
+    judge.rejoined(silo("a", 2));
+    assert_eq!(judge.silos().next().unwrap().incarnation, 2);
+    judge.row(at(3), &id("a"), missing(2));
+    assert!(!judge.is_out());
+}
+
+#[test]
+fn the_same_life_elsewhere_is_not_this_one() {
+    let mut judge = judge_among(&["b"]);
+    let mut elsewhere = silo("a", 1);
+    elsewhere.endpoint = "127.0.0.1:2".parse().unwrap();
+    judge.row(at(1), &id("a"), row(silo("a", 1)));
+    assert!(!judge.is_out());
+    judge.row(at(1), &id("a"), row(elsewhere.clone()));
+    assert!(judge.is_out());
+    assert_eq!(judge.silos().next().unwrap().endpoint, elsewhere.endpoint);
+    judge.row(at(1), &id("a"), missing(2));
+    assert_eq!(ids(&judge), ["b"], "the other one is gone, too");
+}
+
+#[test]
+fn one_of_ours_that_was_put_out_and_does_not_know_is_told_and_comes_back_in_a_later_life() {
+    let mut judge = judge_among(&["b", "c"]);
+    judge.row(at(1), &id("b"), missing(2));
+    judge.take_actions();
+    judge.row(at(2), &id("b"), row(silo("b", 1)));
+    assert_eq!(judge.take_actions(), [Action::TellOut(Arc::new(silo("b", 1)))]);
+    assert_eq!(ids(&judge), ["a", "c"]);
+    judge.row(at(3), &id("b"), row(silo("b", 2)));
+    assert_eq!(ids(&judge), ["a", "b", "c"]);
 }
 
 #[test]
@@ -184,8 +250,8 @@ fn a_forged_leave_changes_nothing_then_or_later() {
     judge.leave_heard(id("b"));
     judge.leave_heard(id("a"));
     judge.row(at(1), &id("b"), row(silo("b", 1)));
-    judge.row(at(2), &id("b"), Row::Missing);
-    judge.row(at(2), &id("a"), Row::Missing);
+    judge.row(at(2), &id("b"), Row::Missing { lives: 0 });
+    judge.row(at(2), &id("a"), Row::Missing { lives: 0 });
     assert_eq!(ids(&judge), ["a", "b", "c"]);
 }
 
@@ -199,20 +265,18 @@ fn a_dead_row_is_out_at_once() {
 }
 
 #[test]
-fn who_went_out_comes_back_when_it_answers_or_in_a_later_life() {
-    let mut judge = judge_among(&["b", "c"]);
-    for out in ["b", "c"] {
-        judge.leave_heard(id(out));
-        judge.row(at(1), &id(out), Row::Missing);
-    }
+fn an_original_silo_that_went_out_comes_back_when_it_answers() {
+    let mut judge = judge_among(&["b"]);
+    judge.row(at(0), &id("old"), row(original("old")));
+    judge.leave_heard(id("old"));
+    judge.row(at(1), &id("old"), missing(0));
     judge.take_actions();
-    judge.row(at(2), &id("b"), row(silo("b", 1)));
-    assert_eq!(judge.take_actions(), [Action::Probe(Arc::new(silo("b", 1)))]);
-    judge.probed(at(3), &silo("b", 1), Probe::Silent);
-    assert_eq!(ids(&judge), ["a"], "its row alone does not bring it back");
-    judge.probed(at(4), &silo("b", 1), Probe::Answered);
-    judge.row(at(5), &id("c"), row(silo("c", 2)));
-    assert_eq!(ids(&judge), ["a", "b", "c"]);
+    judge.row(at(2), &id("old"), row(original("old")));
+    assert_eq!(judge.take_actions(), [Action::Probe(Arc::new(original("old")))]);
+    judge.probed(at(3), &original("old"), Probe::Silent);
+    assert_eq!(ids(&judge), ["a", "b"], "its row alone does not bring it back");
+    judge.probed(at(4), &original("old"), Probe::Answered);
+    assert_eq!(ids(&judge), ["a", "b", "old"]);
 }
 
 #[test]
@@ -233,7 +297,7 @@ fn a_client_evicts_nobody_and_follows_the_rows() {
     judge.probed(at(1), &silo("b", 1), Probe::Refused);
     judge.votes(at(1), &silo("b", 1), 1);
     assert!(judge.take_actions().is_empty());
-    judge.row(at(1), &id("c"), Row::Missing);
+    judge.row(at(1), &id("c"), Row::Missing { lives: 0 });
     judge.take_actions();
     judge.probed(at(20), &silo("c", 1), Probe::Refused);
     assert_eq!(ids(&judge), ["b"]);
@@ -243,7 +307,7 @@ fn a_client_evicts_nobody_and_follows_the_rows() {
 #[test]
 fn an_unreadable_row_is_neither_news_nor_an_absence() {
     let mut judge = judge_among(&["b"]);
-    judge.row(at(0), &id("b"), Row::Missing);
+    judge.row(at(0), &id("b"), Row::Missing { lives: 0 });
     judge.row(at(5), &id("b"), Row::Unreadable);
     judge.row(at(5), &id("x"), Row::Unreadable);
     judge.probed(at(30), &silo("b", 1), Probe::Silent);

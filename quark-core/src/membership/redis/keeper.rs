@@ -2,36 +2,35 @@
 //! probes, does what the judge wants, and publishes the views.
 //!
 //! It owns the connection and makes a new one, with backoff, after any refusal: a time-out or a read-only replica does
-//! not heal by itself. While Redis is away the last view stands.
+//! not heal by itself. While Redis is away the last view stands. A silo that was put out, or that may have been, does not
+//! serve until it is in.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
+use super::claim::{self, claim};
 use super::listener::Heard;
-use super::store::{Refusal, Server, ServerTime, Store, Word};
-use crate::health::Health;
+use super::refusal::Refusal;
+use super::store::{Cursor, Server, Store, Word};
 use crate::id::SiloId;
-use crate::membership::isolation::Isolation;
-use crate::membership::judge::{Action, Judge, Row};
-use crate::membership::probe::{Probe, probe};
+use crate::membership::judge::{Action, Row};
+use crate::membership::lookout::{LOOK_INTERVAL, Lookout};
 use crate::membership::{MembershipConfig, ViewPublisher};
+use crate::probe::Prober;
 use crate::retry::Backoff;
 use crate::silo_info::{SiloInfo, SiloStatus};
 use crate::telemetry::MEMBERSHIP;
 
 /// How often the elected silo looks for original silos.
 const SCAN_INTERVAL: Duration = Duration::from_secs(60);
-/// Silos are looked at this many times in a heartbeat.
+/// Silos are looked at this many times in a heartbeat, at the least.
 const LOOKS_PER_HEARTBEAT: u32 = 5;
-/// How many of the silos that follow this one in the order of ids it looks at.
-const SUCCESSORS: usize = 2;
-/// How many probes may be under way.
-const PROBES_AT_ONCE: usize = 64;
+/// What health calls the store.
+const STORE: &str = "membership store";
 
 type Reply = oneshot::Sender<Result<(), Refusal>>;
 
@@ -43,69 +42,46 @@ pub(super) enum Command {
 }
 
 /// The state of the task.
-pub(super) struct Keeper {
-    server: Server,
+pub(super) struct Keeper<V: Server> {
+    server: V,
     config: MembershipConfig,
-    /// The row of this silo; `None` for a client, and for a silo whose id a later life has taken.
+    /// The row of this silo; `None` for a client.
     myself: Option<SiloInfo>,
-    judge: Judge,
+    lookout: Lookout,
+    prober: Arc<dyn Prober>,
     heard: Arc<Heard>,
     views: ViewPublisher,
-    isolation: Isolation,
-    link: Link,
-    probes: JoinSet<(Arc<SiloInfo>, Probe)>,
-    probe_permits: Arc<Semaphore>,
+    link: Link<V::Store>,
     version_read: Option<i64>,
     /// Where the search for original silos goes on; `None` while none is under way.
-    scan: Option<u64>,
-    born: Instant,
+    scan: Option<Cursor>,
 }
 
 /// The connection to Redis, or when to try the next one.
-struct Link {
-    store: Option<Store>,
+struct Link<S> {
+    store: Option<S>,
     /// Since when there is none, and why.
     away: Option<(SystemTime, String)>,
-    isolated_since: Option<SystemTime>,
     retry_at: Instant,
     backoff: Backoff,
 }
 
-impl Keeper {
+impl<V: Server> Keeper<V> {
     pub(super) fn new(
-        server: Server,
+        server: V,
         config: MembershipConfig,
         myself: Option<SiloInfo>,
-        judge: Judge,
+        lookout: Lookout,
+        prober: Arc<dyn Prober>,
         heard: Arc<Heard>,
         views: ViewPublisher,
     ) -> Self {
-        let born = Instant::now();
-        Self {
-            server,
-            config,
-            myself,
-            judge,
-            heard,
-            views,
-            isolation: Isolation::default(),
-            link: Link {
-                store: None,
-                away: None,
-                isolated_since: None,
-                retry_at: born,
-                backoff: Backoff::for_stores(),
-            },
-            probes: JoinSet::new(),
-            probe_permits: Arc::new(Semaphore::new(PROBES_AT_ONCE)),
-            version_read: None,
-            scan: None,
-            born,
-        }
+        let link = Link { store: None, away: None, retry_at: Instant::now(), backoff: Backoff::for_stores() };
+        Self { server, config, myself, lookout, prober, heard, views, link, version_read: None, scan: None }
     }
 
     /// Reads everything for the first time and publishes the first view.
-    pub(super) async fn begin(&mut self, store: Store, originals: Vec<Row>) -> Result<(), Refusal> {
+    pub(super) async fn begin(&mut self, store: V::Store, originals: Vec<Row>) -> Result<(), Refusal> {
         self.link.store = Some(store.clone());
         self.read_all(&store).await?;
         let ids = originals.into_iter().filter_map(|row| match row {
@@ -114,15 +90,18 @@ impl Keeper {
         });
         self.index_found(&store, ids.collect()).await?;
         self.publish();
+        if self.myself.is_some() {
+            self.views.lease().grant();
+        }
         Ok(())
     }
 
     /// Lives until a stop, or until the handle is dropped.
     pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         let mut heartbeats = every(self.config.heartbeat);
-        let mut looks = every(self.config.heartbeat / LOOKS_PER_HEARTBEAT);
+        let mut looks = every(LOOK_INTERVAL.min(self.config.heartbeat / LOOKS_PER_HEARTBEAT));
         let mut scans = every(SCAN_INTERVAL);
-        let heard = self.heard.clone();
+        let (heard, lease) = (self.heard.clone(), self.views.lease().clone());
         loop {
             let done = tokio::select! {
                 command = commands.recv() => match command {
@@ -135,21 +114,22 @@ impl Keeper {
                         Ok(())
                     }
                     Some(Command::Suspect(id, incarnation)) => {
-                        self.judge.suspect(&id, incarnation);
+                        self.lookout.judge.suspect(&id, incarnation);
                         Ok(())
                     }
                     None => return,
                 },
-                Some(Ok((silo, outcome))) = self.probes.join_next() => {
-                    if outcome == Probe::Answered {
-                        self.isolation.answered(self.born.elapsed(), &silo.silo_id);
-                    }
-                    self.judge.probed(self.born.elapsed(), &silo, outcome);
+                Some(probed) = self.lookout.next_probed() => {
+                    self.lookout.probed(probed);
                     Ok(())
                 }
                 () = heard.arrived() => self.listen().await,
+                () = lease.lapsed() => self.make_sure().await,
                 _ = heartbeats.tick() => self.beat().await,
-                _ = looks.tick() => self.look(),
+                _ = looks.tick() => {
+                    self.lookout.look(self.link.store.is_some());
+                    Ok(())
+                }
                 _ = scans.tick() => self.begin_scan(),
                 () = tokio::task::yield_now(), if self.scan.is_some() => self.scan_on().await,
                 () = tokio::time::sleep_until(self.link.retry_at), if self.link.store.is_none() => self.connect().await,
@@ -158,8 +138,6 @@ impl Keeper {
                 self.lose(&refusal);
             }
             self.settle().await;
-            let health = self.health();
-            self.views.set_health(health);
         }
     }
 
@@ -167,19 +145,25 @@ impl Keeper {
     async fn settle(&mut self) {
         loop {
             self.publish();
-            let actions = self.judge.take_actions();
+            let actions = self.lookout.judge.take_actions();
             if actions.is_empty() {
-                return;
+                break;
             }
             if let Err(refusal) = self.perform(actions).await {
                 self.lose(&refusal);
             }
         }
+        let away = self.link.away.as_ref().filter(|_| self.link.store.is_none());
+        let health = self.lookout.health(away.map(|(since, reason)| (STORE, reason.as_str(), *since)));
+        if health.is_isolated() {
+            self.views.lease().withdraw();
+        }
+        self.views.set_health(health);
     }
 
     fn publish(&mut self) {
-        if self.judge.take_changed() {
-            self.views.publish(self.judge.silos().cloned());
+        if self.lookout.judge.take_changed() {
+            self.views.publish(self.lookout.judge.silos().cloned());
         }
     }
 
@@ -188,7 +172,8 @@ impl Keeper {
         let mut for_redis = Vec::new();
         for action in actions {
             match action {
-                Action::Probe(silo) => self.probe(silo),
+                Action::Probe(silo) => self.lookout.probe(silo),
+                Action::Rejoin => self.put_out(),
                 Action::Read(id) => {
                     to_read.insert(id);
                 }
@@ -205,13 +190,13 @@ impl Keeper {
         Ok(())
     }
 
-    async fn perform_in_redis(&mut self, store: &Store, action: Action) -> Result<(), Refusal> {
+    async fn perform_in_redis(&mut self, store: &V::Store, action: Action) -> Result<(), Refusal> {
         let Some(myself) = &self.myself else { return Ok(()) };
         match action {
             Action::Vote(silo) => {
                 let votes = store.vote(&myself.silo_id, &silo).await?;
-                self.judge.votes(self.born.elapsed(), &silo, votes);
-                if self.judge.is_in(&silo.silo_id) {
+                self.lookout.judge.votes(self.lookout.now(), &silo, votes);
+                if self.lookout.judge.is_in(&silo.silo_id) {
                     store.ask_to_look(&silo).await?;
                 }
             }
@@ -219,61 +204,70 @@ impl Keeper {
             Action::Evict(silo) => {
                 tracing::warn!(target: MEMBERSHIP, silo = %silo.silo_id, endpoint = %silo.endpoint,
                     incarnation = silo.incarnation, "silo evicted: it does not answer");
-                store.remove(&silo).await?;
+                store.end_life(&silo).await?;
             }
-            Action::Probe(_) | Action::Read(_) => unreachable!("done without redis or before"),
+            Action::TellOut(silo) => store.end_life(&silo).await?,
+            Action::Probe(_) | Action::Read(_) | Action::Rejoin => {
+                unreachable!("done without redis or before")
+            }
         }
         Ok(())
     }
 
-    fn probe(&mut self, silo: Arc<SiloInfo>) {
-        let (limit, permits) = (self.config.probe_timeout, self.probe_permits.clone());
-        self.probes.spawn(async move {
-            let _permit = permits.acquire().await;
-            let outcome = probe(&silo.endpoint, limit).await;
-            (silo, outcome)
-        });
+    /// This life of this silo is over: it stops serving, and begins another one when it next looks into its lease.
+    fn put_out(&self) {
+        if let Some(myself) = &self.myself {
+            tracing::warn!(target: MEMBERSHIP, silo = %myself.silo_id, incarnation = myself.incarnation,
+                "told that this silo is out: it stops serving and joins again");
+        }
+        self.views.lease().withdraw();
     }
 
-    #[expect(clippy::unnecessary_wraps, reason = "one of several turns, of which most can fail")]
-    fn look(&mut self) -> Result<(), Refusal> {
-        self.judge.look_at_successors(SUCCESSORS);
-        self.judge.look_at_doubtful(self.born.elapsed());
-        if self.link.store.is_none() {
-            // Without the store, only they can say whether this silo is cut off.
-            let others: Vec<_> = self.judge.silos().filter(|silo| !self.is_myself(silo)).cloned().collect();
-            others.into_iter().for_each(|silo| self.probe(silo));
+    /// The lease has lapsed: this silo serves again when it is sure that it is in.
+    async fn make_sure(&mut self) -> Result<(), Refusal> {
+        if self.link.store.is_some() {
+            if self.lookout.judge.is_out() {
+                self.rejoin().await?;
+            } else {
+                self.beat().await?;
+            }
+        }
+        self.settle().await;
+        // Without the store, being heard by enough others must do.
+        let is_sure = self.link.store.is_some() || self.lookout.hears_enough(|_| false);
+        if is_sure && !self.lookout.judge.is_out() {
+            self.views.lease().grant();
         }
         Ok(())
     }
 
-    fn is_myself(&self, silo: &SiloInfo) -> bool {
-        self.myself.as_ref().is_some_and(|myself| myself.silo_id == silo.silo_id)
-    }
-
-    fn health(&mut self) -> Health {
-        let now = self.born.elapsed();
-        self.isolation.store(now, self.link.store.is_some());
-        let Some((since, reason)) = self.link.away.clone().filter(|_| self.link.store.is_none()) else {
-            self.link.isolated_since = None;
-            return Health::Healthy;
+    /// Begins another life, unless somebody else leads one by now.
+    async fn rejoin(&mut self) -> Result<(), Refusal> {
+        let (Some(mut info), Some(store)) = (self.myself.clone(), self.link.store.clone()) else {
+            return Ok(());
         };
-        let view: Vec<_> = self.judge.silos().map(|silo| silo.silo_id.clone()).collect();
-        let isolated =
-            self.myself.as_ref().is_some_and(|me| self.isolation.is_isolated(now, &me.silo_id, &view));
-        if isolated {
-            let since = *self.link.isolated_since.get_or_insert_with(SystemTime::now);
-            return Health::Isolated { since };
+        let claimed = claim(&store, &mut info, &self.config, &*self.prober, Instant::now()).await;
+        match claimed {
+            Ok(()) => {
+                tracing::warn!(target: MEMBERSHIP, silo = %info.silo_id, incarnation = info.incarnation, "joined again");
+                self.views.set_incarnation(info.incarnation);
+                self.lookout.judge.rejoined(info.clone());
+                self.myself = Some(info);
+                self.read_all(&store).await
+            }
+            Err(claim::Failure::Store(refusal)) => Err(refusal),
+            Err(claim::Failure::InUse(endpoint)) => {
+                tracing::debug!(target: MEMBERSHIP, silo = %info.silo_id, %endpoint, "the id is in use elsewhere");
+                Ok(())
+            }
         }
-        self.link.isolated_since = None;
-        Health::Degraded { part: "membership store".to_owned(), reason, since }
     }
 
     async fn listen(&mut self) -> Result<(), Refusal> {
         let news = self.heard.take();
-        news.joined.into_iter().for_each(|id| self.judge.join_heard(id));
-        news.left.into_iter().for_each(|id| self.judge.leave_heard(id));
-        news.suspected.iter().for_each(|(id, incarnation)| self.judge.suspect(id, *incarnation));
+        news.joined.into_iter().for_each(|id| self.lookout.judge.join_heard(id));
+        news.left.into_iter().for_each(|id| self.lookout.judge.leave_heard(id));
+        news.suspected.iter().for_each(|(id, incarnation)| self.lookout.judge.suspect(id, *incarnation));
         match self.link.store.clone() {
             Some(store) if news.missed_some => self.read_all(&store).await,
             _ => Ok(()),
@@ -282,52 +276,54 @@ impl Keeper {
 
     async fn beat(&mut self) -> Result<(), Refusal> {
         let Some(store) = self.link.store.clone() else { return Ok(()) };
-        let pulse = store.pulse(self.myself.as_ref().map(|info| &info.silo_id), self.config.ttl).await?;
-        if self.superseded_by(&pulse.own_row) {
-            return Ok(());
-        }
-        self.write_row(&store, pulse.now).await?;
-        if let (Row::Missing, Some(myself)) = (&pulse.own_row, &self.myself) {
-            // Evicted while it could not be reached, or lost with the store: the others learn that it is here.
-            store.tell(Word::Join, &myself.silo_id).await?;
+        let me = self.myself.as_ref().map(|info| info.silo_id.clone());
+        let pulse = store.pulse(me.as_ref(), self.config.ttl).await?;
+        if let Some(me) = &me {
+            self.learn_of_myself(me, &pulse.own_row, pulse.lives);
+            self.write_row(&store, pulse.now).await?;
+            if matches!(pulse.own_row, Row::Missing { .. }) && !self.lookout.judge.is_out() {
+                // Lost with the store: the others learn that it is here.
+                store.tell(Word::Join, me).await?;
+            }
         }
         if pulse.version.is_none() || pulse.version != self.version_read {
             self.read_all(&store).await?;
         }
-        let doubtful: BTreeSet<_> = pulse.overdue.iter().chain(self.judge.missing()).cloned().collect();
+        let doubtful: BTreeSet<_> =
+            pulse.overdue.iter().chain(self.lookout.judge.missing()).cloned().collect();
         if !doubtful.is_empty() {
             let rows = self.read(&store, doubtful).await?;
-            self.refresh_index(&store, &pulse.overdue, &rows, pulse.now).await?;
+            self.refresh_index(&store, &pulse.overdue, &rows).await?;
         }
         Ok(())
     }
 
-    /// A later life of this id took over while this one slept: it writes no more, and its view shows the other.
-    fn superseded_by(&mut self, own_row: &Row) -> bool {
-        let (Some(myself), Row::Readable(row)) = (&self.myself, own_row) else { return false };
-        let superseded = row.incarnation > myself.incarnation;
-        if superseded {
-            tracing::error!(target: MEMBERSHIP, silo = %row.silo_id, endpoint = %row.endpoint,
-                incarnation = row.incarnation, "a later life of this silo took over");
-            self.judge.row(self.born.elapsed(), &row.silo_id, own_row.clone());
-            self.myself = None;
-        }
-        superseded
+    /// A row that is there does not say that its life goes on: the count may be higher.
+    fn learn_of_myself(&mut self, me: &SiloId, own_row: &Row, lives: u64) {
+        let now = self.lookout.now();
+        self.lookout.judge.row(now, me, own_row.clone());
+        self.lookout.judge.row(now, me, Row::Missing { lives });
     }
 
-    async fn write_row(&mut self, store: &Store, now: ServerTime) -> Result<(), Refusal> {
-        let Some(myself) = &mut self.myself else { return Ok(()) };
+    /// Writes the row, unless this life is over.
+    async fn write_row(&mut self, store: &V::Store, now: <V::Store as Store>::Time) -> Result<(), Refusal> {
+        let Some(myself) = self.myself.as_mut().filter(|_| !self.lookout.judge.is_out()) else {
+            return Ok(());
+        };
         myself.last_heartbeat = time::OffsetDateTime::now_utc();
-        store.write_row(myself, now, self.config.ttl).await
+        if let Some(in_the_way) = store.write_row(myself, now, self.config.ttl).await? {
+            let id = myself.silo_id.clone();
+            self.lookout.judge.row(self.lookout.now(), &id, in_the_way);
+        }
+        Ok(())
     }
 
     /// Overdue silos whose row is there do not keep the index themselves (original ones); others are gone.
     async fn refresh_index(
         &self,
-        store: &Store,
+        store: &V::Store,
         overdue: &[SiloId],
         rows: &[(SiloId, bool)],
-        now: ServerTime,
     ) -> Result<(), Refusal> {
         if self.myself.is_none() {
             return Ok(());
@@ -335,10 +331,10 @@ impl Keeper {
         let (present, absent): (Vec<_>, Vec<_>) =
             rows.iter().filter(|(id, _)| overdue.contains(id)).cloned().partition(|(_, present)| *present);
         let ids = |rows: Vec<(SiloId, bool)>| rows.into_iter().map(|(id, _)| id).collect::<Vec<_>>();
-        let forgotten: Vec<_> = ids(absent).into_iter().filter(|id| !self.judge.is_in(id)).collect();
+        let forgotten: Vec<_> = ids(absent).into_iter().filter(|id| !self.lookout.judge.is_in(id)).collect();
         let present = ids(present);
         if !present.is_empty() {
-            store.index_add(&present, now).await?;
+            store.index_add(&present).await?;
         }
         if !forgotten.is_empty() {
             store.index_remove(&forgotten).await?;
@@ -347,42 +343,48 @@ impl Keeper {
     }
 
     /// Reads the rows of all silos that the index or this silo knows.
-    async fn read_all(&mut self, store: &Store) -> Result<(), Refusal> {
+    async fn read_all(&mut self, store: &V::Store) -> Result<(), Refusal> {
         // The version first: a change that comes between is then read twice rather than never.
         let version = store.version().await?;
         let mut ids: BTreeSet<_> = store.index().await?.into_iter().collect();
-        ids.extend(self.judge.silos().map(|info| info.silo_id.clone()));
-        let rows = store.rows(ids).await?;
+        ids.extend(self.lookout.judge.silos().map(|info| info.silo_id.clone()));
+        ids.extend(self.myself.as_ref().map(|myself| myself.silo_id.clone()));
+        let rows = store.rows(ids.into_iter().collect()).await?;
         let lost =
             self.myself.as_ref().is_some_and(|me| !matches!(rows.get(&me.silo_id), Some(Row::Readable(_))));
-        self.judge.rows(self.born.elapsed(), rows);
+        self.lookout.judge.rows(self.lookout.now(), rows);
         self.version_read = version;
         if lost { self.restore(store).await } else { Ok(()) }
     }
 
     /// Reads these rows; says of each whether there is one.
-    async fn read(&mut self, store: &Store, ids: BTreeSet<SiloId>) -> Result<Vec<(SiloId, bool)>, Refusal> {
+    async fn read(
+        &mut self,
+        store: &V::Store,
+        ids: BTreeSet<SiloId>,
+    ) -> Result<Vec<(SiloId, bool)>, Refusal> {
         let mut found = Vec::new();
-        for (id, row) in store.rows(ids).await? {
-            let missing = matches!(row, Row::Missing);
+        for (id, row) in store.rows(ids.into_iter().collect()).await? {
+            let missing = matches!(row, Row::Missing { .. });
+            self.lookout.judge.row(self.lookout.now(), &id, row);
             if missing && self.myself.as_ref().is_some_and(|me| me.silo_id == id) {
                 self.restore(store).await?;
             }
-            self.judge.row(self.born.elapsed(), &id, row);
             found.push((id, !missing));
         }
         Ok(found)
     }
 
-    async fn restore(&mut self, store: &Store) -> Result<(), Refusal> {
-        let now = store.time().await?;
-        self.write_row(store, now).await
+    async fn restore(&mut self, store: &V::Store) -> Result<(), Refusal> {
+        let me = self.myself.as_ref().map(|myself| myself.silo_id.clone());
+        let pulse = store.pulse(me.as_ref(), self.config.ttl).await?;
+        self.write_row(store, pulse.now).await
     }
 
     async fn announce(&mut self, status: SiloStatus) -> Result<(), Refusal> {
         let Some(myself) = &mut self.myself else { return Ok(()) };
         myself.status = status;
-        self.judge.set_myself(myself.clone());
+        self.lookout.judge.set_myself(myself.clone());
         let id = myself.silo_id.clone();
         let store = self.link.store.clone().ok_or_else(Refusal::no_answer)?;
         self.restore(&store).await?;
@@ -395,13 +397,16 @@ impl Keeper {
             Some(store) => store,
             None => self.server.connect().await?,
         };
-        store.remove(myself).await
+        if self.lookout.judge.is_out() {
+            return Ok(());
+        }
+        store.end_life(myself).await
     }
 
     #[expect(clippy::unnecessary_wraps, reason = "one of several turns, of which most can fail")]
     fn begin_scan(&mut self) -> Result<(), Refusal> {
-        if self.judge.is_elected() {
-            self.scan.get_or_insert(0);
+        if self.lookout.judge.is_elected() {
+            self.scan.get_or_insert_default();
         }
         Ok(())
     }
@@ -410,18 +415,17 @@ impl Keeper {
     async fn scan_on(&mut self) -> Result<(), Refusal> {
         let Some(cursor) = self.scan.take() else { return Ok(()) };
         let Some(store) = self.link.store.clone() else { return Ok(()) };
-        let (next, ids) = store.scan(cursor).await?;
-        self.scan = (next != 0).then_some(next);
-        self.index_found(&store, ids.into_iter().filter(|id| !self.judge.is_in(id)).collect()).await
+        let (ids, next) = store.scan(cursor).await?;
+        self.scan = next;
+        self.index_found(&store, ids.into_iter().filter(|id| !self.lookout.judge.is_in(id)).collect()).await
     }
 
-    async fn index_found(&mut self, store: &Store, ids: BTreeSet<SiloId>) -> Result<(), Refusal> {
+    async fn index_found(&mut self, store: &V::Store, ids: BTreeSet<SiloId>) -> Result<(), Refusal> {
         if ids.is_empty() {
             return Ok(());
         }
         if self.myself.is_some() {
-            let now = store.time().await?;
-            store.index_add(&ids.iter().cloned().collect::<Vec<_>>(), now).await?;
+            store.index_add(&ids.iter().cloned().collect::<Vec<_>>()).await?;
         }
         self.read(store, ids).await.map(drop)
     }

@@ -7,11 +7,10 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::store::{ANSWER_LIMIT, Server};
+use super::store::{Server, Subscription};
 use crate::id::SiloId;
 use crate::retry::Backoff;
 use crate::telemetry::MEMBERSHIP;
@@ -89,7 +88,7 @@ fn note<T: Ord>(set: &mut BTreeSet<T>, item: Option<T>) -> bool {
 }
 
 /// Subscribes, and again whenever the connection is lost.
-pub(super) async fn listen(server: Server, heard: Arc<Heard>) {
+pub(super) async fn listen(server: impl Server, heard: Arc<Heard>) {
     let mut backoff = Backoff::for_stores();
     loop {
         let began = Instant::now();
@@ -112,20 +111,16 @@ pub(super) async fn listen(server: Server, heard: Arc<Heard>) {
     }
 }
 
-async fn follow(subscription: ::redis::aio::PubSub, heard: &Heard) {
-    let (mut questions, mut messages) = subscription.split();
+async fn follow(mut subscription: impl Subscription, heard: &Heard) {
     let mut ping = tokio::time::interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
     loop {
         tokio::select! {
-            message = messages.next() => {
-                let Some(message) = message else { return };
-                if let Ok(payload) = message.get_payload::<String>() {
-                    heard.change(|news| news.add(&payload));
-                }
-            }
+            message = subscription.next() => match message {
+                Some(payload) => heard.change(|news| news.add(&payload)),
+                None => return,
+            },
             _ = ping.tick() => {
-                let answer = questions.ping::<::redis::Value>();
-                if !matches!(tokio::time::timeout(ANSWER_LIMIT, answer).await, Ok(Ok(_))) {
+                if !subscription.is_alive().await {
                     return;
                 }
             }

@@ -1,418 +1,119 @@
-//! The keys of the contract and the commands on them; the only place that knows the Redis client's types.
+//! What the keeper and the claim need of a store of rows, in their own words. `commands` does it in Redis; the simulation
+//! has one of its own, which passes the same suite (`suite`).
 //!
-//! Every command names one key (or none), so that each can go to its own node of a Redis Cluster; pipelines are plain,
-//! never transactions. Nothing is decided here. `keeper` and `claim` call it.
+//! Nothing is decided here. Times are the store's own: no two machines' clocks are ever compared.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::future::Future;
 use std::time::Duration;
 
-use ::redis::aio::{MultiplexedConnection, PubSub};
-use ::redis::io::tcp::TcpSettings;
-use ::redis::{
-    AsyncConnectionConfig, Client, ErrorKind as RedisErrorKind, IntoConnectionInfo as _, RedisError, Value,
-};
-
-use crate::error::{Error, ErrorKind, Result};
+use super::refusal::Refusal;
 use crate::id::SiloId;
-use crate::membership::RedisUrl;
 use crate::membership::judge::Row;
 use crate::silo_info::SiloInfo;
-use crate::telemetry::MEMBERSHIP;
 
-/// How long Redis may take to accept a connection, and to answer a command. The client's own 500 ms would take a
-/// moment's hesitation for an outage.
-pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(3);
-/// How many steps of SCAN a start spends on finding original silos; the elected silo goes through all keys later.
-pub(super) const SCAN_AT_START: usize = 64;
-/// How many keys one step of SCAN looks at.
-const SCAN_COUNT: usize = 1_000;
-/// How many rows are asked for in one pipeline.
-const ROWS_AT_ONCE: usize = 256;
-/// How many overdue silos a heartbeat looks at.
-const OVERDUE_AT_ONCE: usize = 16;
-/// How long a vote counts.
-const VOTE_TTL: Duration = Duration::from_secs(10);
-/// How many ids with unreadable rows are remembered as logged.
-const LOGGED_IDS: usize = 1_024;
+pub(super) type Answer<T> = Result<T, Refusal>;
 
-/// Why Redis did not do what was asked.
-#[derive(Debug)]
-pub(super) struct Refusal(Option<RedisError>);
+/// Where a store is, and how to get there. Cheap to clone.
+pub(super) trait Server: fmt::Display + Clone + Send + Sync + 'static {
+    type Store: Store;
+    type Subscription: Subscription;
 
-impl Refusal {
-    pub(super) fn no_answer() -> Self {
-        Self(None)
-    }
-
-    /// Whether trying again is pointless: the password or the address is wrong.
-    pub(super) fn is_final(&self) -> bool {
-        let kind = self.0.as_ref().map(RedisError::kind);
-        matches!(kind, Some(RedisErrorKind::AuthenticationFailed | RedisErrorKind::InvalidClientConfig))
-    }
+    fn connect(&self) -> impl Future<Output = Answer<Self::Store>> + Send;
+    /// Hears what is said on the two channels from now on.
+    fn subscribe(&self) -> impl Future<Output = Answer<Self::Subscription>> + Send;
 }
 
-impl From<RedisError> for Refusal {
-    fn from(error: RedisError) -> Self {
-        Self(Some(error))
-    }
+/// What is said on the channels. Messages may be lost, doubled, forged and late.
+pub(super) trait Subscription: Send {
+    /// The next message; `None` when the connection is lost. Cancelling it loses nothing.
+    fn next(&mut self) -> impl Future<Output = Option<String>> + Send;
+    /// Whether the other side still answers.
+    fn is_alive(&mut self) -> impl Future<Output = bool> + Send;
 }
 
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Some(error) => error.fmt(f),
-            None => f.write_str("no answer in time"),
-        }
-    }
+/// A connection to the store. Cheap to clone; clones share the connection. Any operation may be refused, and may have been
+/// done all the same.
+pub(super) trait Store: Clone + Send + Sync + 'static {
+    type Time: Copy + Send + Sync;
+    /// What stood in a row when it was looked at.
+    type Seen: Send + Sync;
+
+    /// Everything that a heartbeat reads; costs the same however many silos there are.
+    fn pulse(
+        &self,
+        me: Option<&SiloId>,
+        ttl: Duration,
+    ) -> impl Future<Output = Answer<Pulse<Self::Time>>> + Send;
+
+    /// Writes the row whole, with its place in the index, unless a later life stands there, or this one elsewhere: that
+    /// is returned then. The count of lives and the version come back too if the store lost them: neither may ever run
+    /// backwards.
+    fn write_row(
+        &self,
+        info: &SiloInfo,
+        now: Self::Time,
+        ttl: Duration,
+    ) -> impl Future<Output = Answer<Option<Row>>> + Send;
+
+    /// A row, as it is for [`claim_row`](Self::claim_row), and how many lives of the id are counted.
+    fn look_up(&self, id: &SiloId) -> impl Future<Output = Answer<(Row, Self::Seen, u64)>> + Send;
+
+    /// Counts this life, and writes its row if it still stands there as it was seen; says whether it did.
+    fn claim_row(
+        &self,
+        info: &SiloInfo,
+        seen: &Self::Seen,
+        ttl: Duration,
+    ) -> impl Future<Output = Answer<bool>> + Send;
+
+    /// Counts this life as over, deletes its row and its place in the index, and tells the others. The row of another life
+    /// stays.
+    fn end_life(&self, silo: &SiloInfo) -> impl Future<Output = Answer<()>> + Send;
+
+    /// Raises the version, so that everybody reads all rows at the next heartbeat, and tells them to look at once.
+    fn tell(&self, word: Word, id: &SiloId) -> impl Future<Output = Answer<()>> + Send;
+
+    fn version(&self) -> impl Future<Output = Answer<Option<i64>>> + Send;
+
+    /// The ids in the index.
+    fn index(&self) -> impl Future<Output = Answer<Vec<SiloId>>> + Send;
+
+    /// The rows of these silos; of those that are missing, with the count of their lives.
+    fn rows(&self, ids: Vec<SiloId>) -> impl Future<Output = Answer<BTreeMap<SiloId, Row>>> + Send;
+
+    /// Puts these silos into the index, as seen now.
+    fn index_add(&self, ids: &[SiloId]) -> impl Future<Output = Answer<()>> + Send;
+
+    fn index_remove(&self, ids: &[SiloId]) -> impl Future<Output = Answer<()>> + Send;
+
+    /// Says that `voter` does not reach `silo`; returns how many silos say so.
+    fn vote(&self, voter: &SiloId, silo: &SiloInfo) -> impl Future<Output = Answer<u64>> + Send;
+
+    fn withdraw_vote(&self, voter: &SiloId, silo: &SiloInfo) -> impl Future<Output = Answer<()>> + Send;
+
+    /// Asks the other silos to look at `silo`. Never on the membership channel: original silos read that one.
+    fn ask_to_look(&self, silo: &SiloInfo) -> impl Future<Output = Answer<()>> + Send;
+
+    /// One step through all keys in search of rows; returns the ids found and where to go on, if that was not all.
+    fn scan(&self, from: Cursor) -> impl Future<Output = Answer<(Vec<SiloId>, Option<Cursor>)>> + Send;
 }
 
-type Answer<T> = std::result::Result<T, Refusal>;
+/// Where a search through all keys goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Cursor(pub(super) u64);
 
-/// Where Redis is, and the names of this cluster's keys there. Cheap to clone.
-#[derive(Clone)]
-pub(super) struct Server(Arc<ServerParts>);
-
-struct ServerParts {
-    url: RedisUrl,
-    client: Client,
-    cluster: String,
-    unreadable: Unreadable,
-}
-
-impl Server {
-    pub(super) fn new(url: RedisUrl, cluster: &str) -> Result<Self> {
-        let invalid = |error: RedisError| Error::invalid("membership", url.to_string(), &error.to_string());
-        if url.is_tls() {
-            // Fails when the program chose a provider before, which is fine too.
-            let _ = rustls::crypto::ring::default_provider().install_default();
-        }
-        let info = url.expose().into_connection_info().map_err(invalid)?;
-        let client =
-            Client::open(info.set_tcp_settings(TcpSettings::default().set_nodelay(true))).map_err(invalid)?;
-        Ok(Self(Arc::new(ServerParts {
-            url,
-            client,
-            cluster: cluster.to_owned(),
-            unreadable: Unreadable::default(),
-        })))
-    }
-
-    /// The error of a start or an announcement that Redis refused.
-    pub(super) fn unavailable(&self, refusal: &Refusal) -> Error {
-        Error::new(ErrorKind::MembershipUnavailable, format!("{}: {refusal}", self.0.url))
-    }
-
-    pub(super) async fn connect(&self) -> Answer<Store> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(ANSWER_LIMIT))
-            .set_response_timeout(Some(ANSWER_LIMIT));
-        let connection = self.0.client.get_multiplexed_async_connection_with_config(&config).await?;
-        let store = Store { server: self.clone(), connection };
-        // A server that is loading its data, or wants a password that was not given, accepts connections too.
-        store.time().await?;
-        Ok(store)
-    }
-
-    pub(super) async fn subscribe(&self) -> Answer<PubSub> {
-        let subscribing = async {
-            let mut subscription = self.0.client.get_async_pubsub().await?;
-            subscription.subscribe(&[self.membership_channel(), self.suspicion_channel()]).await?;
-            Ok::<_, RedisError>(subscription)
-        };
-        let limited = tokio::time::timeout(ANSWER_LIMIT, subscribing).await;
-        Ok(limited.map_err(|_| Refusal::no_answer())??)
-    }
-
-    pub(super) fn membership_channel(&self) -> String {
-        format!("{}:membership", self.0.cluster)
-    }
-
-    pub(super) fn suspicion_channel(&self) -> String {
-        format!("{}:suspicion", self.0.cluster)
-    }
-
-    fn row_prefix(&self) -> String {
-        format!("{}:silo:", self.0.cluster)
-    }
-
-    fn row_key(&self, id: &SiloId) -> String {
-        format!("{}:silo:{id}", self.0.cluster)
-    }
-
-    fn index_key(&self) -> String {
-        format!("{}:index", self.0.cluster)
-    }
-
-    fn version_key(&self) -> String {
-        format!("{}:version", self.0.cluster)
-    }
-
-    fn incarnation_key(&self, id: &SiloId) -> String {
-        format!("{}:incarnation:{id}", self.0.cluster)
-    }
-
-    fn claim_key(&self, id: &SiloId) -> String {
-        format!("{}:claim:{id}", self.0.cluster)
-    }
-
-    fn suspect_key(&self, silo: &SiloInfo) -> String {
-        format!("{}:suspect:{}:{}", self.0.cluster, silo.silo_id, silo.incarnation)
-    }
-}
-
-/// What a silo learns from Redis at each heartbeat.
-pub(super) struct Pulse {
+/// What a silo learns from the store at each heartbeat.
+pub(super) struct Pulse<Time> {
     pub(super) own_row: Row,
-    /// Redis's clock: the only one that the index compares.
-    pub(super) now: ServerTime,
+    /// How many lives of this id are counted.
+    pub(super) lives: u64,
+    /// The store's clock: the only one that the index compares.
+    pub(super) now: Time,
     pub(super) version: Option<i64>,
     /// Silos of the index that did not write for a TTL.
     pub(super) overdue: Vec<SiloId>,
-}
-
-/// Milliseconds of Redis's clock.
-#[derive(Clone, Copy)]
-pub(super) struct ServerTime(i64);
-
-/// A connection to Redis. Cheap to clone; clones share the connection.
-#[derive(Clone)]
-pub(super) struct Store {
-    server: Server,
-    connection: MultiplexedConnection,
-}
-
-impl Store {
-    pub(super) async fn time(&self) -> Answer<ServerTime> {
-        let (seconds, micros): (i64, i64) =
-            ::redis::cmd("TIME").query_async(&mut self.connection.clone()).await?;
-        Ok(ServerTime(seconds * 1_000 + micros / 1_000))
-    }
-
-    /// Everything that a heartbeat reads; costs the same however many silos there are.
-    pub(super) async fn pulse(&self, me: Option<&SiloId>, ttl: Duration) -> Answer<Pulse> {
-        let now = self.time().await?;
-        let mut pipe = ::redis::pipe();
-        pipe.cmd("GET").arg(self.server.version_key());
-        pipe.cmd("ZRANGEBYSCORE").arg(self.server.index_key()).arg("-inf").arg(now.0 - millis(ttl));
-        pipe.arg("LIMIT").arg(0).arg(OVERDUE_AT_ONCE);
-        let (version, overdue): (Option<i64>, Vec<String>) =
-            pipe.query_async(&mut self.connection.clone()).await?;
-        let own_row = match me {
-            Some(me) => self.row(me).await?,
-            None => Row::Missing,
-        };
-        Ok(Pulse {
-            own_row,
-            now,
-            version,
-            overdue: overdue.iter().filter_map(|id| SiloId::new(id).ok()).collect(),
-        })
-    }
-
-    /// Writes the row whole, with its place in the index. The count of lives and the version come back too if the store
-    /// lost them: neither may ever run backwards.
-    pub(super) async fn write_row(&self, info: &SiloInfo, now: ServerTime, ttl: Duration) -> Answer<()> {
-        let server = &self.server;
-        let mut pipe = ::redis::pipe();
-        pipe.cmd("SET")
-            .arg(server.row_key(&info.silo_id))
-            .arg(info.to_json())
-            .arg("PX")
-            .arg(millis(ttl))
-            .ignore();
-        pipe.cmd("ZADD").arg(server.index_key()).arg(now.0).arg(info.silo_id.as_str()).ignore();
-        pipe.cmd("SET").arg(server.incarnation_key(&info.silo_id)).arg(info.incarnation).arg("NX").ignore();
-        pipe.cmd("SET").arg(server.version_key()).arg(now.0).arg("NX").ignore();
-        Ok(pipe.query_async(&mut self.connection.clone()).await?)
-    }
-
-    /// Raises the version, so that everybody reads all rows at the next heartbeat, and tells them to look at once.
-    pub(super) async fn tell(&self, word: Word, id: &SiloId) -> Answer<()> {
-        let mut pipe = ::redis::pipe();
-        pipe.cmd("INCR").arg(self.server.version_key()).ignore();
-        pipe.cmd("PUBLISH")
-            .arg(self.server.membership_channel())
-            .arg(format!("{}:{id}", word.as_str()))
-            .ignore();
-        Ok(pipe.query_async(&mut self.connection.clone()).await?)
-    }
-
-    pub(super) async fn version(&self) -> Answer<Option<i64>> {
-        Ok(::redis::cmd("GET")
-            .arg(self.server.version_key())
-            .query_async(&mut self.connection.clone())
-            .await?)
-    }
-
-    /// The ids in the index.
-    pub(super) async fn index(&self) -> Answer<Vec<SiloId>> {
-        let mut range = ::redis::cmd("ZRANGE");
-        range.arg(self.server.index_key()).arg(0).arg(-1);
-        let ids: Vec<String> = range.query_async(&mut self.connection.clone()).await?;
-        Ok(ids.iter().filter_map(|id| SiloId::new(id).ok()).collect())
-    }
-
-    /// The rows of these silos.
-    pub(super) async fn rows(&self, ids: impl IntoIterator<Item = SiloId>) -> Answer<BTreeMap<SiloId, Row>> {
-        let ids: Vec<_> = ids.into_iter().collect();
-        let mut rows = BTreeMap::new();
-        for chunk in ids.chunks(ROWS_AT_ONCE) {
-            let mut pipe = ::redis::pipe();
-            // GET answers WRONGTYPE for a key that is no string; MGET of one key says nil, and spoils no pipeline.
-            chunk.iter().for_each(|id| {
-                pipe.cmd("MGET").arg(self.server.row_key(id));
-            });
-            let values: Vec<Vec<Value>> = pipe.query_async(&mut self.connection.clone()).await?;
-            rows.extend(
-                chunk
-                    .iter()
-                    .zip(values.iter().flatten())
-                    .map(|(id, value)| (id.clone(), self.read(id, value))),
-            );
-        }
-        Ok(rows)
-    }
-
-    pub(super) async fn row(&self, id: &SiloId) -> Answer<Row> {
-        Ok(self.rows([id.clone()]).await?.remove(id).unwrap_or(Row::Missing))
-    }
-
-    /// Puts these silos into the index, as seen now.
-    pub(super) async fn index_add(&self, ids: &[SiloId], now: ServerTime) -> Answer<()> {
-        let mut pipe = ::redis::pipe();
-        for id in ids {
-            pipe.cmd("ZADD").arg(self.server.index_key()).arg(now.0).arg(id.as_str()).ignore();
-        }
-        Ok(pipe.query_async(&mut self.connection.clone()).await?)
-    }
-
-    pub(super) async fn index_remove(&self, ids: &[SiloId]) -> Answer<()> {
-        let mut pipe = ::redis::pipe();
-        for id in ids {
-            pipe.cmd("ZREM").arg(self.server.index_key()).arg(id.as_str()).ignore();
-        }
-        Ok(pipe.query_async(&mut self.connection.clone()).await?)
-    }
-
-    /// Deletes the row of this very incarnation, and its place in the index. A later life of the id that writes its
-    /// row between the reading and the deletion loses it until its next heartbeat; nobody evicts it for that.
-    pub(super) async fn remove(&self, silo: &SiloInfo) -> Answer<()> {
-        match self.row(&silo.silo_id).await? {
-            Row::Readable(row) if row.incarnation != silo.incarnation => return Ok(()),
-            Row::Unreadable => return Ok(()),
-            Row::Readable(_) | Row::Missing => {}
-        }
-        let mut pipe = ::redis::pipe();
-        pipe.cmd("DEL").arg(self.server.row_key(&silo.silo_id)).ignore();
-        pipe.cmd("ZREM").arg(self.server.index_key()).arg(silo.silo_id.as_str()).ignore();
-        pipe.query_async::<()>(&mut self.connection.clone()).await?;
-        self.tell(Word::Leave, &silo.silo_id).await
-    }
-
-    /// Says that `voter` does not reach `silo`; returns how many silos say so.
-    pub(super) async fn vote(&self, voter: &SiloId, silo: &SiloInfo) -> Answer<u64> {
-        let key = self.server.suspect_key(silo);
-        let mut pipe = ::redis::pipe();
-        pipe.cmd("SADD").arg(&key).arg(voter.as_str()).ignore();
-        pipe.cmd("PEXPIRE").arg(&key).arg(millis(VOTE_TTL)).ignore();
-        pipe.cmd("SCARD").arg(&key);
-        let (votes,) = pipe.query_async(&mut self.connection.clone()).await?;
-        Ok(votes)
-    }
-
-    pub(super) async fn withdraw_vote(&self, voter: &SiloId, silo: &SiloInfo) -> Answer<()> {
-        let mut remove = ::redis::cmd("SREM");
-        remove.arg(self.server.suspect_key(silo)).arg(voter.as_str());
-        Ok(remove.query_async(&mut self.connection.clone()).await?)
-    }
-
-    /// Asks the other silos to look at `silo`. Never on the membership channel: original silos read that one.
-    pub(super) async fn ask_to_look(&self, silo: &SiloInfo) -> Answer<()> {
-        let mut publish = ::redis::cmd("PUBLISH");
-        publish
-            .arg(self.server.suspicion_channel())
-            .arg(format!("suspect:{}:{}", silo.incarnation, silo.silo_id));
-        Ok(publish.query_async(&mut self.connection.clone()).await?)
-    }
-
-    /// The next number of this id's lives, higher than `than`.
-    pub(super) async fn next_incarnation(&self, id: &SiloId, than: u64) -> Answer<u64> {
-        let key = self.server.incarnation_key(id);
-        let next: u64 = ::redis::cmd("INCR").arg(&key).query_async(&mut self.connection.clone()).await?;
-        if next > than {
-            return Ok(next);
-        }
-        ::redis::cmd("SET").arg(&key).arg(than + 1).query_async::<()>(&mut self.connection.clone()).await?;
-        Ok(than + 1)
-    }
-
-    /// Takes the right to claim an id, for at most `limit`; says whether it was free.
-    pub(super) async fn lock_claim(&self, id: &SiloId, token: &str, limit: Duration) -> Answer<bool> {
-        let mut set = ::redis::cmd("SET");
-        set.arg(self.server.claim_key(id)).arg(token).arg("NX").arg("PX").arg(millis(limit));
-        let taken: Option<String> = set.query_async(&mut self.connection.clone()).await?;
-        Ok(taken.is_some())
-    }
-
-    pub(super) async fn unlock_claim(&self, id: &SiloId, token: &str) -> Answer<()> {
-        let key = self.server.claim_key(id);
-        let holder: Option<String> =
-            ::redis::cmd("GET").arg(&key).query_async(&mut self.connection.clone()).await?;
-        if holder.as_deref() == Some(token) {
-            ::redis::cmd("DEL").arg(&key).query_async::<()>(&mut self.connection.clone()).await?;
-        }
-        Ok(())
-    }
-
-    /// One step through all keys in search of rows; returns the ids found and where to go on, 0 at the end.
-    pub(super) async fn scan(&self, cursor: u64) -> Answer<(u64, Vec<SiloId>)> {
-        let prefix = self.server.row_prefix();
-        let mut scan = ::redis::cmd("SCAN");
-        scan.arg(cursor).arg("MATCH").arg(format!("{prefix}*")).arg("COUNT").arg(SCAN_COUNT);
-        let (next, keys): (u64, Vec<Value>) = scan.query_async(&mut self.connection.clone()).await?;
-        let keys = keys.into_iter().filter_map(|key| ::redis::from_redis_value::<String>(key).ok());
-        let ids = keys.filter_map(|key| SiloId::new(key.strip_prefix(&prefix)?).ok()).collect();
-        Ok((next, ids))
-    }
-
-    /// The rows of original silos, which are in no index of their own making.
-    pub(super) async fn find_originals(&self, steps: usize) -> Answer<Vec<Row>> {
-        let mut originals = Vec::new();
-        let mut cursor = 0;
-        for _ in 0..steps {
-            let (next, ids) = self.scan(cursor).await?;
-            let rows = self.rows(ids).await?.into_values();
-            originals.extend(rows.filter(|row| matches!(row, Row::Readable(info) if info.is_original())));
-            cursor = next;
-            if cursor == 0 {
-                break;
-            }
-        }
-        Ok(originals)
-    }
-
-    fn read(&self, id: &SiloId, value: &Value) -> Row {
-        let read = match value {
-            Value::Nil => return Row::Missing,
-            Value::BulkString(bytes) => std::str::from_utf8(bytes)
-                .map_err(|error| error.to_string())
-                .and_then(|json| SiloInfo::from_json(json).map_err(|error| error.message().to_owned())),
-            other => Err(format!("{other:?} is no text")),
-        };
-        match read {
-            Ok(info) if info.silo_id == *id => Row::Readable(Arc::new(info)),
-            Ok(info) => self.unreadable(id, &format!("the row is of {:?}", info.silo_id)),
-            Err(why) => self.unreadable(id, &why),
-        }
-    }
-
-    fn unreadable(&self, id: &SiloId, why: &str) -> Row {
-        self.server.0.unreadable.note(id, why);
-        Row::Unreadable
-    }
 }
 
 /// What is said on the membership channel.
@@ -423,7 +124,7 @@ pub(super) enum Word {
 }
 
 impl Word {
-    const fn as_str(self) -> &'static str {
+    pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Join => "join",
             Self::Leave => "leave",
@@ -431,23 +132,19 @@ impl Word {
     }
 }
 
-/// Rows that could not be read: all counted, each id logged once.
-#[derive(Default)]
-struct Unreadable {
-    count: AtomicU64,
-    logged: Mutex<HashSet<SiloId>>,
-}
+/// How many steps of a scan a start spends on finding original silos; the elected silo goes through all keys later.
+const SCAN_AT_START: usize = 64;
 
-impl Unreadable {
-    fn note(&self, id: &SiloId, why: &str) {
-        let count = self.count.fetch_add(1, Ordering::Relaxed) + 1;
-        let mut logged = self.logged.lock().expect("no panic while locked");
-        if logged.len() < LOGGED_IDS && logged.insert(id.clone()) {
-            tracing::warn!(target: MEMBERSHIP, silo = %id, error = why, count, "silo row skipped: it cannot be read");
-        }
+/// The rows of original silos, which are in no index of their own making.
+pub(super) async fn find_originals(store: &impl Store) -> Answer<Vec<Row>> {
+    let mut originals = Vec::new();
+    let mut cursor = Some(Cursor::default());
+    for _ in 0..SCAN_AT_START {
+        let Some(from) = cursor else { break };
+        let (ids, next) = store.scan(from).await?;
+        let rows = store.rows(ids).await?.into_values();
+        originals.extend(rows.filter(|row| matches!(row, Row::Readable(info) if info.is_original())));
+        cursor = next;
     }
-}
-
-fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX).max(1)
+    Ok(originals)
 }

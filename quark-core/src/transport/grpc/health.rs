@@ -1,19 +1,30 @@
 //! The standard gRPC health service (`grpc.health.v1.Health`), for load balancers and orchestrators: SERVING, or NOT_SERVING
-//! while the silo leaves or is cut off. By hand, because its two messages have one field each.
+//! while the silo leaves or is cut off. By hand, because its two messages have one field each. The answer to a check
+//! names the silo, in the metadata of a stream: that is how silos look at each other.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
+use std::io;
+use std::marker::PhantomData;
+use std::time::Duration;
 
 use bytes::{Buf as _, BufMut as _};
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt as _, StreamExt as _};
-use prost::Message as _;
+use http::uri::PathAndQuery;
+use prost::Message;
 use tokio::sync::watch;
 use tonic::body::Body;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::server::{ServerStreamingService, UnaryService};
+use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
+
+use super::{announce, announced};
+use crate::probe::Probe;
+use crate::silo_info::SiloInfo;
+use crate::transport::carrier::{Accept, Hello};
 
 const CHECK: &str = "/grpc.health.v1.Health/Check";
 const WATCH: &str = "/grpc.health.v1.Health/Watch";
@@ -27,17 +38,61 @@ pub(super) fn is_health(path: &str) -> bool {
 
 /// Answers a request whose path [`is_health`].
 pub(super) fn answer(
-    serving: watch::Receiver<bool>,
+    accept: &dyn Accept,
     request: http::Request<Body>,
 ) -> BoxFuture<'static, Result<http::Response<Body>, Infallible>> {
-    let mut grpc = tonic::server::Grpc::new(HealthCodec);
+    let health = Health { serving: accept.serving(), hello: accept.hello() };
+    let mut grpc = tonic::server::Grpc::new(HealthCodec::new());
     async move {
         Ok(match request.uri().path() {
-            CHECK => grpc.unary(Health(serving), request).await,
-            _ => grpc.server_streaming(Health(serving), request).await,
+            CHECK => grpc.unary(health, request).await,
+            _ => grpc.server_streaming(health, request).await,
         })
     }
     .boxed()
+}
+
+/// Looks who is at a silo's endpoint: connects, checks the health and reads the name.
+pub(super) async fn look(silo: SiloInfo, cluster: String, limit: Duration) -> Probe {
+    tokio::time::timeout(limit, look_without_limit(&silo, &cluster)).await.unwrap_or(Probe::Silent)
+}
+
+async fn look_without_limit(silo: &SiloInfo, cluster: &str) -> Probe {
+    let Ok(endpoint) = Channel::from_shared(format!("http://{}", silo.endpoint)) else {
+        return Probe::Silent;
+    };
+    let channel = match endpoint.tcp_nodelay(true).connect().await {
+        Ok(channel) => channel,
+        Err(error) if was_refused(&error) => return Probe::Refused,
+        Err(_) => return Probe::Silent,
+    };
+    let mut grpc = tonic::client::Grpc::new(channel);
+    let asked = async {
+        grpc.ready().await.ok()?;
+        let request = Request::new(HealthCheckRequest::default());
+        let path = PathAndQuery::from_static(CHECK);
+        grpc.unary::<_, HealthCheckResponse, _>(request, path, HealthCodec::new()).await.ok()
+    };
+    // Whatever comes, be it only the end of the connection, comes from a process that runs: a plain gRPC server knows
+    // no health, an original silo has no name.
+    let hello = asked.await.and_then(|response| announced(response.metadata()).ok().flatten());
+    match hello {
+        Some(hello) if hello.cluster != cluster => Probe::Refused,
+        Some(hello) => Probe::answered_by(silo, &hello.silo_id, hello.incarnation),
+        None => Probe::Answered,
+    }
+}
+
+/// tonic keeps the reason in the sources.
+fn was_refused(error: &tonic::transport::Error) -> bool {
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        if let Some(io) = error.downcast_ref::<io::Error>() {
+            return io.kind() == io::ErrorKind::ConnectionRefused;
+        }
+        source = error.source();
+    }
+    false
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -59,7 +114,10 @@ impl HealthCheckResponse {
     }
 }
 
-struct Health(watch::Receiver<bool>);
+struct Health {
+    serving: watch::Receiver<bool>,
+    hello: Hello,
+}
 
 impl Health {
     fn check(request: &Request<HealthCheckRequest>) -> Result<(), Status> {
@@ -76,8 +134,12 @@ impl UnaryService<HealthCheckRequest> for Health {
     type Future = Ready<Result<Response<HealthCheckResponse>, Status>>;
 
     fn call(&mut self, request: Request<HealthCheckRequest>) -> Self::Future {
-        let is_serving = *self.0.borrow();
-        ready(Self::check(&request).map(|()| Response::new(HealthCheckResponse::new(is_serving))))
+        let is_serving = *self.serving.borrow();
+        ready(Self::check(&request).map(|()| {
+            let mut response = Response::new(HealthCheckResponse::new(is_serving));
+            announce(&self.hello, response.metadata_mut());
+            response
+        }))
     }
 }
 
@@ -87,7 +149,7 @@ impl ServerStreamingService<HealthCheckRequest> for Health {
     type Future = Ready<Result<Response<Self::ResponseStream>, Status>>;
 
     fn call(&mut self, request: Request<HealthCheckRequest>) -> Self::Future {
-        let mut serving = self.0.clone();
+        let mut serving = self.serving.clone();
         serving.mark_changed();
         let changes = futures_util::stream::unfold(serving, |mut serving| async move {
             serving.changed().await.ok()?;
@@ -98,41 +160,48 @@ impl ServerStreamingService<HealthCheckRequest> for Health {
     }
 }
 
-#[derive(Clone, Copy)]
-struct HealthCodec;
+/// Encodes messages of one kind and decodes those of another.
+struct HealthCodec<E, D>(PhantomData<fn(E) -> D>);
 
-impl Codec for HealthCodec {
-    type Encode = HealthCheckResponse;
-    type Decode = HealthCheckRequest;
+impl<E, D> HealthCodec<E, D> {
+    fn new() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<E: Message + 'static, D: Message + Default + 'static> Codec for HealthCodec<E, D> {
+    type Encode = E;
+    type Decode = D;
     type Encoder = Self;
     type Decoder = Self;
 
     fn encoder(&mut self) -> Self {
-        Self
+        Self::new()
     }
 
     fn decoder(&mut self) -> Self {
-        Self
+        Self::new()
     }
 }
 
-impl Encoder for HealthCodec {
-    type Item = HealthCheckResponse;
+impl<E: Message, D> Encoder for HealthCodec<E, D> {
+    type Item = E;
     type Error = Status;
 
-    fn encode(&mut self, response: HealthCheckResponse, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        buffer.put(response.encode_to_vec().as_slice());
+    fn encode(&mut self, message: E, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        buffer.put(message.encode_to_vec().as_slice());
         Ok(())
     }
 }
 
-impl Decoder for HealthCodec {
-    type Item = HealthCheckRequest;
+impl<E, D: Message + Default> Decoder for HealthCodec<E, D> {
+    type Item = D;
     type Error = Status;
 
-    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<HealthCheckRequest>, Status> {
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<D>, Status> {
         let bytes = buffer.copy_to_bytes(buffer.remaining());
-        let request = HealthCheckRequest::decode(bytes);
-        request.map(Some).map_err(|error| Status::invalid_argument(format!("not a health check: {error}")))
+        D::decode(bytes)
+            .map(Some)
+            .map_err(|error| Status::invalid_argument(format!("not of the health service: {error}")))
     }
 }

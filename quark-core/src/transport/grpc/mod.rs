@@ -22,6 +22,8 @@ use crate::config::TransportConfig;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::SiloId;
+use crate::probe::{Probe, Prober};
+use crate::silo_info::SiloInfo;
 
 /// The path of the one method.
 const PATH: &str = "/quark.QuarkTransport/ActorStream";
@@ -39,6 +41,7 @@ const ENVELOPE_SLACK: usize = 64 * 1024;
 /// The carrier over gRPC.
 pub(crate) struct GrpcCarrier {
     settings: Settings,
+    cluster: String,
     server: Mutex<Option<Server>>,
 }
 
@@ -78,7 +81,7 @@ impl GrpcCarrier {
             probe_interval: config.probe_interval,
             probe_timeout: config.probe_timeout,
         };
-        Self { settings, server: Mutex::default() }
+        Self { settings, cluster: config.cluster.clone(), server: Mutex::default() }
     }
 }
 
@@ -116,6 +119,12 @@ impl Carrier for GrpcCarrier {
         if let Some(server) = self.server.lock().expect("no panic while locked").take() {
             server.task.abort();
         }
+    }
+}
+
+impl Prober for GrpcCarrier {
+    fn probe(&self, _from: &SiloId, silo: &SiloInfo, limit: Duration) -> BoxFuture<'static, Probe> {
+        health::look(silo.clone(), self.cluster.clone(), limit).boxed()
     }
 }
 

@@ -100,7 +100,7 @@ impl tower_service::Service<http::Request<Body>> for Service {
         let Self { settings, accept } = self.clone();
         Box::pin(async move {
             if health::is_health(request.uri().path()) {
-                return health::answer(accept.serving(), request).await;
+                return health::answer(&*accept, request).await;
             }
             if request.uri().path() != PATH {
                 let message = "Quark serves quark.QuarkTransport/ActorStream and grpc.health.v1.Health only";

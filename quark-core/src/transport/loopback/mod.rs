@@ -21,6 +21,9 @@ use super::link::Outgoing;
 use crate::config::TransportConfig;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind, Result};
+use crate::id::SiloId;
+use crate::probe::{Probe, Prober};
+use crate::silo_info::SiloInfo;
 
 /// A network of its own. What is made from clones of one reaches each other, and nobody else. Hosts are named by the ids
 /// of their silos and clients.
@@ -192,6 +195,22 @@ impl Carrier for LoopbackCarrier {
         if let Some(at) = self.endpoint.lock().expect("no panic while locked").take() {
             self.network.listening.lock().expect("no panic while locked").remove(&at);
         }
+    }
+}
+
+impl Prober for LoopbackCarrier {
+    fn probe(&self, from: &SiloId, silo: &SiloInfo, limit: Duration) -> BoxFuture<'static, Probe> {
+        let (network, from, silo) = (self.network.clone(), from.clone(), silo.clone());
+        let look = async move {
+            network.paths.travel(&from, &silo.silo_id).await;
+            let there = network.host(&silo.endpoint).map(|(accept, _)| accept.hello());
+            network.paths.travel(&silo.silo_id, &from).await;
+            match there {
+                Some(hello) => Probe::answered_by(&silo, &hello.silo_id, hello.incarnation),
+                None => Probe::Refused,
+            }
+        };
+        async move { tokio::time::timeout(limit, look).await.unwrap_or(Probe::Silent) }.boxed()
     }
 }
 

@@ -1,33 +1,33 @@
-//! Looking at a silo directly: does a process answer at its endpoint? That somebody accepts the connection does not
-//! suffice: the kernel does so for a process that is stopped.
-//!
-//! The one piece of network that providers share. It says what was seen; what follows from it is decided by whoever
-//! asked (`judge` for Redis, `gossip::pulse` for gossip).
+//! Knocking at a silo's endpoint without asking for its name: for a membership that is used alone, without a transport.
+//! That somebody accepts the connection does not suffice: the kernel does so for a process that is stopped.
 
 use std::io;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::endpoint::Endpoint;
-
-/// What a probe of an endpoint saw.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Probe {
-    /// A process answered, or at least hung up.
-    Answered,
-    /// The machine answered that nobody listens there: the process is gone.
-    Refused,
-    /// No answer in time, no such host, no way there: it may live behind a broken network.
-    Silent,
-}
+use crate::id::SiloId;
+use crate::probe::{Probe, Prober};
+use crate::silo_info::SiloInfo;
 
 /// How a client of HTTP/2 begins: the preface, and SETTINGS that set nothing. A server answers with its own at once.
 const HELLO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00";
 
-/// Says hello at `endpoint`, waits for a word and hangs up.
-pub(super) async fn probe(endpoint: &Endpoint, limit: Duration) -> Probe {
+/// Says hello at an endpoint, waits for a word and hangs up.
+pub(super) struct Knock;
+
+impl Prober for Knock {
+    fn probe(&self, _from: &SiloId, silo: &SiloInfo, limit: Duration) -> BoxFuture<'static, Probe> {
+        let endpoint = silo.endpoint.clone();
+        async move { knock(&endpoint, limit).await }.boxed()
+    }
+}
+
+async fn knock(endpoint: &Endpoint, limit: Duration) -> Probe {
     match tokio::time::timeout(limit, hello(endpoint)).await {
         Ok(Ok(())) => Probe::Answered,
         Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => Probe::Refused,
@@ -54,15 +54,15 @@ mod tests {
     async fn a_connection_that_nobody_accepts_is_silence() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = listener.local_addr().unwrap().into();
-        assert_eq!(probe(&endpoint, LIMIT).await, Probe::Silent);
+        assert_eq!(knock(&endpoint, LIMIT).await, Probe::Silent);
         let hanging_up = async {
             // The one before waits in the queue still.
             drop(listener.accept().await);
             drop(listener.accept().await);
         };
-        let (answer, ()) = tokio::join!(probe(&endpoint, LIMIT), hanging_up);
+        let (answer, ()) = tokio::join!(knock(&endpoint, LIMIT), hanging_up);
         assert_eq!(answer, Probe::Answered);
         drop(listener);
-        assert_eq!(probe(&endpoint, LIMIT).await, Probe::Refused);
+        assert_eq!(knock(&endpoint, LIMIT).await, Probe::Refused);
     }
 }

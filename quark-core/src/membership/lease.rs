@@ -1,0 +1,113 @@
+//! The lease under which a silo serves: it lapses by itself when this process did not run for a while, for then the
+//! others may have put the silo out, and it has to ask before it serves again.
+//!
+//! The provider takes the lease away when the silo is cut off or told that it is out. Who only looks never waits.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// How long it lasts. Shorter than others take to put out a silo that is stopped: two probes of two seconds.
+const LENGTH: Duration = Duration::from_secs(3);
+/// How often it is renewed.
+const RENEWAL: Duration = Duration::from_millis(500);
+/// The lease of those whom nobody puts out.
+const FOR_EVER: u64 = u64::MAX;
+
+/// Whether this silo may serve now.
+pub(crate) struct Lease {
+    epoch: Instant,
+    /// Microseconds after the epoch.
+    until: AtomicU64,
+    lapsed: Notify,
+}
+
+impl Default for Lease {
+    /// One that lasts for ever, until somebody keeps it.
+    fn default() -> Self {
+        Self { epoch: Instant::now(), until: AtomicU64::new(FOR_EVER), lapsed: Notify::new() }
+    }
+}
+
+impl Lease {
+    /// Whether it holds now.
+    pub(crate) fn holds(&self) -> bool {
+        let until = self.until.load(Ordering::Acquire);
+        until == FOR_EVER || self.now() < until
+    }
+
+    /// It holds again, for its length.
+    pub(super) fn grant(&self) {
+        self.until.store(self.now() + micros(LENGTH), Ordering::Release);
+    }
+
+    /// It holds no longer.
+    pub(super) fn withdraw(&self) {
+        self.until.store(0, Ordering::Release);
+    }
+
+    /// Resolves now and again while it does not hold: somebody has to look into it.
+    pub(super) async fn lapsed(&self) {
+        self.lapsed.notified().await;
+    }
+
+    /// Renews it for as long as this process runs without a pause.
+    pub(super) async fn keep(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(RENEWAL).await;
+            let until = self.until.load(Ordering::Acquire);
+            let renewed = self.now() + micros(LENGTH);
+            // Not over a withdrawal that comes in between.
+            let renew = || self.until.compare_exchange(until, renewed, Ordering::AcqRel, Ordering::Acquire);
+            if self.now() >= until || renew().is_err() {
+                self.lapsed.notify_one();
+            }
+        }
+    }
+
+    fn now(&self) -> u64 {
+        micros(self.epoch.elapsed())
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(FOR_EVER - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_that_is_kept_holds_and_one_whose_keeper_did_not_run_lapses_until_it_is_granted() {
+        let lease = Arc::new(Lease::default());
+        assert!(lease.holds(), "nobody keeps it");
+        lease.grant();
+        let keeper = tokio::spawn(lease.clone().keep());
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert!(lease.holds());
+        keeper.abort();
+        tokio::time::sleep(LENGTH).await;
+        assert!(!lease.holds());
+        tokio::spawn(lease.clone().keep());
+        lease.lapsed().await;
+        assert!(!lease.holds(), "nobody has looked into it");
+        lease.grant();
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert!(lease.holds());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_that_was_taken_away_is_not_renewed() {
+        let lease = Arc::new(Lease::default());
+        lease.grant();
+        tokio::spawn(lease.clone().keep());
+        lease.withdraw();
+        assert!(!lease.holds());
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert!(!lease.holds());
+    }
+}

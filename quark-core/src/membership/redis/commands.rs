@@ -1,0 +1,474 @@
+//! The store in Redis: the keys of the contract and the commands on them; the only place that knows the Redis client's
+//! types.
+//!
+//! Every command names one key (or none), so that each can go to its own node of a Redis Cluster; pipelines are plain,
+//! never transactions. What must not be torn apart is a script of one key.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use ::redis::aio::{MultiplexedConnection, PubSubSink, PubSubStream};
+use ::redis::io::tcp::TcpSettings;
+use ::redis::{AsyncConnectionConfig, Client, IntoConnectionInfo as _, Pipeline, RedisError, Value};
+use futures_util::StreamExt as _;
+
+use super::refusal::Refusal;
+use super::store::{Answer, Cursor, Pulse, Server, Store, Subscription, Word};
+use crate::error::{Error, Result};
+use crate::id::SiloId;
+use crate::membership::RedisUrl;
+use crate::membership::judge::Row;
+use crate::silo_info::SiloInfo;
+use crate::telemetry::MEMBERSHIP;
+
+/// How long Redis may take to accept a connection, and to answer a command. The client's own 500 ms would take a
+/// moment's hesitation for an outage.
+pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(3);
+/// How many keys one step of SCAN looks at.
+const SCAN_COUNT: usize = 1_000;
+/// How many rows are asked for in one pipeline.
+const ROWS_AT_ONCE: usize = 256;
+/// How many overdue silos a heartbeat looks at.
+const OVERDUE_AT_ONCE: usize = 16;
+/// How long a vote counts.
+const VOTE_TTL: Duration = Duration::from_secs(10);
+/// How many ids with unreadable rows are remembered as logged.
+const LOGGED_IDS: usize = 1_024;
+
+/// Writes a row unless a later life stands there, or the same one at another endpoint; returns what stood in the way.
+/// A row that cannot be understood stands in nobody's way.
+const WRITE_ROW: &str = "
+local row = redis.pcall('GET', KEYS[1])
+if type(row) == 'string' then
+    local readable, info = pcall(cjson.decode, row)
+    if readable and type(info) == 'table' then
+        local other, mine = tonumber(info.incarnation) or 0, tonumber(ARGV[2])
+        local elsewhere = info.address ~= ARGV[3] or tonumber(info.port) ~= tonumber(ARGV[4])
+        if other > mine or (other == mine and elsewhere) then return row end
+    end
+end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[5])
+return false";
+
+/// Writes a row if it is as it was seen; an empty text is no row.
+const CLAIM_ROW: &str = "
+local row = redis.pcall('GET', KEYS[1])
+if type(row) ~= 'string' then row = '' end
+if row ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+return 1";
+
+/// Deletes a row if it is as it was seen.
+const DELETE_ROW: &str = "
+if redis.pcall('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+return 0";
+
+/// Raises a number, never lowers it; returns what it is then.
+const RAISE: &str = "
+local now = tonumber(redis.call('GET', KEYS[1])) or 0
+if now >= tonumber(ARGV[1]) then return now end
+redis.call('SET', KEYS[1], ARGV[1])
+return tonumber(ARGV[1])";
+
+/// Where Redis is, and the names of this cluster's keys there. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct RedisServer(Arc<ServerParts>);
+
+struct ServerParts {
+    url: RedisUrl,
+    client: Client,
+    cluster: String,
+    unreadable: Unreadable,
+}
+
+impl RedisServer {
+    pub(super) fn new(url: RedisUrl, cluster: &str) -> Result<Self> {
+        let invalid = |error: RedisError| Error::invalid("membership", url.to_string(), &error.to_string());
+        if url.is_tls() {
+            // Fails when the program chose a provider before, which is fine too.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+        }
+        let info = url.expose().into_connection_info().map_err(invalid)?;
+        let client =
+            Client::open(info.set_tcp_settings(TcpSettings::default().set_nodelay(true))).map_err(invalid)?;
+        Ok(Self(Arc::new(ServerParts {
+            url,
+            client,
+            cluster: cluster.to_owned(),
+            unreadable: Unreadable::default(),
+        })))
+    }
+
+    fn membership_channel(&self) -> String {
+        format!("{}:membership", self.0.cluster)
+    }
+
+    fn suspicion_channel(&self) -> String {
+        format!("{}:suspicion", self.0.cluster)
+    }
+
+    fn row_prefix(&self) -> String {
+        format!("{}:silo:", self.0.cluster)
+    }
+
+    fn row_key(&self, id: &SiloId) -> String {
+        format!("{}:silo:{id}", self.0.cluster)
+    }
+
+    fn index_key(&self) -> String {
+        format!("{}:index", self.0.cluster)
+    }
+
+    fn version_key(&self) -> String {
+        format!("{}:version", self.0.cluster)
+    }
+
+    fn lives_key(&self, id: &SiloId) -> String {
+        format!("{}:incarnation:{id}", self.0.cluster)
+    }
+
+    fn suspect_key(&self, silo: &SiloInfo) -> String {
+        format!("{}:suspect:{}:{}", self.0.cluster, silo.silo_id, silo.incarnation)
+    }
+}
+
+impl fmt::Display for RedisServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.url.fmt(f)
+    }
+}
+
+impl Server for RedisServer {
+    type Store = RedisStore;
+    type Subscription = RedisSubscription;
+
+    async fn connect(&self) -> Answer<RedisStore> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(ANSWER_LIMIT))
+            .set_response_timeout(Some(ANSWER_LIMIT));
+        let connection = self.0.client.get_multiplexed_async_connection_with_config(&config).await?;
+        let store = RedisStore { server: self.clone(), connection };
+        // A server that is loading its data, or wants a password that was not given, accepts connections too.
+        store.time().await?;
+        Ok(store)
+    }
+
+    async fn subscribe(&self) -> Answer<RedisSubscription> {
+        let subscribing = async {
+            let mut subscription = self.0.client.get_async_pubsub().await?;
+            subscription.subscribe(&[self.membership_channel(), self.suspicion_channel()]).await?;
+            let (questions, messages) = subscription.split();
+            Ok::<_, RedisError>(RedisSubscription { questions, messages })
+        };
+        let limited = tokio::time::timeout(ANSWER_LIMIT, subscribing).await;
+        Ok(limited.map_err(|_| Refusal::no_answer())??)
+    }
+}
+
+/// A subscription to the two channels.
+pub(super) struct RedisSubscription {
+    questions: PubSubSink,
+    messages: PubSubStream,
+}
+
+impl Subscription for RedisSubscription {
+    async fn next(&mut self) -> Option<String> {
+        loop {
+            // What is no text is nothing of ours.
+            if let Ok(payload) = self.messages.next().await?.get_payload() {
+                return Some(payload);
+            }
+        }
+    }
+
+    async fn is_alive(&mut self) -> bool {
+        let answer = tokio::time::timeout(ANSWER_LIMIT, self.questions.ping::<Value>());
+        matches!(answer.await, Ok(Ok(_)))
+    }
+}
+
+/// Milliseconds of Redis's clock.
+#[derive(Clone, Copy)]
+pub(super) struct ServerTime(i64);
+
+/// A connection to Redis.
+#[derive(Clone)]
+pub(super) struct RedisStore {
+    server: RedisServer,
+    connection: MultiplexedConnection,
+}
+
+impl RedisStore {
+    async fn run<T: ::redis::FromRedisValue>(&self, pipe: Pipeline) -> Answer<T> {
+        Ok(pipe.query_async(&mut self.connection.clone()).await?)
+    }
+
+    async fn time(&self) -> Answer<ServerTime> {
+        let mut pipe = ::redis::pipe();
+        pipe.cmd("TIME");
+        let ((seconds, micros),): ((i64, i64),) = self.run(pipe).await?;
+        Ok(ServerTime(seconds * 1_000 + micros / 1_000))
+    }
+
+    /// Counts that many lives of this id, at least.
+    async fn raise_lives(&self, id: &SiloId, lives: u64) -> Answer<()> {
+        let mut pipe = ::redis::pipe();
+        script(&mut pipe, RAISE, &self.server.lives_key(id)).arg(lives).ignore();
+        self.run(pipe).await
+    }
+
+    /// The row's value: nothing where there is none, or where the key holds no string.
+    async fn value(&self, id: &SiloId) -> Answer<Value> {
+        let mut pipe = ::redis::pipe();
+        get(&mut pipe, &self.server.row_key(id));
+        let ((value,),): ((Value,),) = self.run(pipe).await?;
+        Ok(value)
+    }
+
+    fn read(&self, id: &SiloId, value: &Value, lives: u64) -> Row {
+        let read = match value {
+            Value::Nil => return Row::Missing { lives },
+            Value::BulkString(bytes) => std::str::from_utf8(bytes)
+                .map_err(|error| error.to_string())
+                .and_then(|json| SiloInfo::from_json(json).map_err(|error| error.message().to_owned())),
+            other => Err(format!("{other:?} is no text")),
+        };
+        match read {
+            Ok(info) if info.silo_id == *id => Row::Readable(Arc::new(info)),
+            Ok(info) => self.unreadable(id, &format!("the row is of {:?}", info.silo_id)),
+            Err(why) => self.unreadable(id, &why),
+        }
+    }
+
+    fn unreadable(&self, id: &SiloId, why: &str) -> Row {
+        self.server.0.unreadable.note(id, why);
+        Row::Unreadable
+    }
+
+    /// The count of the lives of each of these.
+    async fn lives(&self, ids: &[&SiloId]) -> Answer<Vec<u64>> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut pipe = ::redis::pipe();
+        ids.iter().for_each(|id| {
+            pipe.cmd("GET").arg(self.server.lives_key(id));
+        });
+        let lives: Vec<Option<u64>> = self.run(pipe).await?;
+        Ok(lives.into_iter().map(Option::unwrap_or_default).collect())
+    }
+}
+
+/// Asks for a key's string. GET answers WRONGTYPE for a key that is none; MGET of one key says nil, and spoils no pipeline.
+fn get(pipe: &mut Pipeline, key: &str) {
+    pipe.cmd("MGET").arg(key);
+}
+
+fn script<'a>(pipe: &'a mut Pipeline, text: &str, key: &str) -> &'a mut Pipeline {
+    pipe.cmd("EVAL").arg(text).arg(1).arg(key)
+}
+
+impl Store for RedisStore {
+    type Time = ServerTime;
+    type Seen = Vec<u8>;
+
+    async fn pulse(&self, me: Option<&SiloId>, ttl: Duration) -> Answer<Pulse<ServerTime>> {
+        let server = &self.server;
+        let now = self.time().await?;
+        let mut pipe = ::redis::pipe();
+        pipe.cmd("GET").arg(server.version_key());
+        pipe.cmd("ZRANGEBYSCORE").arg(server.index_key()).arg("-inf").arg(now.0 - millis(ttl));
+        pipe.arg("LIMIT").arg(0).arg(OVERDUE_AT_ONCE);
+        if let Some(me) = me {
+            get(&mut pipe, &server.row_key(me));
+            pipe.cmd("GET").arg(server.lives_key(me));
+        }
+        let (version, overdue, own): (Option<i64>, Vec<String>, Option<((Value,), Option<u64>)>) = match me {
+            Some(_) => {
+                let (version, overdue, row, lives) = self.run(pipe).await?;
+                (version, overdue, Some((row, lives)))
+            }
+            None => {
+                let (version, overdue) = self.run(pipe).await?;
+                (version, overdue, None)
+            }
+        };
+        let lives = own.as_ref().and_then(|(_, lives)| *lives).unwrap_or_default();
+        let own_row = match (me, &own) {
+            (Some(me), Some(((value,), _))) => self.read(me, value, lives),
+            _ => Row::Missing { lives: 0 },
+        };
+        let overdue = overdue.iter().filter_map(|id| SiloId::new(id).ok()).collect();
+        Ok(Pulse { own_row, lives, now, version, overdue })
+    }
+
+    async fn write_row(&self, info: &SiloInfo, now: ServerTime, ttl: Duration) -> Answer<Option<Row>> {
+        let server = &self.server;
+        let mut pipe = ::redis::pipe();
+        script(&mut pipe, WRITE_ROW, &server.row_key(&info.silo_id))
+            .arg(info.to_json())
+            .arg(info.incarnation);
+        pipe.arg(info.endpoint.host()).arg(info.endpoint.port()).arg(millis(ttl));
+        pipe.cmd("ZADD").arg(server.index_key()).arg(now.0).arg(info.silo_id.as_str()).ignore();
+        script(&mut pipe, RAISE, &server.lives_key(&info.silo_id)).arg(info.incarnation).ignore();
+        pipe.cmd("SET").arg(server.version_key()).arg(now.0).arg("NX").ignore();
+        let (in_the_way,): (Value,) = self.run(pipe).await?;
+        Ok((in_the_way != Value::Nil).then(|| self.read(&info.silo_id, &in_the_way, 0)))
+    }
+
+    async fn look_up(&self, id: &SiloId) -> Answer<(Row, Vec<u8>, u64)> {
+        let value = self.value(id).await?;
+        let lives = self.lives(&[id]).await?[0];
+        let row = self.read(id, &value, lives);
+        Ok((row, bytes(value), lives))
+    }
+
+    async fn claim_row(&self, info: &SiloInfo, seen: &Vec<u8>, ttl: Duration) -> Answer<bool> {
+        let server = &self.server;
+        self.raise_lives(&info.silo_id, info.incarnation).await?;
+        let mut pipe = ::redis::pipe();
+        script(&mut pipe, CLAIM_ROW, &server.row_key(&info.silo_id)).arg(seen).arg(info.to_json());
+        pipe.arg(millis(ttl));
+        let (claimed,): (bool,) = self.run(pipe).await?;
+        if claimed {
+            self.index_add(std::slice::from_ref(&info.silo_id)).await?;
+        }
+        Ok(claimed)
+    }
+
+    async fn end_life(&self, silo: &SiloInfo) -> Answer<()> {
+        let (server, id) = (&self.server, &silo.silo_id);
+        // First, so that nobody who misses the row takes it for lost.
+        self.raise_lives(id, silo.incarnation + 1).await?;
+        let value = self.value(id).await?;
+        match self.read(id, &value, 0) {
+            Row::Readable(row) if row.incarnation != silo.incarnation => return Ok(()),
+            Row::Unreadable => return Ok(()),
+            Row::Readable(_) | Row::Missing { .. } => {}
+        }
+        let mut pipe = ::redis::pipe();
+        script(&mut pipe, DELETE_ROW, &server.row_key(id)).arg(bytes(value)).ignore();
+        pipe.cmd("ZREM").arg(server.index_key()).arg(id.as_str()).ignore();
+        self.run::<()>(pipe).await?;
+        self.tell(Word::Leave, id).await
+    }
+
+    async fn tell(&self, word: Word, id: &SiloId) -> Answer<()> {
+        let mut pipe = ::redis::pipe();
+        pipe.cmd("INCR").arg(self.server.version_key()).ignore();
+        let message = format!("{}:{id}", word.as_str());
+        pipe.cmd("PUBLISH").arg(self.server.membership_channel()).arg(message).ignore();
+        self.run(pipe).await
+    }
+
+    async fn version(&self) -> Answer<Option<i64>> {
+        let mut pipe = ::redis::pipe();
+        pipe.cmd("GET").arg(self.server.version_key());
+        Ok(self.run::<(Option<i64>,)>(pipe).await?.0)
+    }
+
+    async fn index(&self) -> Answer<Vec<SiloId>> {
+        let mut pipe = ::redis::pipe();
+        pipe.cmd("ZRANGE").arg(self.server.index_key()).arg(0).arg(-1);
+        let (ids,): (Vec<String>,) = self.run(pipe).await?;
+        Ok(ids.iter().filter_map(|id| SiloId::new(id).ok()).collect())
+    }
+
+    async fn rows(&self, ids: Vec<SiloId>) -> Answer<BTreeMap<SiloId, Row>> {
+        let mut rows = BTreeMap::new();
+        for chunk in ids.chunks(ROWS_AT_ONCE) {
+            let mut pipe = ::redis::pipe();
+            chunk.iter().for_each(|id| get(&mut pipe, &self.server.row_key(id)));
+            let values: Vec<Vec<Value>> = self.run(pipe).await?;
+            let values: Vec<_> = chunk.iter().zip(values.into_iter().flatten()).collect();
+            let missing: Vec<_> =
+                values.iter().filter(|(_, value)| *value == Value::Nil).map(|(id, _)| *id).collect();
+            let lives: HashMap<_, _> = missing.iter().copied().zip(self.lives(&missing).await?).collect();
+            rows.extend(values.iter().map(|(id, value)| {
+                ((*id).clone(), self.read(id, value, lives.get(id).copied().unwrap_or_default()))
+            }));
+        }
+        Ok(rows)
+    }
+
+    async fn index_add(&self, ids: &[SiloId]) -> Answer<()> {
+        let now = self.time().await?;
+        let mut pipe = ::redis::pipe();
+        for id in ids {
+            pipe.cmd("ZADD").arg(self.server.index_key()).arg(now.0).arg(id.as_str()).ignore();
+        }
+        self.run(pipe).await
+    }
+
+    async fn index_remove(&self, ids: &[SiloId]) -> Answer<()> {
+        let mut pipe = ::redis::pipe();
+        for id in ids {
+            pipe.cmd("ZREM").arg(self.server.index_key()).arg(id.as_str()).ignore();
+        }
+        self.run(pipe).await
+    }
+
+    async fn vote(&self, voter: &SiloId, silo: &SiloInfo) -> Answer<u64> {
+        let key = self.server.suspect_key(silo);
+        let mut pipe = ::redis::pipe();
+        pipe.cmd("SADD").arg(&key).arg(voter.as_str()).ignore();
+        pipe.cmd("PEXPIRE").arg(&key).arg(millis(VOTE_TTL)).ignore();
+        pipe.cmd("SCARD").arg(&key);
+        Ok(self.run::<(u64,)>(pipe).await?.0)
+    }
+
+    async fn withdraw_vote(&self, voter: &SiloId, silo: &SiloInfo) -> Answer<()> {
+        let mut pipe = ::redis::pipe();
+        pipe.cmd("SREM").arg(self.server.suspect_key(silo)).arg(voter.as_str()).ignore();
+        self.run(pipe).await
+    }
+
+    async fn ask_to_look(&self, silo: &SiloInfo) -> Answer<()> {
+        let message = format!("suspect:{}:{}", silo.incarnation, silo.silo_id);
+        let mut pipe = ::redis::pipe();
+        pipe.cmd("PUBLISH").arg(self.server.suspicion_channel()).arg(message).ignore();
+        self.run(pipe).await
+    }
+
+    async fn scan(&self, from: Cursor) -> Answer<(Vec<SiloId>, Option<Cursor>)> {
+        let prefix = self.server.row_prefix();
+        let mut scan = ::redis::cmd("SCAN");
+        scan.arg(from.0).arg("MATCH").arg(format!("{prefix}*")).arg("COUNT").arg(SCAN_COUNT);
+        let (next, keys): (u64, Vec<Value>) = scan.query_async(&mut self.connection.clone()).await?;
+        let keys = keys.into_iter().filter_map(|key| ::redis::from_redis_value::<String>(key).ok());
+        let ids = keys.filter_map(|key| SiloId::new(key.strip_prefix(&prefix)?).ok()).collect();
+        Ok((ids, (next != 0).then_some(Cursor(next))))
+    }
+}
+
+/// A row's value as it is compared.
+fn bytes(value: Value) -> Vec<u8> {
+    match value {
+        Value::BulkString(bytes) => bytes,
+        _ => Vec::new(),
+    }
+}
+
+/// Rows that could not be read: all counted, each id logged once.
+#[derive(Default)]
+struct Unreadable {
+    count: AtomicU64,
+    logged: Mutex<HashSet<SiloId>>,
+}
+
+impl Unreadable {
+    fn note(&self, id: &SiloId, why: &str) {
+        let count = self.count.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut logged = self.logged.lock().expect("no panic while locked");
+        if logged.len() < LOGGED_IDS && logged.insert(id.clone()) {
+            tracing::warn!(target: MEMBERSHIP, silo = %id, error = why, count, "silo row skipped: it cannot be read");
+        }
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX).max(1)
+}
