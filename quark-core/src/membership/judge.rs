@@ -45,8 +45,6 @@ pub(super) enum Action {
     Withdraw(Arc<SiloInfo>),
     /// Count this life as over, delete its row, and tell the others that it left.
     Evict(Arc<SiloInfo>),
-    /// It was put out and does not know: count its life as over, so that it finds out.
-    TellOut(Arc<SiloInfo>),
     /// This silo was put out: begin another life, and report with [`Judge::rejoined`].
     Rejoin,
 }
@@ -69,7 +67,7 @@ pub(super) struct Judge {
 /// A silo that is in, other than this one.
 struct Member {
     info: Arc<SiloInfo>,
-    missing_since: Option<Duration>,
+    missing: Option<Missing>,
     /// Somebody published that it left. Worth a look, no more: anybody can publish.
     leave_heard: bool,
     probing: bool,
@@ -77,6 +75,13 @@ struct Member {
     silences: u32,
     probe_fails: bool,
     voted: bool,
+}
+
+/// A row that was not there: from the first time that it was read to the last.
+#[derive(Clone, Copy)]
+struct Missing {
+    since: Duration,
+    last: Duration,
 }
 
 /// A silo that went out.
@@ -88,10 +93,17 @@ struct Departed {
 }
 
 impl Member {
+    /// Its row is not there; since when it has not been.
+    fn miss(&mut self, now: Duration) -> Duration {
+        let missing = self.missing.get_or_insert(Missing { since: now, last: now });
+        missing.last = now;
+        missing.since
+    }
+
     fn new(info: Arc<SiloInfo>) -> Self {
         Self {
             info,
-            missing_since: None,
+            missing: None,
             leave_heard: false,
             probing: false,
             silences: 0,
@@ -150,7 +162,7 @@ impl Judge {
 
     /// The silos whose rows are missing.
     pub(super) fn missing(&self) -> impl Iterator<Item = &SiloId> {
-        self.members.iter().filter(|(_, member)| member.missing_since.is_some()).map(|(id, _)| id)
+        self.members.iter().filter(|(_, member)| member.missing.is_some()).map(|(id, _)| id)
     }
 
     /// Whether this very life of another silo is in.
@@ -195,7 +207,7 @@ impl Judge {
             Row::Readable(info) => self.row_of_stranger(info),
             Row::Unreadable => {
                 if let Some(member) = self.members.get_mut(id) {
-                    member.missing_since = None;
+                    member.missing = None;
                 }
             }
             Row::Missing { lives } => self.row_missing(now, id, lives),
@@ -240,11 +252,12 @@ impl Judge {
 
     /// Looks again at whoever is in doubt, and forgets those who went out long ago.
     pub(super) fn look_at_doubtful(&mut self, now: Duration) {
-        let doubtful = |member: &Member| member.probe_fails || member.missing_since.is_some();
+        let doubtful = |member: &Member| member.probe_fails || member.missing.is_some();
         let ids: Vec<_> =
             self.members.iter().filter(|(_, member)| doubtful(member)).map(|(id, _)| id.clone()).collect();
         for id in ids {
             self.look_at(&id);
+            self.actions.push(Action::Read(id));
         }
         self.departed.retain(|_, departed| now < departed.at + MEMORY_OF_DEPARTED);
         let waiting = self.departed.values().filter_map(|departed| departed.waiting.clone());
@@ -273,6 +286,15 @@ impl Judge {
             self.probe_failed(now, &silo.silo_id, probe);
         } else if std::mem::take(&mut member.voted) {
             self.actions.push(Action::Withdraw(member.info.clone()));
+        }
+    }
+
+    /// A probe came back of which nobody took note in time: what it says is of the past, and so is the silence before it.
+    pub(super) fn looked_too_late(&mut self, silo: &SiloInfo) {
+        if let Some(member) = self.members.get_mut(&silo.silo_id) {
+            member.probing = false;
+            member.silences = 0;
+            self.look_at(&silo.silo_id);
         }
     }
 
@@ -328,29 +350,22 @@ impl Judge {
         if info.incarnation < member.info.incarnation {
             // A late write of an earlier life: the later one writes over it at its next heartbeat. If it does not,
             // the store lost its count of lives, and what it holds now is the truth.
-            let since = *member.missing_since.get_or_insert(now);
-            if now < since + self.missing_row_grace {
+            if now < member.miss(now) + self.missing_row_grace {
                 return self.look_at(&info.silo_id);
             }
         }
         self.changed |= !member.info.same_but_heartbeat(&info);
         if info.incarnation == member.info.incarnation {
             member.info = info;
-            member.missing_since = None;
+            member.missing = None;
         } else {
             *member = Member::new(info);
         }
     }
 
     fn row_of_stranger(&mut self, info: Arc<SiloInfo>) {
-        let has_a_say = self.has_a_say();
         match self.departed.get_mut(&info.silo_id) {
-            // One of ours learns that this life is over, and begins another one.
-            Some(departed)
-                if info.incarnation <= departed.incarnation && !info.is_original() && has_a_say =>
-            {
-                self.actions.push(Action::TellOut(info));
-            }
+            // The store counts its life as going on: it lost the count, or never heard that it was put out.
             Some(departed) if info.incarnation <= departed.incarnation => {
                 departed.waiting = Some(info.clone());
                 self.actions.push(Action::Probe(info));
@@ -376,7 +391,7 @@ impl Judge {
         if said_so || lives > member.info.incarnation {
             return self.out(now, id);
         }
-        member.missing_since.get_or_insert(now);
+        member.miss(now);
         self.look_at(id);
     }
 
@@ -391,7 +406,9 @@ impl Judge {
     fn probe_failed(&mut self, now: Duration, id: &SiloId, probe: Probe) {
         let (has_a_say, cluster_of_two) = (self.has_a_say(), self.silos().count() == 2);
         let Some(member) = self.members.get_mut(id) else { return };
-        let long_missing = member.missing_since.is_some_and(|since| now >= since + self.missing_row_grace);
+        // By what was read, not by what the clock says since: it may be this silo that did not read for long.
+        let long_missing =
+            member.missing.is_some_and(|missing| missing.last >= missing.since + self.missing_row_grace);
         let refused_by_the_only_other = has_a_say && cluster_of_two && probe == Probe::Refused;
         if long_missing || refused_by_the_only_other {
             self.evict(now, id);

@@ -13,7 +13,9 @@ use super::judge::Judge;
 use crate::health::Health;
 use crate::id::SiloId;
 use crate::probe::{Probe, Prober};
+use crate::retry::Backoff;
 use crate::silo_info::SiloInfo;
+use crate::telemetry::MEMBERSHIP;
 
 /// How many of the silos that follow this one in the order of ids it looks at.
 const SUCCESSORS: usize = 2;
@@ -22,8 +24,21 @@ const PROBES_AT_ONCE: usize = 64;
 /// How often silos are looked at, unless a heartbeat is shorter than five of these.
 pub(super) const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 
+/// A silo that is put out joins again at once, the second time later, and ever later up to this: others may not reach it.
+const MOST_REJOIN_WAIT: Duration = Duration::from_secs(30);
+/// How long it must have been in to join again at once.
+const GOOD_STANDING: Duration = Duration::from_secs(60);
+
+/// How long after its end a probe still says something: a process that did not run meanwhile looks again.
+const FRESH: Duration = Duration::from_secs(1);
+
 /// A probe that came back.
-pub(super) type Probed = (Arc<SiloInfo>, Probe);
+pub(super) struct Probed {
+    silo: Arc<SiloInfo>,
+    outcome: Probe,
+    /// When it must have been over.
+    due: Instant,
+}
 
 /// The view from one silo or client.
 pub(super) struct Lookout {
@@ -37,6 +52,9 @@ pub(super) struct Lookout {
     isolated_since: Option<SystemTime>,
     /// Which of two kinds of probes show that the way to a silo is open.
     refusals_count: bool,
+    rejoins: Backoff,
+    rejoin_at: Option<Instant>,
+    joined_at: Instant,
     born: Instant,
 }
 
@@ -52,6 +70,9 @@ impl Lookout {
             isolation: Isolation::default(),
             isolated_since: None,
             refusals_count: false,
+            rejoins: Backoff::new(Duration::from_secs(2), MOST_REJOIN_WAIT),
+            rejoin_at: None,
+            joined_at: Instant::now(),
             born: Instant::now(),
         }
     }
@@ -67,13 +88,42 @@ impl Lookout {
         self.born.elapsed()
     }
 
+    /// This life of this silo is over.
+    pub(super) fn put_out(&mut self, myself: Option<&SiloInfo>) {
+        if let Some(myself) = myself {
+            tracing::warn!(target: MEMBERSHIP, silo = %myself.silo_id, incarnation = myself.incarnation,
+                "told that this silo is out: it stops serving and joins again");
+        }
+        let wait = match self.joined_at.elapsed() >= GOOD_STANDING {
+            true => Duration::ZERO,
+            false => self.rejoins.next_wait(),
+        };
+        self.rejoin_at = Some(Instant::now() + wait);
+    }
+
+    /// Whether it is time to join again.
+    pub(super) fn may_rejoin(&self) -> bool {
+        self.judge.is_out() && self.rejoin_at.is_none_or(|at| Instant::now() >= at)
+    }
+
+    /// This silo has begun another life.
+    pub(super) fn rejoined(&mut self, info: SiloInfo) {
+        tracing::warn!(target: MEMBERSHIP, silo = %info.silo_id, incarnation = info.incarnation, "joined again");
+        if self.joined_at.elapsed() >= GOOD_STANDING {
+            self.rejoins.reset();
+        }
+        self.joined_at = Instant::now();
+        self.judge.rejoined(info);
+    }
+
     pub(super) fn probe(&mut self, silo: Arc<SiloInfo>) {
         let (limit, permits) = (self.probe_limit, self.permits.clone());
         let (prober, me) = (self.prober.clone(), self.me.clone());
         self.probes.spawn(async move {
             let _permit = permits.acquire().await;
+            let due = Instant::now() + limit;
             let outcome = prober.probe(&me, &silo, limit).await;
-            (silo, outcome)
+            Probed { silo, outcome, due }
         });
     }
 
@@ -83,8 +133,11 @@ impl Lookout {
     }
 
     /// Takes what came back.
-    pub(super) fn probed(&mut self, (silo, outcome): Probed) {
+    pub(super) fn probed(&mut self, Probed { silo, outcome, due }: Probed) {
         let now = self.now();
+        if Instant::now() > due + FRESH {
+            return self.judge.looked_too_late(&silo);
+        }
         if outcome == Probe::Answered || (outcome == Probe::Refused && self.refusals_count) {
             self.isolation.answered(now, &silo.silo_id);
         }

@@ -217,7 +217,7 @@ impl Membership {
     /// observers and before the start.
     #[must_use]
     pub fn incarnation(&self) -> u64 {
-        self.views.incarnation.load(Ordering::Acquire)
+        self.views.incarnation()
     }
 
     /// Whether this silo may serve the actors that it owns: not while it is cut off, was told that it is out, or cannot be
@@ -320,6 +320,10 @@ impl ViewPublisher {
     /// The lease under which this silo serves.
     pub(crate) fn lease(&self) -> &Arc<Lease> {
         &self.lease
+    }
+
+    pub(crate) fn incarnation(&self) -> u64 {
+        self.incarnation.load(Ordering::Acquire)
     }
 
     /// This silo has begun another life.

@@ -10,11 +10,16 @@ mod commands;
 mod keeper;
 mod listener;
 mod refusal;
+#[cfg(test)]
+mod simulation;
 mod store;
+#[cfg(test)]
+mod suite;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -79,7 +84,8 @@ impl<V: Server> RedisMembership<V> {
 
         let mut tasks = JoinSet::new();
         let heard = Arc::new(Heard::default());
-        tasks.spawn(listener::listen(self.server.clone(), heard.clone()));
+        let mut start = |work| drop(tasks.spawn(self.server.task(work)));
+        start(listener::listen(self.server.clone(), heard.clone()).boxed());
         let limit = SUBSCRIPTION_LIMIT.min(deadline.saturating_duration_since(Instant::now()));
         let _ = tokio::time::timeout(limit, heard.subscribed()).await;
 
@@ -90,9 +96,9 @@ impl<V: Server> RedisMembership<V> {
             Keeper::new(self.server.clone(), self.config.clone(), myself, lookout, prober, heard, views);
         keeper.begin(store, originals).await.map_err(refused)?;
         let (sender, commands) = mpsc::channel(COMMANDS);
-        tasks.spawn(keeper.run(commands));
+        start(keeper.run(commands).boxed());
         if let Some(lease) = lease {
-            tasks.spawn(lease.keep());
+            start(lease.keep().boxed());
         }
         *self.running.lock().expect("no panic while locked") =
             Some(Running { commands: sender, _tasks: tasks });
@@ -129,8 +135,8 @@ impl<V: Server> RedisMembership<V> {
         let claimed = claim::claim(store, &mut info, &self.config, prober, deadline).await;
         claimed.map_err(|failure| match failure {
             claim::Failure::Store(refusal) => self.unavailable(&refusal),
-            claim::Failure::InUse(endpoint) => {
-                Error::new(ErrorKind::IdInUse, format!("silo {:?} lives at {endpoint}", info.silo_id))
+            claim::Failure::InUse(other) => {
+                Error::new(ErrorKind::IdInUse, format!("silo {:?} lives at {}", info.silo_id, other.endpoint))
             }
         })?;
         Ok(info)

@@ -190,7 +190,6 @@ impl Follower {
                         incarnation = silo.incarnation, "silo evicted: it does not answer");
                     self.out.insert(life(&silo), self.lookout.now());
                 }
-                Action::TellOut(silo) => drop(self.out.insert(life(&silo), self.lookout.now())),
                 Action::Rejoin => self.put_out(),
             }
         }
@@ -203,11 +202,8 @@ impl Follower {
     }
 
     /// This life of this silo is over: it stops serving, and begins another one when it next looks into its lease.
-    fn put_out(&self) {
-        if let Some(myself) = &self.myself {
-            tracing::warn!(target: MEMBERSHIP, silo = %myself.silo_id, incarnation = myself.incarnation,
-                "told that this silo is out: it stops serving and joins again");
-        }
+    fn put_out(&mut self) {
+        self.lookout.put_out(self.myself.as_ref());
         self.views.lease().withdraw();
     }
 
@@ -216,7 +212,10 @@ impl Follower {
     async fn make_sure(&mut self) {
         let since = *self.lapsed_at.get_or_insert_with(Instant::now);
         if self.lookout.judge.is_out() {
-            return self.rejoin().await;
+            if self.lookout.may_rejoin() {
+                self.rejoin().await;
+            }
+            return;
         }
         if !self.lookout.hears_enough(|_| false) {
             return self.lookout.look(false);
@@ -234,9 +233,8 @@ impl Follower {
             return;
         }
         info.incarnation = self.gathering.lives(&info.silo_id).max(info.incarnation + 1);
-        tracing::warn!(target: MEMBERSHIP, silo = %info.silo_id, incarnation = info.incarnation, "joined again");
         self.views.set_incarnation(info.incarnation);
-        self.lookout.judge.rejoined(info.clone());
+        self.lookout.rejoined(info.clone());
         self.say(info).await;
     }
 }

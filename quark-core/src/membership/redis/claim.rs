@@ -4,13 +4,13 @@
 //! Each looks at the row and, if whoever stands there is gone, writes its own row over exactly that one. Whoever comes
 //! second finds another row than it saw, and a live silo in it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::refusal::Refusal;
 use super::store::{Store, Word};
-use crate::endpoint::Endpoint;
 use crate::membership::MembershipConfig;
 use crate::membership::judge::Row;
 use crate::probe::{Probe, Prober};
@@ -22,8 +22,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Why an id could not be claimed.
 pub(super) enum Failure {
     Store(Refusal),
-    /// Another live silo has it, at this endpoint.
-    InUse(Endpoint),
+    /// Another live silo has it.
+    InUse(Arc<SiloInfo>),
 }
 
 impl From<Refusal> for Failure {
@@ -44,18 +44,18 @@ pub(super) async fn claim(
     loop {
         let (row, seen, lives) = store.look_up(&info.silo_id).await?;
         let mut predecessor = 0;
-        let mut silent_at = None;
+        let mut silent = None;
         if let Row::Readable(row) = &row {
             predecessor = row.incarnation;
             if row.endpoint != info.endpoint && row.status != SiloStatus::Dead {
                 match prober.probe(&info.silo_id, row, config.probe_timeout).await {
-                    Probe::Answered => return Err(Failure::InUse(row.endpoint.clone())),
+                    Probe::Answered => return Err(Failure::InUse(row.clone())),
                     Probe::Refused => {}
-                    Probe::Silent => silent_at = Some(row.endpoint.clone()),
+                    Probe::Silent => silent = Some(row.clone()),
                 }
             }
         }
-        if silent_at.is_none() {
+        if silent.is_none() {
             info.incarnation = lives.max(predecessor).max(info.incarnation) + 1;
             info.last_heartbeat = time::OffsetDateTime::now_utc();
             if store.claim_row(info, &seen, config.ttl).await? {
@@ -65,7 +65,7 @@ pub(super) async fn claim(
             // Somebody else was faster; the next look tells who.
         }
         if Instant::now() + PAUSE >= deadline {
-            return Err(silent_at.map_or_else(|| Failure::Store(Refusal::no_answer()), Failure::InUse));
+            return Err(silent.map_or_else(|| Failure::Store(Refusal::no_answer()), Failure::InUse));
         }
         tokio::time::sleep(PAUSE).await;
     }

@@ -16,7 +16,7 @@ use ::redis::{AsyncConnectionConfig, Client, IntoConnectionInfo as _, Pipeline, 
 use futures_util::StreamExt as _;
 
 use super::refusal::Refusal;
-use super::store::{Answer, Cursor, Pulse, Server, Store, Subscription, Word};
+use super::store::{Answer, Cursor, Pulse, Server, Store, Subscription, Word, Written};
 use crate::error::{Error, Result};
 use crate::id::SiloId;
 use crate::membership::RedisUrl;
@@ -34,24 +34,25 @@ const ROWS_AT_ONCE: usize = 256;
 /// How many overdue silos a heartbeat looks at.
 const OVERDUE_AT_ONCE: usize = 16;
 /// How long a vote counts.
-const VOTE_TTL: Duration = Duration::from_secs(10);
+const VOTE_TTL: Duration = Duration::from_secs(6);
 /// How many ids with unreadable rows are remembered as logged.
 const LOGGED_IDS: usize = 1_024;
 
-/// Writes a row unless a later life stands there, or the same one at another endpoint; returns what stood in the way.
-/// A row that cannot be understood stands in nobody's way.
+/// Writes a row unless a later life stands there, or the same one at another endpoint; returns what stood in the way, or
+/// whether this life stood there before. A row that cannot be understood stands in nobody's way.
 const WRITE_ROW: &str = "
-local row = redis.pcall('GET', KEYS[1])
+local row, again = redis.pcall('GET', KEYS[1]), 0
 if type(row) == 'string' then
     local readable, info = pcall(cjson.decode, row)
     if readable and type(info) == 'table' then
         local other, mine = tonumber(info.incarnation) or 0, tonumber(ARGV[2])
         local elsewhere = info.address ~= ARGV[3] or tonumber(info.port) ~= tonumber(ARGV[4])
         if other > mine or (other == mine and elsewhere) then return row end
+        if other == mine then again = 1 end
     end
 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[5])
-return false";
+return again";
 
 /// Writes a row if it is as it was seen; an empty text is no row.
 const CLAIM_ROW: &str = "
@@ -72,6 +73,15 @@ local now = tonumber(redis.call('GET', KEYS[1])) or 0
 if now >= tonumber(ARGV[1]) then return now end
 redis.call('SET', KEYS[1], ARGV[1])
 return tonumber(ARGV[1])";
+
+/// Notes a vote and counts those of late: one that was not given again is none, whoever else votes.
+const VOTE: &str = "
+local time = redis.call('TIME')
+local now, ttl = time[1] * 1000 + math.floor(time[2] / 1000), tonumber(ARGV[2])
+redis.call('ZADD', KEYS[1], now, ARGV[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ttl)
+redis.call('PEXPIRE', KEYS[1], ttl)
+return redis.call('ZCARD', KEYS[1])";
 
 /// Where Redis is, and the names of this cluster's keys there. Cheap to clone.
 #[derive(Clone)]
@@ -213,6 +223,11 @@ impl RedisStore {
         Ok(ServerTime(seconds * 1_000 + micros / 1_000))
     }
 
+    /// Not by one: a replica that missed a change and became the primary must not reach the same number by another one.
+    fn raise_version(&self, pipe: &mut Pipeline) {
+        pipe.cmd("INCRBY").arg(self.server.version_key()).arg(fastrand::u32(1..)).ignore();
+    }
+
     /// Counts that many lives of this id, at least.
     async fn raise_lives(&self, id: &SiloId, lives: u64) -> Answer<()> {
         let mut pipe = ::redis::pipe();
@@ -305,7 +320,7 @@ impl Store for RedisStore {
         Ok(Pulse { own_row, lives, now, version, overdue })
     }
 
-    async fn write_row(&self, info: &SiloInfo, now: ServerTime, ttl: Duration) -> Answer<Option<Row>> {
+    async fn write_row(&self, info: &SiloInfo, now: ServerTime, ttl: Duration) -> Answer<Written> {
         let server = &self.server;
         let mut pipe = ::redis::pipe();
         script(&mut pipe, WRITE_ROW, &server.row_key(&info.silo_id))
@@ -315,8 +330,12 @@ impl Store for RedisStore {
         pipe.cmd("ZADD").arg(server.index_key()).arg(now.0).arg(info.silo_id.as_str()).ignore();
         script(&mut pipe, RAISE, &server.lives_key(&info.silo_id)).arg(info.incarnation).ignore();
         pipe.cmd("SET").arg(server.version_key()).arg(now.0).arg("NX").ignore();
-        let (in_the_way,): (Value,) = self.run(pipe).await?;
-        Ok((in_the_way != Value::Nil).then(|| self.read(&info.silo_id, &in_the_way, 0)))
+        let (written,): (Value,) = self.run(pipe).await?;
+        Ok(match written {
+            Value::Int(0) => Written::Anew,
+            Value::Int(_) => Written::Again,
+            in_the_way => Written::Not(self.read(&info.silo_id, &in_the_way, 0)),
+        })
     }
 
     async fn look_up(&self, id: &SiloId) -> Answer<(Row, Vec<u8>, u64)> {
@@ -358,7 +377,7 @@ impl Store for RedisStore {
 
     async fn tell(&self, word: Word, id: &SiloId) -> Answer<()> {
         let mut pipe = ::redis::pipe();
-        pipe.cmd("INCR").arg(self.server.version_key()).ignore();
+        self.raise_version(&mut pipe);
         let message = format!("{}:{id}", word.as_str());
         pipe.cmd("PUBLISH").arg(self.server.membership_channel()).arg(message).ignore();
         self.run(pipe).await
@@ -405,6 +424,7 @@ impl Store for RedisStore {
 
     async fn index_remove(&self, ids: &[SiloId]) -> Answer<()> {
         let mut pipe = ::redis::pipe();
+        self.raise_version(&mut pipe);
         for id in ids {
             pipe.cmd("ZREM").arg(self.server.index_key()).arg(id.as_str()).ignore();
         }
@@ -412,17 +432,14 @@ impl Store for RedisStore {
     }
 
     async fn vote(&self, voter: &SiloId, silo: &SiloInfo) -> Answer<u64> {
-        let key = self.server.suspect_key(silo);
         let mut pipe = ::redis::pipe();
-        pipe.cmd("SADD").arg(&key).arg(voter.as_str()).ignore();
-        pipe.cmd("PEXPIRE").arg(&key).arg(millis(VOTE_TTL)).ignore();
-        pipe.cmd("SCARD").arg(&key);
+        script(&mut pipe, VOTE, &self.server.suspect_key(silo)).arg(voter.as_str()).arg(millis(VOTE_TTL));
         Ok(self.run::<(u64,)>(pipe).await?.0)
     }
 
     async fn withdraw_vote(&self, voter: &SiloId, silo: &SiloInfo) -> Answer<()> {
         let mut pipe = ::redis::pipe();
-        pipe.cmd("SREM").arg(self.server.suspect_key(silo)).arg(voter.as_str()).ignore();
+        pipe.cmd("ZREM").arg(self.server.suspect_key(silo)).arg(voter.as_str()).ignore();
         self.run(pipe).await
     }
 

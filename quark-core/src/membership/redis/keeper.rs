@@ -15,12 +15,12 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 use super::claim::{self, claim};
 use super::listener::Heard;
 use super::refusal::Refusal;
-use super::store::{Cursor, Server, Store, Word};
+use super::store::{Cursor, Server, Store, Word, Written};
 use crate::id::SiloId;
 use crate::membership::judge::{Action, Row};
 use crate::membership::lookout::{LOOK_INTERVAL, Lookout};
 use crate::membership::{MembershipConfig, ViewPublisher};
-use crate::probe::Prober;
+use crate::probe::{Probe, Prober};
 use crate::retry::Backoff;
 use crate::silo_info::{SiloInfo, SiloStatus};
 use crate::telemetry::MEMBERSHIP;
@@ -29,6 +29,8 @@ use crate::telemetry::MEMBERSHIP;
 const SCAN_INTERVAL: Duration = Duration::from_secs(60);
 /// Silos are looked at this many times in a heartbeat, at the least.
 const LOOKS_PER_HEARTBEAT: u32 = 5;
+/// How many rows a heartbeat reads although nothing is known to have changed.
+const CHECKED_AT_ONCE: usize = 8;
 /// What health calls the store.
 const STORE: &str = "membership store";
 
@@ -49,10 +51,16 @@ pub(super) struct Keeper<V: Server> {
     myself: Option<SiloInfo>,
     lookout: Lookout,
     prober: Arc<dyn Prober>,
+    /// Who leads a later life of this id, as far as is known.
+    rival: Option<Arc<SiloInfo>>,
     heard: Arc<Heard>,
     views: ViewPublisher,
     link: Link<V::Store>,
     version_read: Option<i64>,
+    /// The others do not know of this silo's row yet.
+    untold: bool,
+    /// The silo whose row was checked last.
+    checked: Option<SiloId>,
     /// Where the search for original silos goes on; `None` while none is under way.
     scan: Option<Cursor>,
 }
@@ -77,7 +85,21 @@ impl<V: Server> Keeper<V> {
         views: ViewPublisher,
     ) -> Self {
         let link = Link { store: None, away: None, retry_at: Instant::now(), backoff: Backoff::for_stores() };
-        Self { server, config, myself, lookout, prober, heard, views, link, version_read: None, scan: None }
+        Self {
+            server,
+            config,
+            myself,
+            lookout,
+            prober,
+            rival: None,
+            heard,
+            views,
+            link,
+            version_read: None,
+            untold: false,
+            checked: None,
+            scan: None,
+        }
     }
 
     /// Reads everything for the first time and publishes the first view.
@@ -103,7 +125,17 @@ impl<V: Server> Keeper<V> {
         let mut scans = every(SCAN_INTERVAL);
         let (heard, lease) = (self.heard.clone(), self.views.lease().clone());
         loop {
+            // In this order, so that a simulated run is the same each time. What comes seldom goes first.
             let done = tokio::select! {
+                biased;
+                _ = heartbeats.tick() => self.beat().await,
+                _ = looks.tick() => {
+                    self.lookout.look(self.link.store.is_some());
+                    Ok(())
+                }
+                _ = scans.tick() => self.begin_scan(),
+                () = lease.lapsed() => self.make_sure().await,
+                () = tokio::time::sleep_until(self.link.retry_at), if self.link.store.is_none() => self.connect().await,
                 command = commands.recv() => match command {
                     Some(Command::Stop(reply)) => {
                         let _ = reply.send(self.leave().await);
@@ -124,15 +156,7 @@ impl<V: Server> Keeper<V> {
                     Ok(())
                 }
                 () = heard.arrived() => self.listen().await,
-                () = lease.lapsed() => self.make_sure().await,
-                _ = heartbeats.tick() => self.beat().await,
-                _ = looks.tick() => {
-                    self.lookout.look(self.link.store.is_some());
-                    Ok(())
-                }
-                _ = scans.tick() => self.begin_scan(),
                 () = tokio::task::yield_now(), if self.scan.is_some() => self.scan_on().await,
-                () = tokio::time::sleep_until(self.link.retry_at), if self.link.store.is_none() => self.connect().await,
             };
             if let Err(refusal) = done {
                 self.lose(&refusal);
@@ -206,7 +230,6 @@ impl<V: Server> Keeper<V> {
                     incarnation = silo.incarnation, "silo evicted: it does not answer");
                 store.end_life(&silo).await?;
             }
-            Action::TellOut(silo) => store.end_life(&silo).await?,
             Action::Probe(_) | Action::Read(_) | Action::Rejoin => {
                 unreachable!("done without redis or before")
             }
@@ -215,21 +238,17 @@ impl<V: Server> Keeper<V> {
     }
 
     /// This life of this silo is over: it stops serving, and begins another one when it next looks into its lease.
-    fn put_out(&self) {
-        if let Some(myself) = &self.myself {
-            tracing::warn!(target: MEMBERSHIP, silo = %myself.silo_id, incarnation = myself.incarnation,
-                "told that this silo is out: it stops serving and joins again");
-        }
+    fn put_out(&mut self) {
+        self.lookout.put_out(self.myself.as_ref());
         self.views.lease().withdraw();
     }
 
     /// The lease has lapsed: this silo serves again when it is sure that it is in.
     async fn make_sure(&mut self) -> Result<(), Refusal> {
         if self.link.store.is_some() {
-            if self.lookout.judge.is_out() {
-                self.rejoin().await?;
-            } else {
-                self.beat().await?;
+            match self.lookout.may_rejoin() {
+                true => self.rejoin().await?,
+                false => self.beat().await?,
             }
         }
         self.settle().await;
@@ -246,18 +265,26 @@ impl<V: Server> Keeper<V> {
         let (Some(mut info), Some(store)) = (self.myself.clone(), self.link.store.clone()) else {
             return Ok(());
         };
+        if let Some(rival) = &self.rival
+            && self.prober.probe(&info.silo_id, rival, self.config.probe_timeout).await == Probe::Answered
+        {
+            // Whatever its row says: the store may have lost it.
+            return Ok(());
+        }
         let claimed = claim(&store, &mut info, &self.config, &*self.prober, Instant::now()).await;
         match claimed {
             Ok(()) => {
-                tracing::warn!(target: MEMBERSHIP, silo = %info.silo_id, incarnation = info.incarnation, "joined again");
                 self.views.set_incarnation(info.incarnation);
-                self.lookout.judge.rejoined(info.clone());
+                self.lookout.rejoined(info.clone());
                 self.myself = Some(info);
+                self.rival = None;
                 self.read_all(&store).await
             }
             Err(claim::Failure::Store(refusal)) => Err(refusal),
-            Err(claim::Failure::InUse(endpoint)) => {
-                tracing::debug!(target: MEMBERSHIP, silo = %info.silo_id, %endpoint, "the id is in use elsewhere");
+            Err(claim::Failure::InUse(rival)) => {
+                tracing::debug!(target: MEMBERSHIP, silo = %info.silo_id, endpoint = %rival.endpoint,
+                    "the id is in use elsewhere");
+                self.rival = Some(rival);
                 Ok(())
             }
         }
@@ -281,20 +308,40 @@ impl<V: Server> Keeper<V> {
         if let Some(me) = &me {
             self.learn_of_myself(me, &pulse.own_row, pulse.lives);
             self.write_row(&store, pulse.now).await?;
-            if matches!(pulse.own_row, Row::Missing { .. }) && !self.lookout.judge.is_out() {
-                // Lost with the store: the others learn that it is here.
-                store.tell(Word::Join, me).await?;
-            }
+            self.tell(&store).await?;
         }
         if pulse.version.is_none() || pulse.version != self.version_read {
             self.read_all(&store).await?;
         }
-        let doubtful: BTreeSet<_> =
+        let mut doubtful: BTreeSet<_> =
             pulse.overdue.iter().chain(self.lookout.judge.missing()).cloned().collect();
+        doubtful.extend(self.next_to_check());
         if !doubtful.is_empty() {
             let rows = self.read(&store, doubtful).await?;
             self.refresh_index(&store, &pulse.overdue, &rows).await?;
         }
+        Ok(())
+    }
+
+    /// The next few silos by id, whose rows are read whatever the version says: who removed one may have failed to tell.
+    fn next_to_check(&mut self) -> Vec<SiloId> {
+        let mut ids: Vec<_> = self.lookout.judge.silos().map(|silo| silo.silo_id.clone()).collect();
+        ids.sort();
+        let after = self.checked.as_ref().map_or(0, |last| ids.partition_point(|id| id <= last));
+        let count = ids.len().min(CHECKED_AT_ONCE);
+        let next: Vec<_> = ids.iter().cycle().skip(after).take(count).cloned().collect();
+        self.checked = next.last().cloned();
+        next
+    }
+
+    /// Tells the others of this silo's row, if that is to be told, until it was told.
+    async fn tell(&mut self, store: &V::Store) -> Result<(), Refusal> {
+        let Some(myself) = self.myself.as_ref().filter(|_| self.untold && !self.lookout.judge.is_out())
+        else {
+            return Ok(());
+        };
+        store.tell(Word::Join, &myself.silo_id).await?;
+        self.untold = false;
         Ok(())
     }
 
@@ -311,9 +358,14 @@ impl<V: Server> Keeper<V> {
             return Ok(());
         };
         myself.last_heartbeat = time::OffsetDateTime::now_utc();
-        if let Some(in_the_way) = store.write_row(myself, now, self.config.ttl).await? {
-            let id = myself.silo_id.clone();
-            self.lookout.judge.row(self.lookout.now(), &id, in_the_way);
+        match store.write_row(myself, now, self.config.ttl).await? {
+            Written::Again => {}
+            // Lost with the store, or an earlier life stood there: the others learn that it is here.
+            Written::Anew => self.untold = true,
+            Written::Not(in_the_way) => {
+                let id = myself.silo_id.clone();
+                self.lookout.judge.row(self.lookout.now(), &id, in_the_way);
+            }
         }
         Ok(())
     }
@@ -375,20 +427,21 @@ impl<V: Server> Keeper<V> {
         Ok(found)
     }
 
+    /// The row is not there, or is no longer right: writes it, and lets the others know.
     async fn restore(&mut self, store: &V::Store) -> Result<(), Refusal> {
-        let me = self.myself.as_ref().map(|myself| myself.silo_id.clone());
-        let pulse = store.pulse(me.as_ref(), self.config.ttl).await?;
-        self.write_row(store, pulse.now).await
+        let Some(me) = self.myself.as_ref().map(|myself| myself.silo_id.clone()) else { return Ok(()) };
+        let pulse = store.pulse(Some(&me), self.config.ttl).await?;
+        self.untold = true;
+        self.write_row(store, pulse.now).await?;
+        self.tell(store).await
     }
 
     async fn announce(&mut self, status: SiloStatus) -> Result<(), Refusal> {
         let Some(myself) = &mut self.myself else { return Ok(()) };
         myself.status = status;
         self.lookout.judge.set_myself(myself.clone());
-        let id = myself.silo_id.clone();
         let store = self.link.store.clone().ok_or_else(Refusal::no_answer)?;
-        self.restore(&store).await?;
-        store.tell(Word::Join, &id).await
+        self.restore(&store).await
     }
 
     async fn leave(&mut self) -> Result<(), Refusal> {

@@ -115,15 +115,16 @@ async fn follow(mut subscription: impl Subscription, heard: &Heard) {
     let mut ping = tokio::time::interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
     loop {
         tokio::select! {
-            message = subscription.next() => match message {
-                Some(payload) => heard.change(|news| news.add(&payload)),
-                None => return,
-            },
+            biased;
             _ = ping.tick() => {
                 if !subscription.is_alive().await {
                     return;
                 }
             }
+            message = subscription.next() => match message {
+                Some(payload) => heard.change(|news| news.add(&payload)),
+                None => return,
+            },
         }
     }
 }

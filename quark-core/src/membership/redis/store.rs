@@ -8,6 +8,8 @@ use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
+
 use super::refusal::Refusal;
 use crate::id::SiloId;
 use crate::membership::judge::Row;
@@ -23,6 +25,10 @@ pub(super) trait Server: fmt::Display + Clone + Send + Sync + 'static {
     fn connect(&self) -> impl Future<Output = Answer<Self::Store>> + Send;
     /// Hears what is said on the two channels from now on.
     fn subscribe(&self) -> impl Future<Output = Answer<Self::Subscription>> + Send;
+    /// How a task of the silo runs: as it is, unless a simulation stops its process.
+    fn task(&self, work: BoxFuture<'static, ()>) -> BoxFuture<'static, ()> {
+        work
+    }
 }
 
 /// What is said on the channels. Messages may be lost, doubled, forged and late.
@@ -47,15 +53,14 @@ pub(super) trait Store: Clone + Send + Sync + 'static {
         ttl: Duration,
     ) -> impl Future<Output = Answer<Pulse<Self::Time>>> + Send;
 
-    /// Writes the row whole, with its place in the index, unless a later life stands there, or this one elsewhere: that
-    /// is returned then. The count of lives and the version come back too if the store lost them: neither may ever run
+    /// Writes the row whole, with its place in the index, unless a later life stands there, or this one elsewhere. The count of lives and the version come back too if the store lost them: neither may ever run
     /// backwards.
     fn write_row(
         &self,
         info: &SiloInfo,
         now: Self::Time,
         ttl: Duration,
-    ) -> impl Future<Output = Answer<Option<Row>>> + Send;
+    ) -> impl Future<Output = Answer<Written>> + Send;
 
     /// A row, as it is for [`claim_row`](Self::claim_row), and how many lives of the id are counted.
     fn look_up(&self, id: &SiloId) -> impl Future<Output = Answer<(Row, Self::Seen, u64)>> + Send;
@@ -86,6 +91,8 @@ pub(super) trait Store: Clone + Send + Sync + 'static {
     /// Puts these silos into the index, as seen now.
     fn index_add(&self, ids: &[SiloId]) -> impl Future<Output = Answer<()>> + Send;
 
+    /// Takes these silos out of the index, and raises the version: whoever knows one still must look for its row, of which
+    /// nothing reminds any more.
     fn index_remove(&self, ids: &[SiloId]) -> impl Future<Output = Answer<()>> + Send;
 
     /// Says that `voter` does not reach `silo`; returns how many silos say so.
@@ -114,6 +121,16 @@ pub(super) struct Pulse<Time> {
     pub(super) version: Option<i64>,
     /// Silos of the index that did not write for a TTL.
     pub(super) overdue: Vec<SiloId>,
+}
+
+/// What became of a row that was to be written.
+pub(super) enum Written {
+    /// This very life stood there before.
+    Again,
+    /// It did not.
+    Anew,
+    /// Another one stands there, which may not be written over.
+    Not(Row),
 }
 
 /// What is said on the membership channel.
