@@ -14,8 +14,10 @@ pub(super) struct Isolation {
     answered: BTreeMap<SiloId, Duration>,
 }
 
-/// For how long an answer counts, and how long the store must be away: three rounds of probes.
+/// For how long an answer counts: three rounds of probes.
 const MEMORY: Duration = Duration::from_secs(6);
+/// How long the store must be away: everybody is looked at then, and a probe may take two seconds.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Isolation {
     /// The store answers, or it does not.
@@ -40,7 +42,7 @@ impl Isolation {
 
     /// Whether `myself`, by this last view, is cut off now.
     pub(super) fn is_isolated(&self, now: Duration, myself: &SiloId, view: &[SiloId]) -> bool {
-        let away_for_long = self.store_away_since.is_some_and(|since| now >= since + MEMORY);
+        let away_for_long = self.store_away_since.is_some_and(|since| now >= since + PATIENCE);
         away_for_long && !is_enough(myself, view, |id| self.has_answered(now, id))
     }
 }
@@ -90,8 +92,8 @@ mod tests {
         let mut isolation = Isolation::default();
         assert!(!isolation.is_isolated(at(100), &a, &view));
         isolation.store(at(100), false);
-        assert!(!isolation.is_isolated(at(105), &a, &view));
-        assert!(isolation.is_isolated(at(106), &a, &view));
+        assert!(!isolation.is_isolated(at(104), &a, &view));
+        assert!(isolation.is_isolated(at(105), &a, &view));
         isolation.answered(at(107), &b);
         assert!(!isolation.is_isolated(at(108), &a, &view));
         assert!(isolation.is_isolated(at(113), &a, &view), "an answer of long ago");

@@ -264,6 +264,11 @@ impl Judge {
         self.actions.extend(waiting.map(Action::Probe));
     }
 
+    /// Whether some silo did not answer of late.
+    pub(super) fn has_doubts(&self) -> bool {
+        self.members.values().any(|member| member.silences > 0 || member.probe_fails)
+    }
+
     /// A probe came back.
     pub(super) fn probed(&mut self, now: Duration, silo: &SiloInfo, probe: Probe) {
         if self.is_doorstep(silo) {

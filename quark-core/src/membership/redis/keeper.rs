@@ -120,7 +120,7 @@ impl<V: Server> Keeper<V> {
 
     /// Lives until a stop, or until the handle is dropped.
     pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
-        let mut heartbeats = every(self.config.heartbeat);
+        let mut next_beat = Instant::now() + self.next_heartbeat();
         let mut looks = every(LOOK_INTERVAL.min(self.config.heartbeat / LOOKS_PER_HEARTBEAT));
         let mut scans = every(SCAN_INTERVAL);
         let (heard, lease) = (self.heard.clone(), self.views.lease().clone());
@@ -128,11 +128,11 @@ impl<V: Server> Keeper<V> {
             // In this order, so that a simulated run is the same each time. What comes seldom goes first.
             let done = tokio::select! {
                 biased;
-                _ = heartbeats.tick() => self.beat().await,
-                _ = looks.tick() => {
-                    self.lookout.look(self.link.store.is_some());
-                    Ok(())
+                () = tokio::time::sleep_until(next_beat) => {
+                    next_beat = Instant::now() + self.next_heartbeat();
+                    self.beat().await
                 }
+                _ = looks.tick() => self.look().await,
                 _ = scans.tick() => self.begin_scan(),
                 () = lease.lapsed() => self.make_sure().await,
                 () = tokio::time::sleep_until(self.link.retry_at), if self.link.store.is_none() => self.connect().await,
@@ -163,6 +163,17 @@ impl<V: Server> Keeper<V> {
             }
             self.settle().await;
         }
+    }
+
+    /// A little less than the heartbeat, not the same each time: so that no crowd of silos beats as one.
+    fn next_heartbeat(&self) -> Duration {
+        self.config.heartbeat.mul_f64(0.9 + fastrand::f64() / 10.0)
+    }
+
+    /// Looks at others, and after the store as soon as some of them do not answer: this silo may be cut off.
+    async fn look(&mut self) -> Result<(), Refusal> {
+        self.lookout.look(self.link.store.is_some());
+        if self.lookout.judge.has_doubts() { self.beat().await } else { Ok(()) }
     }
 
     /// Publishes what changed and does what the judge wants, until it wants nothing more.
@@ -358,11 +369,14 @@ impl<V: Server> Keeper<V> {
             return Ok(());
         };
         myself.last_heartbeat = time::OffsetDateTime::now_utc();
+        // It may have been written and the answer lost.
+        let untold = std::mem::replace(&mut self.untold, true);
         match store.write_row(myself, now, self.config.ttl).await? {
-            Written::Again => {}
+            Written::Again => self.untold = untold,
             // Lost with the store, or an earlier life stood there: the others learn that it is here.
-            Written::Anew => self.untold = true,
+            Written::Anew => {}
             Written::Not(in_the_way) => {
+                self.untold = untold;
                 let id = myself.silo_id.clone();
                 self.lookout.judge.row(self.lookout.now(), &id, in_the_way);
             }

@@ -1,6 +1,6 @@
 //! One run: what is done to a cluster, and the rules by which it is judged.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -390,7 +390,8 @@ impl Run {
     fn tell_fortunes(&mut self, now: Instant) {
         let store_is_away = self.store.is_away() || self.store.is_slow();
         let doubled: Vec<_> = self.doubles.iter().map(|double| double.running.id.clone()).collect();
-        let silos: Vec<_> = self.members.values().map(|member| member.running.id.clone()).collect();
+        let everybody = self.members.values().chain(&self.doubles);
+        let silos: BTreeSet<_> = everybody.map(|member| member.running.id.clone()).collect();
         let (store, network) = (&self.store, &self.network);
         for member in self.members.values_mut().chain(&mut self.doubles) {
             let id = &member.running.id;
@@ -435,7 +436,7 @@ impl Run {
             member.incarnation = member.running.incarnation();
             member.over_since = match is_over {
                 true => {
-                    Some(member.over_since.unwrap_or(now).max(fortune.stored_since).max(fortune.ran_since))
+                    Some(member.over_since.unwrap_or(now).max(self.kept_since).max(fortune.stored_since).max(fortune.ran_since))
                 }
                 false => None,
             };
