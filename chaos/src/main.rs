@@ -9,6 +9,7 @@ mod faults;
 mod ledger;
 mod load;
 mod network;
+mod node;
 mod plan;
 mod process;
 mod program;
@@ -16,6 +17,7 @@ mod record;
 mod redis;
 mod report;
 mod rules;
+mod site;
 mod soak;
 mod trend;
 
@@ -23,7 +25,8 @@ use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use cluster::{Meeting, Programs};
+use cluster::Programs;
+use site::Meeting;
 
 /// What goes wrong here is said and ends the program.
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;

@@ -1,7 +1,7 @@
 //! The network of a run: a bridge in a namespace of its own, and a namespace with one address for each process.
 //!
-//! Cuts are rules of iptables in the namespace of whoever shall not hear, a slow link is a token bucket on the sender's
-//! device. All of it is gone when the network is dropped; what a killed run left behind is removed by the next one.
+//! Cuts between two are rules of iptables in the namespace of whoever shall not hear; one that is cut off from all has its
+//! port of the bridge disabled; a slow link is a token bucket on the sender's device. All of it is gone when the network is dropped; what a killed run left behind is removed by the next one.
 
 use std::cell::RefCell;
 use std::process::{Command, Stdio};
@@ -62,6 +62,20 @@ impl Network {
         ip(&["-n", &namespace, "link", "set", "eth0", "up"])?;
         ip(&["-n", &namespace, "link", "set", "lo", "up"])?;
         Ok(Place { namespace, address })
+    }
+
+    /// A place and everybody else do not hear each other; undone when what is returned is dropped.
+    ///
+    /// One command, so that the cut has one moment. What is sent is lost without a word: a rule of iptables for what goes
+    /// out would tell the sender.
+    pub(crate) fn cut_off(&self, place: &Place) -> Result<Undo> {
+        let number = self.places.borrow().iter().position(|namespace| *namespace == place.namespace);
+        let port = format!("port{}", number.ok_or("only a place on the bridge can be cut off")?);
+        let set = |state| ["netns", "exec", &self.hub, "bridge", "link", "set", "dev", &port, "state", state];
+        const DISABLED: &str = "0";
+        const FORWARDING: &str = "3";
+        ip(&set(DISABLED))?;
+        Ok(Undo::by(&set(FORWARDING)))
     }
 }
 

@@ -24,8 +24,8 @@ impl Redis {
     }
 
     /// Where silos find it.
-    pub(crate) fn url() -> String {
-        format!("redis://{HUB_ADDRESS}:{PORT}")
+    pub(crate) fn address() -> String {
+        format!("{HUB_ADDRESS}:{PORT}")
     }
 
     pub(crate) async fn kill(&mut self) -> Result<()> {
