@@ -4,6 +4,9 @@
 //! port of the bridge disabled; a slow link is a token bucket on the sender's device. All of it is gone when the network is dropped; what a killed run left behind is removed by the next one.
 
 use std::cell::RefCell;
+use std::fs::File;
+use std::net::TcpStream;
+use std::os::fd::AsRawFd as _;
 use std::process::{Command, Stdio};
 
 use crate::Result;
@@ -93,6 +96,21 @@ impl Place {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.namespace, program]);
         command
+    }
+
+    /// A connection from here, for this process.
+    pub(crate) fn connect(&self, address: &str) -> Result<TcpStream> {
+        let (namespace, address) = (format!("/var/run/netns/{}", self.namespace), address.to_owned());
+        // A socket stays in the namespace in which its thread made it, and the thread ends with that.
+        let dialling = std::thread::spawn(move || {
+            let namespace = File::open(namespace)?;
+            // SAFETY: the descriptor is open, and the namespace becomes that of this thread only.
+            if unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) } != 0 {
+                return Err(std::io::Error::last_os_error());
+            }
+            TcpStream::connect(address)
+        });
+        Ok(dialling.join().map_err(|_| "the thread that dialled has panicked")??)
     }
 
     /// No longer hears `other`; undone when what is returned is dropped.

@@ -157,6 +157,12 @@ impl Process {
         Some(status)
     }
 
+    /// Its pipes, for whoever speaks with it from now on.
+    pub(crate) fn take_pipes(&mut self) -> Result<Pipes> {
+        let pipes = self.running.as_mut().and_then(|running| running.pipes.take());
+        pipes.ok_or_else(|| format!("nobody can speak with {}", self.name()).into())
+    }
+
     /// SIGKILL: it ends between two instructions and tells nobody.
     pub(crate) async fn kill(&mut self) -> Result<()> {
         if let Some(mut running) = self.running.take() {
