@@ -4,17 +4,16 @@ use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::Result;
-use crate::network::{Network, Place};
 use crate::plan::Fault;
 use crate::process::{Description, Process};
 use crate::record::{Record, now};
 use crate::redis::Redis;
 use crate::rules::Interference;
+use crate::site::{Meeting, Site};
 
 /// The silos; more of a language than one, so that they speak with their like too.
 pub(crate) const SILOS: [&str; 6] = ["rust-1", "c-1", "python-1", "rust-2", "c-2", "python-2"];
@@ -22,25 +21,6 @@ const CLIENTS: [&str; 3] = ["rust-client", "c-client", "python-client"];
 /// Calls a second, each.
 const SILO_RATE: u32 = 80;
 const CLIENT_RATE: u32 = 160;
-const GOSSIP_PORT: u16 = 7946;
-/// How long a silo may take to come back; a store that is away and a predecessor that is not believed dead take time.
-const RETURN_LIMIT: Duration = Duration::from_secs(90);
-
-/// How silos find each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Meeting {
-    Redis,
-    Gossip,
-}
-
-impl Meeting {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Redis => "redis",
-            Self::Gossip => "gossip",
-        }
-    }
-}
 
 /// The programs of a run.
 pub(crate) struct Programs {
@@ -73,8 +53,6 @@ pub(crate) type Held = OwnedMutexGuard<Process>;
 pub(crate) struct Cluster {
     pub(crate) silos: Vec<Shared>,
     pub(crate) clients: Vec<Shared>,
-    places: Vec<Place>,
-    redis: Option<Mutex<Redis>>,
     interference: RefCell<Interference>,
     /// What went wrong beside the delivery rules: processes that died, silos that did not come back.
     problems: RefCell<Vec<String>>,
@@ -82,7 +60,7 @@ pub(crate) struct Cluster {
     folder: PathBuf,
     done: Cell<usize>,
     /// Last, so that it goes after the processes in it.
-    network: Network,
+    site: Site,
 }
 
 impl Cluster {
@@ -93,28 +71,21 @@ impl Cluster {
         redis: &str,
         folder: &Path,
     ) -> Result<Self> {
-        let network = Network::new()?;
-        let server = (meeting == Meeting::Redis).then(|| Redis::start(redis, network.hub())).transpose()?;
-        let ids = SILOS.iter().chain(&CLIENTS);
-        let places: Vec<Place> = ids.clone().map(|_| network.add_place()).collect::<Result<_>>()?;
+        let site = Site::new(meeting, redis, SILOS.len(), CLIENTS.len())?;
         let process = |(number, id): (usize, &&str)| {
             let is_client = number >= SILOS.len();
-            let url = match meeting {
-                Meeting::Redis => Redis::url(),
-                Meeting::Gossip => gossip_url(&places, number),
-            };
             Arc::new(Mutex::new(Process::new(Description {
                 id: (*id).to_owned(),
                 is_client,
                 program: programs.of(id),
-                place: Some(places[number].clone()),
-                url,
+                place: Some(site.place(number).clone()),
+                url: site.url(number),
                 cluster: "chaos".to_owned(),
                 folder: Some(folder.to_owned()),
-                rate: if is_client { CLIENT_RATE } else { SILO_RATE },
+                rate: Some(if is_client { CLIENT_RATE } else { SILO_RATE }),
             })))
         };
-        let mut silos: Vec<Shared> = ids.enumerate().map(process).collect();
+        let mut silos: Vec<Shared> = SILOS.iter().chain(&CLIENTS).enumerate().map(process).collect();
         let clients = silos.split_off(SILOS.len());
         for process in silos.iter().chain(&clients) {
             process.lock().await.start().await?;
@@ -123,14 +94,12 @@ impl Cluster {
         Ok(Self {
             silos,
             clients,
-            places,
-            redis: server.map(Mutex::new),
             interference: RefCell::default(),
             problems: RefCell::default(),
             log: Record::open(log.to_str().ok_or("a path that is no UTF-8")?)?,
             folder: folder.to_owned(),
             done: Cell::new(0),
-            network,
+            site,
         })
     }
 
@@ -175,12 +144,7 @@ impl Cluster {
                 interference.stopped.entry(held[0].name()).or_default().push((from, now()));
             }
             Fault::CutOff { .. } => {
-                let here = held[0].place();
-                let mut cuts = Vec::new();
-                for other in self.places.iter().chain([&self.network.hub()]).filter(|other| *other != here) {
-                    cuts.push(here.deafen(other)?);
-                    cuts.push(other.deafen(here)?);
-                }
+                let _cut = self.site.cut_off(held[0].place())?;
                 tokio::time::sleep(lasting).await;
             }
             Fault::CutPair { .. } => {
@@ -213,20 +177,12 @@ impl Cluster {
     }
 
     fn redis(&self) -> &Mutex<Redis> {
-        self.redis.as_ref().expect("faults of Redis are planned only where there is one")
+        self.site.redis()
     }
 
     /// Starts a silo again. A start may fail while others are away; the silo tries until it works.
     async fn bring_back(&self, silo: &mut Process) -> Result<()> {
-        let began = Instant::now();
-        loop {
-            let Err(error) = silo.start().await else { return Ok(()) };
-            self.log.write(&format!("{} {error}", now()));
-            if began.elapsed() > RETURN_LIMIT {
-                return Err(format!("{} did not come back: {error}", silo.id()).into());
-            }
-            tokio::time::sleep(Duration::from_millis(500)).await;
-        }
+        silo.bring_back(|error| self.log.write(&format!("{} {error}", now()))).await
     }
 
     /// Starts again those that ended by themselves or did not come back from the fault before.
@@ -277,12 +233,4 @@ impl Cluster {
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
-}
-
-/// The seeds are the other silos, where they always are.
-fn gossip_url(places: &[Place], number: usize) -> String {
-    let others = (0..SILOS.len()).filter(|other| *other != number);
-    let seeds: Vec<String> =
-        others.map(|other| format!("seed={}:{GOSSIP_PORT}", places[other].address)).collect();
-    format!("gossip://{}:{GOSSIP_PORT}?{}", places[number].address, seeds.join("&"))
 }

@@ -11,12 +11,13 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::Result;
-use crate::cluster::{Cluster, Meeting, Programs, SILOS};
+use crate::cluster::{Cluster, Programs, SILOS};
 use crate::ledger::Ledger;
 use crate::plan::{self, Planned};
 use crate::process::fresh_folder;
 use crate::report::{self, Outcome};
 use crate::rules;
+use crate::site::Meeting;
 
 /// How many silos may suffer at once.
 const MOST_AT_ONCE: u32 = 2;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use quark_core::{Caller, Envelope};
 
-use crate::program::ACTOR_TYPE;
+use crate::node::ACTOR_TYPE;
 use crate::record::{Record, now};
 
 /// How many actors there are.

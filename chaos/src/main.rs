@@ -1,21 +1,27 @@
 //! Proof under faults: a cluster of silos in Rust, C and Python as processes of their own, faults, and a check of every
-//! call against the delivery rules. Started by `cargo xtask chaos` and `cargo xtask soak`.
+//! call against the delivery rules. Started by `cargo xtask chaos`, `cargo xtask soak` and `cargo xtask detect`.
 //!
 //! `quark-chaos silo|client …` is the Rust program of a run, `quark-chaos faults …` makes the faults and judges,
-//! `quark-chaos soak …` looks for what grows.
+//! `quark-chaos soak …` looks for what grows. `quark-chaos detect …` measures how fast membership reacts, on programs
+//! that are started as `quark-chaos observed …`; `quark-chaos hog` keeps a core busy.
 
 mod cluster;
+mod detect;
 mod faults;
 mod ledger;
 mod load;
 mod network;
+mod node;
+mod observed;
 mod plan;
 mod process;
 mod program;
 mod record;
 mod redis;
 mod report;
+mod resp;
 mod rules;
+mod site;
 mod soak;
 mod trend;
 
@@ -23,7 +29,8 @@ use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use cluster::{Meeting, Programs};
+use cluster::Programs;
+use site::Meeting;
 
 /// What goes wrong here is said and ends the program.
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -55,8 +62,21 @@ fn main() -> ExitCode {
             ["soak", c, python, script, minutes] => {
                 until_interrupted(soak::run(&programs(c, python, script)?, minutes.parse()?)).await
             }
+            ["observed", ..] => observed::run(&words[1..]).await,
+            ["hog"] => detect::hog(),
+            ["detect", redis, folder, minutes, membership, figure] => {
+                let order = detect::Order {
+                    redis: redis.to_owned(),
+                    folder: folder.into(),
+                    minutes: minutes.parse()?,
+                    meetings: meetings(membership)?,
+                    trials: detect::Trial::named(figure)?,
+                };
+                until_interrupted(detect::run(&order)).await
+            }
             _ => Err("usage: quark-chaos silo|client … | faults C PYTHON SCRIPT REDIS FOLDER COUNT SEED \
-                      redis|gossip|both | soak C PYTHON SCRIPT MINUTES"
+                      redis|gossip|both | soak C PYTHON SCRIPT MINUTES | observed silo|client … | hog | \
+                      detect REDIS FOLDER MINUTES redis|gossip|both FIGURE|all"
                 .into()),
         }
     });

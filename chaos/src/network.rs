@@ -1,9 +1,12 @@
 //! The network of a run: a bridge in a namespace of its own, and a namespace with one address for each process.
 //!
-//! Cuts are rules of iptables in the namespace of whoever shall not hear, a slow link is a token bucket on the sender's
-//! device. All of it is gone when the network is dropped; what a killed run left behind is removed by the next one.
+//! Cuts between two are rules of iptables in the namespace of whoever shall not hear; one that is cut off from all has its
+//! port of the bridge disabled; a slow link is a token bucket on the sender's device. All of it is gone when the network is dropped; what a killed run left behind is removed by the next one.
 
 use std::cell::RefCell;
+use std::fs::File;
+use std::net::TcpStream;
+use std::os::fd::AsRawFd as _;
 use std::process::{Command, Stdio};
 
 use crate::Result;
@@ -63,6 +66,20 @@ impl Network {
         ip(&["-n", &namespace, "link", "set", "lo", "up"])?;
         Ok(Place { namespace, address })
     }
+
+    /// A place and everybody else do not hear each other; undone when what is returned is dropped.
+    ///
+    /// One command, so that the cut has one moment. What is sent is lost without a word: a rule of iptables for what goes
+    /// out would tell the sender.
+    pub(crate) fn cut_off(&self, place: &Place) -> Result<Undo> {
+        let number = self.places.borrow().iter().position(|namespace| *namespace == place.namespace);
+        let port = format!("port{}", number.ok_or("only a place on the bridge can be cut off")?);
+        let set = |state| ["netns", "exec", &self.hub, "bridge", "link", "set", "dev", &port, "state", state];
+        const DISABLED: &str = "0";
+        const FORWARDING: &str = "3";
+        ip(&set(DISABLED))?;
+        Ok(Undo::by(&set(FORWARDING)))
+    }
 }
 
 impl Drop for Network {
@@ -79,6 +96,21 @@ impl Place {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.namespace, program]);
         command
+    }
+
+    /// A connection from here, for this process.
+    pub(crate) fn connect(&self, address: &str) -> Result<TcpStream> {
+        let (namespace, address) = (format!("/var/run/netns/{}", self.namespace), address.to_owned());
+        // A socket stays in the namespace in which its thread made it, and the thread ends with that.
+        let dialling = std::thread::spawn(move || {
+            let namespace = File::open(namespace)?;
+            // SAFETY: the descriptor is open, and the namespace becomes that of this thread only.
+            if unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) } != 0 {
+                return Err(std::io::Error::last_os_error());
+            }
+            TcpStream::connect(address)
+        });
+        Ok(dialling.join().map_err(|_| "the thread that dialled has panicked")??)
     }
 
     /// No longer hears `other`; undone when what is returned is dropped.

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
@@ -14,6 +14,8 @@ use crate::network::Place;
 
 /// How long a program may take to say that it is ready.
 const START_LIMIT: Duration = Duration::from_secs(40);
+/// How long a silo may take to come back; a store that is away and a predecessor that is not believed dead take time.
+const RETURN_LIMIT: Duration = Duration::from_secs(90);
 /// How long a program may take to leave; it drains for five seconds.
 const LEAVE_LIMIT: Duration = Duration::from_secs(30);
 /// How long calls may take to end: their longest timeout and much more.
@@ -32,8 +34,8 @@ pub(crate) struct Description {
     pub(crate) cluster: String,
     /// Where its ledgers and logs are written; without, no ledgers and no logs are kept.
     pub(crate) folder: Option<PathBuf>,
-    /// Calls a second.
-    pub(crate) rate: u32,
+    /// Calls that it makes and writes down, a second; none for one that calls only when it is told to.
+    pub(crate) rate: Option<u32>,
 }
 
 /// A silo or a client in its present life.
@@ -45,8 +47,14 @@ pub(crate) struct Process {
 
 struct Running {
     child: Child,
-    input: ChildStdin,
-    output: Lines<BufReader<ChildStdout>>,
+    /// Gone when somebody took them.
+    pipes: Option<Pipes>,
+}
+
+/// What is said to a process, and what it says. It leaves when its input is closed.
+pub(crate) struct Pipes {
+    pub(crate) input: ChildStdin,
+    pub(crate) output: Lines<BufReader<ChildStdout>>,
 }
 
 impl Process {
@@ -80,7 +88,7 @@ impl Process {
         let first = timeout(START_LIMIT, output.next_line()).await;
         match first {
             Ok(Ok(Some(line))) if line.starts_with("ready ") => {
-                self.running = Some(Running { child, input, output });
+                self.running = Some(Running { child, pipes: Some(Pipes { input, output }) });
                 Ok(())
             }
             other => {
@@ -93,6 +101,19 @@ impl Process {
         }
     }
 
+    /// Begins its next life, however often that fails at first; tells each failure.
+    pub(crate) async fn bring_back(&mut self, mut failed: impl FnMut(&str)) -> Result<()> {
+        let began = Instant::now();
+        loop {
+            let Err(error) = self.start().await else { return Ok(()) };
+            failed(&error.to_string());
+            if began.elapsed() > RETURN_LIMIT {
+                return Err(format!("{} did not come back: {error}", self.id()).into());
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    }
+
     fn command(&self) -> Result<Command> {
         let Description { id, is_client, program, place, url, cluster, rate, .. } = &self.description;
         let mut command = match place {
@@ -100,9 +121,11 @@ impl Process {
             None => std::process::Command::new(&program[0]),
         };
         let host = place.as_ref().map_or("127.0.0.1", |place| &place.address);
-        let ledger = self.file("ledger").unwrap_or_else(|| "/dev/null".into());
         command.args(&program[1..]).arg(if *is_client { "client" } else { "silo" });
-        command.args([id, &self.life.to_string(), url, cluster, host]).arg(ledger).arg(rate.to_string());
+        command.args([id, &self.life.to_string(), url, cluster, host]);
+        if let Some(rate) = rate {
+            command.arg(self.file("ledger").unwrap_or_else(|| "/dev/null".into())).arg(rate.to_string());
+        }
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         command.stderr(match self.file("log") {
             Some(log) => Stdio::from(File::create(log)?),
@@ -134,6 +157,12 @@ impl Process {
         Some(status)
     }
 
+    /// Its pipes, for whoever speaks with it from now on.
+    pub(crate) fn take_pipes(&mut self) -> Result<Pipes> {
+        let pipes = self.running.as_mut().and_then(|running| running.pipes.take());
+        pipes.ok_or_else(|| format!("nobody can speak with {}", self.name()).into())
+    }
+
     /// SIGKILL: it ends between two instructions and tells nobody.
     pub(crate) async fn kill(&mut self) -> Result<()> {
         if let Some(mut running) = self.running.take() {
@@ -150,9 +179,10 @@ impl Process {
     /// Tells it to make no more calls and waits until all have ended; how many succeeded and failed.
     pub(crate) async fn quiet(&mut self) -> Result<(u64, u64)> {
         let name = self.name();
-        let Some(running) = &mut self.running else { return Err(format!("{name} does not run").into()) };
-        running.input.write_all(b"quiet\n").await?;
-        let line = timeout(QUIET_LIMIT, running.output.next_line()).await;
+        let pipes = self.running.as_mut().and_then(|running| running.pipes.as_mut());
+        let Some(pipes) = pipes else { return Err(format!("{name} does not run").into()) };
+        pipes.input.write_all(b"quiet\n").await?;
+        let line = timeout(QUIET_LIMIT, pipes.output.next_line()).await;
         if let Ok(Ok(Some(line))) = &line
             && let ["quiet", succeeded, failed] = line.split(' ').collect::<Vec<_>>()[..]
         {
@@ -164,10 +194,10 @@ impl Process {
     /// Tells it to leave and waits until it has ended well.
     pub(crate) async fn leave(&mut self) -> Result<()> {
         let name = self.name();
-        let Some(Running { mut child, input, output }) = self.running.take() else { return Ok(()) };
-        drop(input);
+        let Some(Running { mut child, pipes }) = self.running.take() else { return Ok(()) };
+        // It may still say something.
+        let _output = pipes.map(|pipes| pipes.output);
         let status = timeout(LEAVE_LIMIT, child.wait()).await;
-        drop(output);
         match status {
             Ok(Ok(status)) if status.success() => Ok(()),
             Ok(status) => Err(format!("{name} left badly, {}: {}", status?, self.last_words()).into()),

@@ -7,6 +7,7 @@ use tokio::process::{Child, Command};
 use crate::Result;
 use crate::network::{HUB_ADDRESS, Place};
 use crate::process::{die_with_parent, send_signal};
+use crate::resp::Connection;
 
 const PORT: &str = "6379";
 
@@ -24,8 +25,13 @@ impl Redis {
     }
 
     /// Where silos find it.
-    pub(crate) fn url() -> String {
-        format!("redis://{HUB_ADDRESS}:{PORT}")
+    pub(crate) fn address() -> String {
+        format!("{HUB_ADDRESS}:{PORT}")
+    }
+
+    /// A connection of the run's own.
+    pub(crate) fn connect(&self) -> Result<Connection> {
+        Connection::new(self.place.connect(&Self::address())?)
     }
 
     pub(crate) async fn kill(&mut self) -> Result<()> {

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
-use crate::cluster::{Meeting, language};
+use crate::cluster::language;
 use crate::ledger::{Delivered, Ledger};
 use crate::rules::Broken;
+use crate::site::Meeting;
 
 /// How many broken rules are shown.
 const SHOWN: usize = 20;

@@ -36,7 +36,7 @@ pub(crate) async fn run(programs: &Programs, minutes: u64) -> Result<()> {
             url: format!("gossip://{bind}?{}", seeds.join("&")),
             cluster: format!("soak-{}", std::process::id()),
             folder: None,
-            rate: RATE,
+            rate: Some(RATE),
         }
     };
     let mut steady: Vec<Process> = STEADY

@@ -19,9 +19,7 @@ pub(crate) fn chaos(mut args: Args) -> Result<()> {
     };
     let membership = args.value("--membership")?.unwrap_or_else(|| "both".to_owned());
     args.finish()?;
-    if !["redis", "gossip", "both"].contains(&membership.as_str()) {
-        return Err(Failure::new(format!("--membership is redis, gossip or both, not {membership:?}")));
-    }
+    check_membership(&membership)?;
     // First what fails for want of a right or a tool: nobody should wait for a compiler to hear of that.
     require_namespaces()?;
     let built = build()?;
@@ -66,10 +64,19 @@ fn build() -> Result<Built> {
     Ok(Built { binaries, c_program, python })
 }
 
+pub(crate) fn check_membership(membership: &str) -> Result<()> {
+    if ["redis", "gossip", "both"].contains(&membership) {
+        return Ok(());
+    }
+    Err(Failure::new(format!("--membership is redis, gossip or both, not {membership:?}")))
+}
+
 /// Fails at once where no network namespace can be made.
-fn require_namespaces() -> Result<()> {
+pub(crate) fn require_namespaces() -> Result<()> {
     let hint = "run it as root on Linux, with iproute2 and iptables installed";
-    for words in [["ip", "netns", "list"], ["tc", "qdisc", "show"], ["iptables", "-L", "-n"]] {
+    let tools: [&[&str]; 4] =
+        [&["ip", "netns", "list"], &["bridge", "link"], &["tc", "qdisc", "show"], &["iptables", "-L", "-n"]];
+    for words in tools {
         process::run_quietly(process::command(words[0]).args(&words[1..]))
             .map_err(|failure| failure.hint(hint))?;
     }

@@ -6,6 +6,7 @@ mod bench;
 mod chaos;
 mod ci_checks;
 mod demo;
+mod detect;
 mod dist_wheel;
 mod generate;
 mod process;
@@ -32,6 +33,9 @@ cargo xtask COMMAND
   chaos [--faults N] [--seed S] [--membership redis|gossip|both]
                                  faults in a cluster of processes, every call checked against the delivery rules
   soak [--minutes N]             the same programs for long, looking for what grows
+  detect [--minutes N] [--membership redis|gossip|both] [--only FIGURE]
+                                 how fast membership reacts, as a table; N minutes without a false eviction, default 20;
+                                 FIGURE is killed, stopped, cut-off, leave, lost-row or false-eviction
   readme                         run the examples of the README, beside a Redis
   ci-checks                      formatting, lints, generated files, documentation, README, typing
   dist-wheel                     the release wheel, into dist/
@@ -50,6 +54,7 @@ fn main() -> ExitCode {
         Some("simulate") => simulate::run(args),
         Some("chaos") => chaos::chaos(args),
         Some("soak") => chaos::soak(args),
+        Some("detect") => detect::run(args),
         Some("readme") => readme::run(args),
         Some("ci-checks") => ci_checks::run(args),
         Some("dist-wheel") => dist_wheel::run(args),
