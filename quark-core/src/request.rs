@@ -50,6 +50,7 @@ pub struct Request {
     watched: AtomicBool,
     /// Given back when the request is gone; bounds how many a handler may have.
     permits: Option<[Permit; 2]>,
+    forwarder: Option<SiloId>,
 }
 
 /// Who waits for the answer to one request.
@@ -107,7 +108,19 @@ impl Request {
             queued: false,
             watched,
             permits: None,
+            forwarder: None,
         }
+    }
+
+    /// It was passed on by this silo, which is not its caller.
+    pub(crate) fn passed_on_by(mut self, forwarder: SiloId) -> Self {
+        self.forwarder = Some(forwarder);
+        self
+    }
+
+    /// Who passed it on, if it does not come from its caller.
+    pub(crate) fn forwarder(&self) -> Option<&SiloId> {
+        self.forwarder.as_ref()
     }
 
     pub(crate) fn hold(&mut self, permits: [Permit; 2]) {

@@ -408,7 +408,9 @@ impl Receive for Router {
         let owner = view.owner(actor_type, actor_id);
         let ours = owner.is_none_or(|owner| owner == self.engine.local());
         let passed_on = request.envelope().hop_count > 0;
-        if ours || (passed_on && self.leaving.load(Ordering::Acquire)) {
+        // Who passes on what this silo takes for his knows better: he leaves, or has a later view.
+        let given_up = passed_on && owner == request.forwarder();
+        if ours || given_up || (passed_on && self.leaving.load(Ordering::Acquire)) {
             return self.admit(request);
         }
         match owner.and_then(|owner| view.silo(owner.as_str())) {

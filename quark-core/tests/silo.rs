@@ -55,6 +55,21 @@ async fn a_call_reaches_the_one_silo_that_owns_the_actor() {
 }
 
 #[tokio::test]
+async fn a_silo_that_was_called_first_calls_back_when_their_link_has_broken() {
+    let network = quark_core::LoopbackNetwork::new();
+    let start = |id| silo(id, "calls back").network(&network).handler(echoing(id)).start();
+    let (a, b) = (start("a").await.unwrap(), start("b").await.unwrap());
+    until("a sees b", || a.silos().len() == 2).await;
+    let owned_by = |owner: &str| {
+        let owned = |i: &String| a.owner("T", i).unwrap().unwrap().as_str() == owner;
+        (0..1_000).map(|i| i.to_string()).find(owned).unwrap()
+    };
+    b.call(("T", owned_by("a")), "", "").timeout(LIMIT).await.unwrap();
+    network.reset("a", "b");
+    assert_eq!(a.call(("T", owned_by("b")), "", "").timeout(LIMIT).await.unwrap(), "b:");
+}
+
+#[tokio::test]
 async fn an_empty_reply_is_a_reply_and_errors_carry_their_code() {
     let silo = silo("a", "errors")
         .handler_for("Empty", |_: Request| async { Ok("") })

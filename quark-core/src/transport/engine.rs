@@ -223,11 +223,10 @@ impl Engine {
 
     /// The peer of this silo; made when it is first needed.
     pub(crate) fn peer_of(&self, info: &SiloInfo) -> Arc<Peer> {
-        if let Some(peer) = self.peer(info.silo_id.as_str()) {
-            return peer;
+        let peer = self.peer(info.silo_id.as_str()).unwrap_or_else(|| self.peer_named(&info.silo_id));
+        if !peer.has_endpoint() {
+            peer.update(info);
         }
-        let peer = self.peer_named(&info.silo_id);
-        peer.update(info);
         peer
     }
 

@@ -1,6 +1,7 @@
 //! One silo that we talk to: its outbox, where it can be reached, and the task that keeps a link to it when one is
 //! wanted. Which of two links survives when both sides dialled at once is decided here.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use futures_util::StreamExt as _;
@@ -23,6 +24,8 @@ use crate::telemetry::LINK;
 pub(crate) struct Peer {
     pub(crate) id: SiloId,
     pub(crate) outbox: Arc<Outbox>,
+    /// Its endpoint is known: not so as long as it is known only by a stream that it opened.
+    has_endpoint: AtomicBool,
     state: Mutex<State>,
     wake: Notify,
 }
@@ -47,7 +50,8 @@ struct State {
 impl Peer {
     pub(crate) fn new(id: SiloId, outbox_capacity: u32, turns: Arc<Turns>) -> Arc<Self> {
         let outbox = Outbox::new(id.clone(), outbox_capacity, turns);
-        Arc::new(Self { id, outbox, state: Mutex::default(), wake: Notify::new() })
+        let has_endpoint = AtomicBool::new(false);
+        Arc::new(Self { id, outbox, has_endpoint, state: Mutex::default(), wake: Notify::new() })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -60,7 +64,12 @@ impl Peer {
         state.endpoint = Some(info.endpoint.clone());
         state.announces = info.protocol_version.is_some();
         drop(state);
+        self.has_endpoint.store(true, Ordering::Release);
         self.wake.notify_one();
+    }
+
+    pub(crate) fn has_endpoint(&self) -> bool {
+        self.has_endpoint.load(Ordering::Acquire)
     }
 
     /// A link is wanted now.

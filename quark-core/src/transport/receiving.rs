@@ -233,7 +233,9 @@ impl Engine {
             link.owe();
             (link.clone() as Arc<dyn AnswerTo>, 0)
         });
-        Request::new(envelope, caller, Instant::now() + timeout, answer)
+        let passed_on = envelope.hop_count > 0;
+        let request = Request::new(envelope, caller, Instant::now() + timeout, answer);
+        if passed_on { request.passed_on_by(link.peer().clone()) } else { request }
     }
 
     fn hand_over(&self, request: Request) {

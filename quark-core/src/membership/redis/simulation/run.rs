@@ -435,9 +435,14 @@ impl Run {
             }
             member.incarnation = member.running.incarnation();
             member.over_since = match is_over {
-                true => {
-                    Some(member.over_since.unwrap_or(now).max(self.kept_since).max(fortune.stored_since).max(fortune.ran_since))
-                }
+                true => Some(
+                    member
+                        .over_since
+                        .unwrap_or(now)
+                        .max(self.kept_since)
+                        .max(fortune.stored_since)
+                        .max(fortune.ran_since),
+                ),
                 false => None,
             };
             if member.over_since.is_some_and(|since| now >= since + LAST_SERVICE) && member.running.serves() {
