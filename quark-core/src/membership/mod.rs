@@ -11,6 +11,7 @@ mod judge;
 mod memory;
 mod probe;
 mod redis;
+mod redis_url;
 mod url;
 mod view;
 
@@ -26,7 +27,8 @@ use crate::health::Health;
 use crate::id::SiloId;
 use crate::silo_info::{SiloInfo, SiloStatus};
 
-pub use self::url::{MembershipUrl, RedisUrl};
+pub use self::redis_url::RedisUrl;
+pub use self::url::MembershipUrl;
 pub use self::view::{MembershipEvent, View};
 
 /// How membership behaves; every duration has the contract's default.

@@ -1,12 +1,14 @@
 //! `redis://`: silos find each other through rows in Redis. The keys are a contract with other programs.
 //!
 //! This file has the provider: how a silo starts, and the handle through which it is told things. `store` knows the
-//! keys and the commands, `claim` how an id becomes a silo's own, `listener` keeps the subscription, and `keeper` is the
+//! keys and the commands, `connection` the ways to one server, sentinels or a cluster, `claim` how an id becomes a silo's own, `listener` keeps the subscription, and `keeper` is the
 //! one task that lives as long as the silo: it writes the heartbeat, feeds the judge and does what that says.
 
 mod claim;
+mod connection;
 mod keeper;
 mod listener;
+mod refusal;
 mod store;
 
 use std::sync::{Arc, Mutex};

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::listener::Heard;
-use super::store::{Refusal, Server, ServerTime, Store, Word};
+use super::store::{Cursor, Refusal, Server, ServerTime, Store, Word};
 use crate::health::Health;
 use crate::id::SiloId;
 use crate::membership::isolation::Isolation;
@@ -57,7 +57,7 @@ pub(super) struct Keeper {
     probe_permits: Arc<Semaphore>,
     version_read: Option<i64>,
     /// Where the search for original silos goes on; `None` while none is under way.
-    scan: Option<u64>,
+    scan: Option<Cursor>,
     born: Instant,
 }
 
@@ -401,7 +401,7 @@ impl Keeper {
     #[expect(clippy::unnecessary_wraps, reason = "one of several turns, of which most can fail")]
     fn begin_scan(&mut self) -> Result<(), Refusal> {
         if self.judge.is_elected() {
-            self.scan.get_or_insert(0);
+            self.scan.get_or_insert_default();
         }
         Ok(())
     }
@@ -410,8 +410,8 @@ impl Keeper {
     async fn scan_on(&mut self) -> Result<(), Refusal> {
         let Some(cursor) = self.scan.take() else { return Ok(()) };
         let Some(store) = self.link.store.clone() else { return Ok(()) };
-        let (next, ids) = store.scan(cursor).await?;
-        self.scan = (next != 0).then_some(next);
+        let (ids, next) = store.scan(cursor).await?;
+        self.scan = next;
         self.index_found(&store, ids.into_iter().filter(|id| !self.judge.is_in(id)).collect()).await
     }
 
@@ -442,7 +442,9 @@ impl Keeper {
             tracing::warn!(target: MEMBERSHIP, error = %refusal, "redis is away; the last view stands");
         }
         self.link.store = None;
-        self.link.away.get_or_insert_with(|| (SystemTime::now(), refusal.to_string()));
+        // What it says last is what keeps it away now: first the connection breaks, then the password is wrong.
+        let since = self.link.away.take().map_or_else(SystemTime::now, |(since, _)| since);
+        self.link.away = Some((since, refusal.to_string()));
         self.link.retry_at = Instant::now() + self.link.backoff.next_wait();
     }
 }

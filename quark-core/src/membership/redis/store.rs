@@ -4,17 +4,14 @@
 //! never transactions. Nothing is decided here. `keeper` and `claim` call it.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ::redis::aio::{MultiplexedConnection, PubSub};
-use ::redis::io::tcp::TcpSettings;
-use ::redis::{
-    AsyncConnectionConfig, Client, ErrorKind as RedisErrorKind, IntoConnectionInfo as _, RedisError, Value,
-};
+use ::redis::Value;
+use ::redis::aio::PubSub;
 
+use super::connection::{Connection, Connector};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::SiloId;
 use crate::membership::RedisUrl;
@@ -22,9 +19,9 @@ use crate::membership::judge::Row;
 use crate::silo_info::SiloInfo;
 use crate::telemetry::MEMBERSHIP;
 
-/// How long Redis may take to accept a connection, and to answer a command. The client's own 500 ms would take a
-/// moment's hesitation for an outage.
-pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(3);
+pub(super) use super::connection::{ANSWER_LIMIT, Cursor};
+pub(super) use super::refusal::{Answer, Refusal};
+
 /// How many steps of SCAN a start spends on finding original silos; the elected silo goes through all keys later.
 pub(super) const SCAN_AT_START: usize = 64;
 /// How many keys one step of SCAN looks at.
@@ -38,92 +35,38 @@ const VOTE_TTL: Duration = Duration::from_secs(10);
 /// How many ids with unreadable rows are remembered as logged.
 const LOGGED_IDS: usize = 1_024;
 
-/// Why Redis did not do what was asked.
-#[derive(Debug)]
-pub(super) struct Refusal(Option<RedisError>);
-
-impl Refusal {
-    pub(super) fn no_answer() -> Self {
-        Self(None)
-    }
-
-    /// Whether trying again is pointless: the password or the address is wrong.
-    pub(super) fn is_final(&self) -> bool {
-        let kind = self.0.as_ref().map(RedisError::kind);
-        matches!(kind, Some(RedisErrorKind::AuthenticationFailed | RedisErrorKind::InvalidClientConfig))
-    }
-}
-
-impl From<RedisError> for Refusal {
-    fn from(error: RedisError) -> Self {
-        Self(Some(error))
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Some(error) => error.fmt(f),
-            None => f.write_str("no answer in time"),
-        }
-    }
-}
-
-type Answer<T> = std::result::Result<T, Refusal>;
-
 /// Where Redis is, and the names of this cluster's keys there. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Server(Arc<ServerParts>);
 
 struct ServerParts {
-    url: RedisUrl,
-    client: Client,
+    connector: Connector,
     cluster: String,
     unreadable: Unreadable,
 }
 
 impl Server {
     pub(super) fn new(url: RedisUrl, cluster: &str) -> Result<Self> {
-        let invalid = |error: RedisError| Error::invalid("membership", url.to_string(), &error.to_string());
-        if url.is_tls() {
-            // Fails when the program chose a provider before, which is fine too.
-            let _ = rustls::crypto::ring::default_provider().install_default();
-        }
-        let info = url.expose().into_connection_info().map_err(invalid)?;
-        let client =
-            Client::open(info.set_tcp_settings(TcpSettings::default().set_nodelay(true))).map_err(invalid)?;
-        Ok(Self(Arc::new(ServerParts {
-            url,
-            client,
-            cluster: cluster.to_owned(),
-            unreadable: Unreadable::default(),
-        })))
+        let connector = Connector::new(url)?;
+        let cluster = cluster.to_owned();
+        Ok(Self(Arc::new(ServerParts { connector, cluster, unreadable: Unreadable::default() })))
     }
 
     /// The error of a start or an announcement that Redis refused.
     pub(super) fn unavailable(&self, refusal: &Refusal) -> Error {
-        Error::new(ErrorKind::MembershipUnavailable, format!("{}: {refusal}", self.0.url))
+        Error::new(ErrorKind::MembershipUnavailable, format!("{}: {refusal}", self.0.connector.url()))
     }
 
     pub(super) async fn connect(&self) -> Answer<Store> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(ANSWER_LIMIT))
-            .set_response_timeout(Some(ANSWER_LIMIT));
-        let connection = self.0.client.get_multiplexed_async_connection_with_config(&config).await?;
+        let connection = self.0.connector.connect(&self.index_key()).await?;
         let store = Store { server: self.clone(), connection };
-        // A server that is loading its data, or wants a password that was not given, accepts connections too.
-        store.time().await?;
+        // A server that is loading its data, or a replica that lost its primary, accepts connections too.
+        store.version().await?;
         Ok(store)
     }
 
     pub(super) async fn subscribe(&self) -> Answer<PubSub> {
-        let subscribing = async {
-            let mut subscription = self.0.client.get_async_pubsub().await?;
-            subscription.subscribe(&[self.membership_channel(), self.suspicion_channel()]).await?;
-            Ok::<_, RedisError>(subscription)
-        };
-        let limited = tokio::time::timeout(ANSWER_LIMIT, subscribing).await;
-        Ok(limited.map_err(|_| Refusal::no_answer())??)
+        self.0.connector.subscribe(&[self.membership_channel(), self.suspicion_channel()]).await
     }
 
     pub(super) fn membership_channel(&self) -> String {
@@ -181,7 +124,7 @@ pub(super) struct ServerTime(i64);
 #[derive(Clone)]
 pub(super) struct Store {
     server: Server,
-    connection: MultiplexedConnection,
+    connection: Connection,
 }
 
 impl Store {
@@ -265,13 +208,12 @@ impl Store {
             chunk.iter().for_each(|id| {
                 pipe.cmd("MGET").arg(self.server.row_key(id));
             });
-            let values: Vec<Vec<Value>> = pipe.query_async(&mut self.connection.clone()).await?;
-            rows.extend(
-                chunk
-                    .iter()
-                    .zip(values.iter().flatten())
-                    .map(|(id, value)| (id.clone(), self.read(id, value))),
-            );
+            let values: Vec<Option<Vec<Value>>> = self.connection.query_each(&pipe).await?;
+            for (id, value) in chunk.iter().zip(values) {
+                // Where the node of a cluster is away, that is neither a row nor the absence of one.
+                let value = value.and_then(|values| values.into_iter().next());
+                rows.insert(id.clone(), value.map_or(Row::Unreadable, |value| self.read(id, &value)));
+            }
         }
         Ok(rows)
     }
@@ -367,29 +309,26 @@ impl Store {
         Ok(())
     }
 
-    /// One step through all keys in search of rows; returns the ids found and where to go on, 0 at the end.
-    pub(super) async fn scan(&self, cursor: u64) -> Answer<(u64, Vec<SiloId>)> {
+    /// One step through all keys in search of rows: the ids found, and where to go on, if there is more.
+    pub(super) async fn scan(&self, cursor: Cursor) -> Answer<(Vec<SiloId>, Option<Cursor>)> {
         let prefix = self.server.row_prefix();
-        let mut scan = ::redis::cmd("SCAN");
-        scan.arg(cursor).arg("MATCH").arg(format!("{prefix}*")).arg("COUNT").arg(SCAN_COUNT);
-        let (next, keys): (u64, Vec<Value>) = scan.query_async(&mut self.connection.clone()).await?;
+        let connector = &self.server.0.connector;
+        let step = connector.scan(&self.connection, cursor, &format!("{prefix}*"), SCAN_COUNT).await;
+        let (keys, next) = step?;
         let keys = keys.into_iter().filter_map(|key| ::redis::from_redis_value::<String>(key).ok());
-        let ids = keys.filter_map(|key| SiloId::new(key.strip_prefix(&prefix)?).ok()).collect();
-        Ok((next, ids))
+        Ok((keys.filter_map(|key| SiloId::new(key.strip_prefix(&prefix)?).ok()).collect(), next))
     }
 
     /// The rows of original silos, which are in no index of their own making.
     pub(super) async fn find_originals(&self, steps: usize) -> Answer<Vec<Row>> {
         let mut originals = Vec::new();
-        let mut cursor = 0;
+        let mut cursor = Some(Cursor::default());
         for _ in 0..steps {
-            let (next, ids) = self.scan(cursor).await?;
+            let Some(step) = cursor.take() else { break };
+            let (ids, next) = self.scan(step).await?;
             let rows = self.rows(ids).await?.into_values();
             originals.extend(rows.filter(|row| matches!(row, Row::Readable(info) if info.is_original())));
             cursor = next;
-            if cursor == 0 {
-                break;
-            }
         }
         Ok(originals)
     }

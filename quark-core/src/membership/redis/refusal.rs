@@ -1,0 +1,137 @@
+//! Why Redis did not do what was asked, in words that say what to do about it.
+
+use std::error::Error as _;
+use std::fmt;
+use std::sync::Arc;
+
+use ::redis::{ErrorKind, RedisError};
+
+use crate::endpoint::Endpoint;
+
+/// Why Redis did not do what was asked. Whatever it is, the connection it came over is given up: a time-out, a read-only
+/// replica or a cluster that is down does not heal on it.
+#[derive(Debug)]
+pub(in crate::membership) struct Refusal {
+    why: Why,
+    /// Which of several servers it was.
+    at: Option<Endpoint>,
+}
+
+#[derive(Debug)]
+enum Why {
+    Silence,
+    Redis(RedisError),
+    /// What none of the client's errors say.
+    Other {
+        words: String,
+        is_final: bool,
+    },
+}
+
+pub(super) type Answer<T> = Result<T, Refusal>;
+
+impl Refusal {
+    pub(super) fn no_answer() -> Self {
+        Self { why: Why::Silence, at: None }
+    }
+
+    pub(super) fn other(words: String, is_final: bool) -> Self {
+        Self { why: Why::Other { words, is_final }, at: None }
+    }
+
+    /// The same, naming the server, unless one is named already.
+    pub(super) fn at(mut self, server: &Endpoint) -> Self {
+        self.at.get_or_insert_with(|| server.clone());
+        self
+    }
+
+    /// The more telling of two: one that will not pass.
+    pub(super) fn or(self, later: Self) -> Self {
+        if self.is_final() && !later.is_final() { self } else { later }
+    }
+
+    /// Whether trying again is pointless: the password, the address, the certificate or what the user may do is wrong.
+    pub(super) fn is_final(&self) -> bool {
+        match &self.why {
+            Why::Silence => false,
+            Why::Other { is_final, .. } => *is_final,
+            Why::Redis(error) => {
+                let (code, words) = code_and_words(error);
+                matches!(error.kind(), ErrorKind::AuthenticationFailed | ErrorKind::InvalidClientConfig)
+                    || matches!(code.as_str(), "NOAUTH" | "WRONGPASS" | "NOPERM")
+                    || code == "ERR" && FINAL_WORDS.iter().any(|known| words.contains(known))
+                    || is_of_tls(error)
+            }
+        }
+    }
+
+    /// Whether the server hung up, or never was there.
+    pub(super) fn is_broken_connection(&self) -> bool {
+        matches!(&self.why, Why::Redis(error) if error.is_connection_dropped() && !error.is_connection_refusal())
+    }
+}
+
+/// What Redis says, as `ERR …`, when it is not the kind of server that it was taken for.
+const FINAL_WORDS: [&str; 4] = ["AUTH", "DB index", "unknown command", "cluster support disabled"];
+
+/// What an answer begins with and what follows; both empty when it is none of the server's.
+fn code_and_words(error: &RedisError) -> (String, String) {
+    let errors = error.clone().into_server_errors();
+    let first = errors.as_deref().and_then(|errors| errors.first()).map(|(_, error)| error);
+    first.map_or_else(Default::default, |error| {
+        (error.code().to_owned(), error.details().unwrap_or_default().to_owned())
+    })
+}
+
+/// Whether the two sides did not come to terms on TLS.
+fn is_of_tls(error: &RedisError) -> bool {
+    type Inner = Arc<dyn std::error::Error + Send + Sync>;
+    let io = error.source().and_then(|source| source.downcast_ref::<Inner>());
+    let io = io.and_then(|inner| inner.downcast_ref::<std::io::Error>());
+    let tls = io.and_then(|io| io.get_ref()?.downcast_ref::<rustls::Error>());
+    tls.is_some()
+}
+
+/// What to do, where the answer itself does not say.
+fn advice(error: &RedisError, code: &str, words: &str) -> &'static str {
+    match code {
+        "NOAUTH" => "; the URL needs user:password@, or :password@ for the default user",
+        "WRONGPASS" => "; the user or the password in the URL is wrong",
+        "NOPERM" => "; docs/REDIS.md has the ACL line of a user that may do all that is needed",
+        "MOVED" => "; this is a node of a cluster, which needs redis+cluster://",
+        "READONLY" => "; this is a replica, and the primary is needed",
+        "ERR" if words.contains("cluster support disabled") => "; redis:// is for a single server",
+        "ERR" if words.contains("AUTH") => "; the URL has a password that the server does not want",
+        _ if is_of_tls(error) => {
+            "; ?ca=/path/to/ca.pem names the CA whose certificates are trusted, and the host must be one that the \
+             certificate names"
+        }
+        _ => "",
+    }
+}
+
+impl From<RedisError> for Refusal {
+    fn from(error: RedisError) -> Self {
+        Self { why: Why::Redis(error), at: None }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(at) = &self.at {
+            write!(f, "{at}: ")?;
+        }
+        match &self.why {
+            Why::Silence => f.write_str("no answer in time"),
+            Why::Other { words, .. } => f.write_str(words),
+            Why::Redis(error) => {
+                let (code, words) = code_and_words(error);
+                match code.as_str() {
+                    "" => write!(f, "{error}")?,
+                    _ => write!(f, "{code} {words}")?,
+                }
+                f.write_str(advice(error, &code, &words))
+            }
+        }
+    }
+}
