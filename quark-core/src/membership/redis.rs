@@ -57,6 +57,7 @@ impl RedisMembership {
         let deadline = Instant::now() + self.config.start_timeout;
         let store = self.reach(deadline).await?;
         let refused = |refusal: Refusal| self.server.unavailable(&refusal);
+        self.rehearse(&store, &role).await.map_err(refused)?;
 
         let originals = store.find_originals(store::SCAN_AT_START).await.map_err(refused)?;
         let myself = match role {
@@ -81,15 +82,17 @@ impl RedisMembership {
         Ok(incarnation)
     }
 
-    /// Connects, trying again until the deadline; a refused password will not get better by waiting.
+    /// Connects, trying again until the deadline; what is refused for good will not get better by waiting.
     async fn reach(&self, deadline: Instant) -> Result<Store> {
         let mut backoff = Backoff::for_stores();
+        let mut refusal = Refusal::no_answer();
         loop {
-            let refusal = match tokio::time::timeout_at(deadline, self.server.connect()).await {
+            match tokio::time::timeout_at(deadline, self.server.connect()).await {
                 Ok(Ok(store)) => return Ok(store),
-                Ok(Err(refusal)) => refusal,
-                Err(_) => Refusal::no_answer(),
-            };
+                Ok(Err(latest)) => refusal = latest,
+                // What was said before tells more.
+                Err(_) => return Err(self.server.unavailable(&refusal)),
+            }
             let wait = backoff.next_wait();
             if refusal.is_final() || Instant::now() + wait >= deadline {
                 return Err(self.server.unavailable(&refusal));
@@ -97,6 +100,20 @@ impl RedisMembership {
             tracing::debug!(target: MEMBERSHIP, error = %refusal, "redis is not there yet");
             tokio::time::sleep(wait).await;
         }
+    }
+
+    /// Finds out now what the user may not do, before anything is written. What else goes wrong is met again later.
+    async fn rehearse(&self, store: &Store, role: &Role) -> store::Answer<()> {
+        let subscribing = tokio::time::timeout(SUBSCRIPTION_LIMIT, self.server.subscribe());
+        let commands = async {
+            match role {
+                Role::Member(info) => store.rehearse(&info.silo_id).await,
+                Role::Observer(_) => Ok(()),
+            }
+        };
+        let (subscribed, done) = tokio::join!(subscribing, commands);
+        let refusals = [subscribed.ok().and_then(Result::err), done.err()];
+        refusals.into_iter().flatten().find(Refusal::is_final).map_or(Ok(()), Err)
     }
 
     async fn join(

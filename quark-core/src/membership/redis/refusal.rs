@@ -65,6 +65,11 @@ impl Refusal {
         }
     }
 
+    /// Whether the user may not do this.
+    pub(super) fn lacks_rights(&self) -> bool {
+        matches!(&self.why, Why::Redis(error) if code_and_words(error).0 == "NOPERM")
+    }
+
     /// Whether the server hung up, or never was there.
     pub(super) fn is_broken_connection(&self) -> bool {
         matches!(&self.why, Why::Redis(error) if error.is_connection_dropped() && !error.is_connection_refusal())

@@ -54,7 +54,12 @@ impl Server {
 
     /// The error of a start or an announcement that Redis refused.
     pub(super) fn unavailable(&self, refusal: &Refusal) -> Error {
-        Error::new(ErrorKind::MembershipUnavailable, format!("{}: {refusal}", self.0.connector.url()))
+        let (url, cluster) = (self.0.connector.url(), &self.0.cluster);
+        let mut message = format!("{url}: {refusal}");
+        if refusal.lacks_rights() {
+            message += &format!(", with the keys ~{cluster}:* and the channels &{cluster}:*");
+        }
+        Error::new(ErrorKind::MembershipUnavailable, message)
     }
 
     pub(super) async fn connect(&self) -> Answer<Store> {
@@ -198,7 +203,7 @@ impl Store {
         Ok(ids.iter().filter_map(|id| SiloId::new(id).ok()).collect())
     }
 
-    /// The rows of these silos.
+    /// The rows of these silos. Where a node of a cluster is away, those that it holds are unreadable.
     pub(super) async fn rows(&self, ids: impl IntoIterator<Item = SiloId>) -> Answer<BTreeMap<SiloId, Row>> {
         let ids: Vec<_> = ids.into_iter().collect();
         let mut rows = BTreeMap::new();
@@ -210,7 +215,6 @@ impl Store {
             });
             let values: Vec<Option<Vec<Value>>> = self.connection.query_each(&pipe).await?;
             for (id, value) in chunk.iter().zip(values) {
-                // Where the node of a cluster is away, that is neither a row nor the absence of one.
                 let value = value.and_then(|values| values.into_iter().next());
                 rows.insert(id.clone(), value.map_or(Row::Unreadable, |value| self.read(id, &value)));
             }
@@ -218,8 +222,12 @@ impl Store {
         Ok(rows)
     }
 
+    /// The row of one silo. Where its node of a cluster is away, that is a refusal: whoever asks for one has to know.
     pub(super) async fn row(&self, id: &SiloId) -> Answer<Row> {
-        Ok(self.rows([id.clone()]).await?.remove(id).unwrap_or(Row::Missing))
+        let mut get = ::redis::cmd("MGET");
+        get.arg(self.server.row_key(id));
+        let values: Vec<Value> = get.query_async(&mut self.connection.clone()).await?;
+        Ok(values.first().map_or(Row::Missing, |value| self.read(id, value)))
     }
 
     /// Puts these silos into the index, as seen now.
@@ -331,6 +339,25 @@ impl Store {
             cursor = next;
         }
         Ok(originals)
+    }
+
+    /// Does once, where it has no effect, what this silo will have to do only when others fail: a user that may not is
+    /// told so now.
+    pub(super) async fn rehearse(&self, id: &SiloId) -> Answer<()> {
+        let server = &self.server;
+        // No life has this number.
+        let key = format!("{}:suspect:{id}:rehearsal", server.0.cluster);
+        let mut pipe = ::redis::pipe();
+        pipe.cmd("SADD").arg(&key).arg(id.as_str()).ignore();
+        pipe.cmd("PEXPIRE").arg(&key).arg(millis(VOTE_TTL)).ignore();
+        pipe.cmd("SCARD").arg(&key).ignore();
+        pipe.cmd("SREM").arg(&key).arg(id.as_str()).ignore();
+        pipe.cmd("DEL").arg(&key).ignore();
+        // No silo has this id, and nobody takes this message for one.
+        pipe.cmd("ZREM").arg(server.index_key()).arg("").ignore();
+        pipe.cmd("ZRANGEBYSCORE").arg(server.index_key()).arg(0).arg(0).ignore();
+        pipe.cmd("PUBLISH").arg(server.suspicion_channel()).arg("").ignore();
+        Ok(pipe.query_async(&mut self.connection.clone()).await?)
     }
 
     fn read(&self, id: &SiloId, value: &Value) -> Row {

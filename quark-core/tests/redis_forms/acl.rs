@@ -1,0 +1,94 @@
+//! A user that may do what docs/REDIS.md says, and no more.
+
+use quark_core::ErrorKind;
+
+use crate::refused_at_once;
+use crate::servers::Server;
+use crate::support::{Cluster, info, listener, sees};
+
+/// The words of the line that docs/REDIS.md tells people to use.
+fn documented() -> Vec<String> {
+    let docs = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/REDIS.md");
+    let docs = std::fs::read_to_string(docs).expect("docs/REDIS.md is there");
+    let line = docs.lines().find(|line| line.starts_with("ACL SETUSER quark ")).expect("it has the ACL line");
+    line.split(' ').map(str::to_owned).collect()
+}
+
+/// A server that has the documented user, but for what `but` takes away or changes.
+async fn server_with(cluster: &Cluster, but: impl Fn(&str) -> Option<String>) -> Server {
+    let server = Server::start(&[]).await;
+    let words = documented().into_iter().filter_map(|word| but(&word));
+    let words = words.map(|word| match word.as_str() {
+        ">PASSWORD" => ">s3cret".to_owned(),
+        _ => word.replace("quark:", &format!("{}:", cluster.config.cluster)),
+    });
+    server.tell(&words.collect::<Vec<_>>().join(" ")).await;
+    server
+}
+
+/// The same cluster there, as that user.
+fn at(cluster: &Cluster, server: &Server) -> Cluster {
+    let mut there = Cluster::in_redis(&format!("redis://quark:s3cret@{}", server.address()));
+    there.config = cluster.config.clone();
+    there
+}
+
+#[tokio::test]
+async fn the_documented_user_may_do_all_that_a_life_needs() {
+    let cluster = Cluster::in_redis("");
+    let server = server_with(&cluster, |word| Some(word.to_owned())).await;
+    let mut cluster = at(&cluster, &server);
+    let (a, b, c) = (cluster.member("a").await, cluster.member("b").await, cluster.member("c").await);
+    let client = cluster.observer().await;
+    for silo in [&a, &b, &c] {
+        sees(silo, &["a", "b", "c"]).await;
+    }
+    let error = cluster.try_member(info("b", &listener())).await.err().expect("the id is taken");
+    assert_eq!(error.kind(), ErrorKind::IdInUse, "{error}");
+    b.crash();
+    for silo in [&a.membership, &c.membership, &client] {
+        sees(silo, &["a", "c"]).await;
+    }
+    let b = cluster.member("b").await;
+    sees(&client, &["a", "b", "c"]).await;
+    b.stop().await.unwrap();
+    sees(&a, &["a", "c"]).await;
+    assert_eq!((a.health().as_str(), c.health().as_str()), ("healthy", "healthy"));
+    let refused: Vec<redis::Value> = server.ask("ACL LOG").await;
+    assert!(refused.is_empty(), "{refused:?}");
+    assert!(server.subscribers(&format!("{}:membership", cluster.config.cluster)).await >= 3);
+}
+
+#[tokio::test]
+async fn row_15_a_start_names_the_command_that_the_user_lacks() {
+    // For the other forms, and for what only some silos ever do.
+    let elsewhere = ["role", "cluster|slots", "asking", "select", "eval"];
+    let commands: Vec<_> =
+        documented().iter().filter_map(|word| word.strip_prefix('+')).map(str::to_owned).collect();
+    assert!(commands.len() > 15, "{commands:?}");
+    for command in commands.iter().filter(|command| !elsewhere.contains(&command.as_str())) {
+        let cluster = Cluster::in_redis("");
+        let but = format!("+{command}");
+        let server = server_with(&cluster, |word| Some(word.to_owned()).filter(|word| *word != but)).await;
+        let error = refused_at_once(at(&cluster, &server)).await;
+        let named = format!("NOPERM this user has no permissions to run the '{command}' command");
+        assert!(
+            error.message().contains(&named) && error.message().contains("docs/REDIS.md"),
+            "{command}: {error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn row_15_a_start_names_the_keys_and_channels_that_the_user_lacks() {
+    for (sort, named) in [("~", "keys"), ("&", "channels")] {
+        let cluster = Cluster::in_redis("");
+        let server = server_with(&cluster, |word| {
+            Some(if word.starts_with(sort) { format!("{sort}other:*") } else { word.to_owned() })
+        })
+        .await;
+        let error = refused_at_once(at(&cluster, &server)).await;
+        assert!(error.message().contains("NOPERM") && error.message().contains(named), "{error}");
+        assert!(error.message().contains(&format!("{sort}{}:*", cluster.config.cluster)), "{error}");
+    }
+}

@@ -1,0 +1,167 @@
+//! A Redis Cluster: each key has its node.
+
+use quark_core::{ErrorKind, Role};
+
+use crate::servers::{Nodes, Server};
+use crate::support::{Cluster, Listening, eventually, ids, info, listener, sees};
+use crate::{degraded, healthy, key, refused_at_once};
+
+/// A row as an original silo writes it.
+fn original_row(id: &str, endpoint: &Listening) -> String {
+    let address = endpoint.local_addr().unwrap();
+    format!(
+        r#"{{"SiloId":"{id}","Address":"{}","Port":{},"Status":1,"LastHeartbeat":"2026-01-29T10:15:30.1Z"}}"#,
+        address.ip(),
+        address.port()
+    )
+}
+
+#[tokio::test]
+async fn silos_in_a_cluster_join_leave_die_and_come_back() {
+    let nodes = Nodes::start().await;
+    let mut cluster = Cluster::in_redis(&nodes.url());
+    let (a, b, c) = (cluster.member("a").await, cluster.member("b").await, cluster.member("c").await);
+    for silo in [&a, &b, &c] {
+        sees(silo, &["a", "b", "c"]).await;
+    }
+    let mut listening = 0;
+    for node in &nodes.0 {
+        listening += node.subscribers(&key(&cluster, "membership")).await;
+    }
+    assert_eq!(listening, 3);
+    let error = cluster.try_member(info("b", &listener())).await.err().expect("the id is taken");
+    assert_eq!(error.kind(), ErrorKind::IdInUse, "{error}");
+    let incarnation = b.incarnation;
+    b.crash();
+    sees(&a, &["a", "c"]).await;
+    sees(&c, &["a", "c"]).await;
+    eventually("whoever evicts deletes the row", || async {
+        (!nodes.has_key(&key(&cluster, "silo:b")).await).then_some(())
+    })
+    .await;
+    let b = cluster.member("b").await;
+    assert!(b.incarnation > incarnation);
+    sees(&a, &["a", "b", "c"]).await;
+    b.stop().await.unwrap();
+    sees(&a, &["a", "c"]).await;
+    assert!(!nodes.has_key(&key(&cluster, "silo:b")).await);
+    assert_eq!((a.health().as_str(), c.health().as_str()), ("healthy", "healthy"));
+}
+
+#[tokio::test]
+async fn of_many_that_claim_an_id_in_a_cluster_at_once_one_starts() {
+    let nodes = Nodes::start().await;
+    let cluster = Cluster::in_redis(&nodes.url());
+    let claims = (0..8).map(|_| {
+        let handle = cluster.handle();
+        async move {
+            let (info, listener) = info("a", &listener());
+            (handle.start(Role::Member(info)).await, handle, listener)
+        }
+    });
+    let outcomes = futures_util::future::join_all(claims).await;
+    assert_eq!(outcomes.iter().filter(|(started, ..)| started.is_ok()).count(), 1);
+    for (started, ..) in &outcomes {
+        assert!(started.as_ref().err().is_none_or(|error| error.kind() == ErrorKind::IdInUse), "{started:?}");
+    }
+}
+
+#[tokio::test]
+async fn original_silos_are_found_in_whichever_node_their_rows_are() {
+    let nodes = Nodes::start().await;
+    let mut cluster = Cluster::in_redis(&nodes.url());
+    let endpoint = listener();
+    let mut held = [0; 3];
+    let mut expected = Vec::new();
+    for i in 0.. {
+        let id = format!("original-{i:02}");
+        let row = key(&cluster, &format!("silo:{id}"));
+        let place = nodes.place_of(&row).await;
+        let node: &Server = &nodes.0[place];
+        node.tell(&format!("SET {row} {}", original_row(&id, &endpoint))).await;
+        held[place] += 1;
+        expected.push(id);
+        if held.iter().all(|rows| *rows > 0) {
+            break;
+        }
+    }
+    expected.insert(0, "a".to_owned());
+    let a = cluster.member("a").await;
+    assert_eq!(ids(&a.view()), expected);
+}
+
+/// A cluster name with which this row is in the last node, and all else that a, b and d need is not.
+async fn with_one_row_in_the_last_node(nodes: &Nodes) -> Cluster {
+    'names: loop {
+        let cluster = Cluster::in_redis(&nodes.url());
+        if nodes.place_of(&key(&cluster, "silo:c")).await != 2 {
+            continue;
+        }
+        for rest in ["index", "version", "silo:a", "silo:b", "silo:d", "claim:d", "incarnation:d"] {
+            if nodes.place_of(&key(&cluster, rest)).await == 2 {
+                continue 'names;
+            }
+        }
+        for id in ["a", "b"] {
+            if nodes.place_of(&key(&cluster, &format!("incarnation:{id}"))).await == 2 {
+                continue 'names;
+            }
+        }
+        return cluster;
+    }
+}
+
+#[tokio::test]
+async fn row_13_a_node_that_dies_harms_nobody_but_the_silos_whose_rows_it_had() {
+    let mut nodes = Nodes::start().await;
+    let mut cluster = with_one_row_in_the_last_node(&nodes).await;
+    let (a, b, c) = (cluster.member("a").await, cluster.member("b").await, cluster.member("c").await);
+    for silo in [&a, &b, &c] {
+        sees(silo, &["a", "b", "c"]).await;
+    }
+    let before = [&a, &b].map(|silo| silo.view().version());
+    let nothing_but_d_changed = || {
+        for (silo, before) in [&a, &b].into_iter().zip(before) {
+            assert_eq!(silo.view().version(), before + 1);
+        }
+    };
+    nodes.0[2].kill();
+    degraded(&c, "").await;
+    let d = cluster.member("d").await;
+    assert_eq!(ids(&d.view()), ["a", "b", "d"], "whoever comes now does not know of c");
+    for silo in [&a, &b] {
+        sees(silo, &["a", "b", "c", "d"]).await;
+        healthy(silo).await;
+    }
+    nothing_but_d_changed();
+    assert_eq!(c.health().as_str(), "degraded");
+    nodes.0[2].revive().await;
+    nodes.settle().await;
+    healthy(&c).await;
+    for silo in [&a, &b, &c, &d] {
+        sees(silo, &["a", "b", "c", "d"]).await;
+    }
+    assert!(nodes.has_key(&key(&cluster, "silo:c")).await);
+    nothing_but_d_changed();
+}
+
+#[tokio::test]
+async fn a_single_server_and_a_cluster_are_told_apart() {
+    let server = Server::start(&[]).await;
+    let error = refused_at_once(Cluster::in_redis(&server.url().replace("redis:", "redis+cluster:"))).await;
+    assert!(
+        error.message().contains("cluster support disabled") && error.message().contains("redis://"),
+        "{error}"
+    );
+    let nodes = Nodes::start().await;
+    let mut cluster = Cluster::in_redis("");
+    while nodes.place_of(&key(&cluster, "version")).await == 0 {
+        cluster = Cluster::in_redis("");
+    }
+    let config = cluster.config;
+    let mut cluster = Cluster::in_redis(&nodes.0[0].url());
+    cluster.config = config;
+    cluster.config.start_timeout = std::time::Duration::from_secs(1);
+    let error = crate::refused(cluster).await;
+    assert!(error.message().contains("MOVED") && error.message().contains("redis+cluster://"), "{error}");
+}
