@@ -1,5 +1,7 @@
 //! A Redis Cluster: each key has its node.
 
+use std::time::Duration;
+
 use quark_core::{ErrorKind, Role};
 
 use crate::servers::{Nodes, Server};
@@ -113,8 +115,20 @@ async fn with_one_row_in_the_last_node(nodes: &Nodes) -> Cluster {
 
 #[tokio::test]
 async fn row_13_a_node_that_dies_harms_nobody_but_the_silos_whose_rows_it_had() {
+    a_node_is_away(Server::kill, async |node| node.revive().await).await;
+}
+
+/// It accepts connections, and says nothing.
+#[tokio::test]
+async fn row_13_a_node_that_is_silent_harms_nobody_but_the_silos_whose_rows_it_had() {
+    a_node_is_away(|node| node.signal("STOP"), async |node| node.signal("CONT")).await;
+}
+
+async fn a_node_is_away(leave: impl FnOnce(&mut Server), come_back: impl AsyncFnOnce(&mut Server)) {
     let mut nodes = Nodes::start().await;
     let mut cluster = with_one_row_in_the_last_node(&nodes).await;
+    // Several times as long as a node may take to answer, as always but in tests.
+    cluster.config.ttl = Duration::from_secs(15);
     let (a, b, c) = (cluster.member("a").await, cluster.member("b").await, cluster.member("c").await);
     for silo in [&a, &b, &c] {
         sees(silo, &["a", "b", "c"]).await;
@@ -125,7 +139,7 @@ async fn row_13_a_node_that_dies_harms_nobody_but_the_silos_whose_rows_it_had() 
             assert_eq!(silo.view().version(), before + 1);
         }
     };
-    nodes.0[2].kill();
+    leave(&mut nodes.0[2]);
     degraded(&c, "").await;
     let d = cluster.member("d").await;
     assert_eq!(ids(&d.view()), ["a", "b", "d"], "whoever comes now does not know of c");
@@ -135,7 +149,7 @@ async fn row_13_a_node_that_dies_harms_nobody_but_the_silos_whose_rows_it_had() 
     }
     nothing_but_d_changed();
     assert_eq!(c.health().as_str(), "degraded");
-    nodes.0[2].revive().await;
+    come_back(&mut nodes.0[2]).await;
     nodes.settle().await;
     healthy(&c).await;
     for silo in [&a, &b, &c, &d] {
@@ -161,7 +175,7 @@ async fn a_single_server_and_a_cluster_are_told_apart() {
     let config = cluster.config;
     let mut cluster = Cluster::in_redis(&nodes.0[0].url());
     cluster.config = config;
-    cluster.config.start_timeout = std::time::Duration::from_secs(1);
+    cluster.config.start_timeout = Duration::from_secs(1);
     let error = crate::refused(cluster).await;
     assert!(error.message().contains("MOVED") && error.message().contains("redis+cluster://"), "{error}");
 }

@@ -161,6 +161,12 @@ impl Server {
         self.process.wait().expect("it is ours");
     }
 
+    pub(crate) fn signal(&self, signal: &str) {
+        let process = self.process.id().to_string();
+        let sent = Command::new("kill").args([&format!("-{signal}"), &process]).status();
+        assert!(sent.expect("kill is there").success());
+    }
+
     /// Starts it again after a kill, at the same port, with nothing but what its folder has.
     pub(crate) async fn revive(&mut self) {
         self.process = spawn(self.port, &self.arguments, &self.folder);

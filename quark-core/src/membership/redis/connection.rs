@@ -25,7 +25,7 @@ use crate::membership::redis_url::RedisForm;
 /// How long Redis may take to accept a connection, and to answer a command. The client's own 500 ms would take a
 /// moment's hesitation for an outage.
 pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(3);
-/// How long one of several sentinels or nodes may take before the next one is asked.
+/// How long one of several sentinels or nodes may take before the next one is asked, or before it is done without.
 const SEED_LIMIT: Duration = Duration::from_secs(1);
 
 /// Makes connections.
@@ -151,14 +151,14 @@ pub(super) enum Connection {
 
 impl Connection {
     /// What each command of a pipeline was answered. `None` where the node of a cluster that holds the key does not
-    /// answer, which says nothing about the other nodes and their keys.
+    /// answer soon, which says nothing about the other nodes and their keys.
     pub(super) async fn query_each<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Answer<Vec<Option<T>>> {
         let answers: Vec<_> = match self {
             Self::One(connection) => {
                 let values = connection.clone().req_packed_commands(pipeline, 0, pipeline.len()).await?;
                 values.into_iter().map(Ok).collect()
             }
-            Self::Many(cluster) => cluster.each(pipeline).await,
+            Self::Many(cluster) => cluster.each(pipeline, SEED_LIMIT).await,
         };
         let read = |answer: ::redis::RedisResult<Value>| match answer {
             Ok(value) => Ok(Some(
@@ -186,7 +186,9 @@ impl ConnectionLike for Connection {
     ) -> RedisFuture<'a, Vec<Value>> {
         match self {
             Self::One(connection) => connection.req_packed_commands(pipeline, offset, count),
-            Self::Many(cluster) => Box::pin(async { cluster.each(pipeline).await.into_iter().collect() }),
+            Self::Many(cluster) => {
+                Box::pin(async { cluster.each(pipeline, ANSWER_LIMIT).await.into_iter().collect() })
+            }
         }
     }
 

@@ -65,7 +65,7 @@ impl Server {
     pub(super) async fn connect(&self) -> Answer<Store> {
         let connection = self.0.connector.connect(&self.index_key()).await?;
         let store = Store { server: self.clone(), connection };
-        // A server that is loading its data, or a replica that lost its primary, accepts connections too.
+        // The nodes of a cluster may all be there while it is down, and a node of one may pass for a single server.
         store.version().await?;
         Ok(store)
     }

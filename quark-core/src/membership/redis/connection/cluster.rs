@@ -1,6 +1,8 @@
 //! A connection to all nodes of a Redis Cluster. The client sends each command to the node that holds its key, and follows
 //! keys that move; this file cuts pipelines into parts of one slot each, because the client sends none that spans several.
 
+use std::time::Duration;
+
 use ::redis::aio::PubSub;
 use ::redis::cluster::ClusterClientBuilder;
 use ::redis::cluster_async::ClusterConnection;
@@ -61,14 +63,18 @@ impl Cluster {
         self.nodes.clone().route_command(command.clone(), RoutingInfo::SingleNode(routing)).await
     }
 
-    /// What each command was answered, or what went wrong with its part.
-    pub(super) async fn each(&self, pipeline: &Pipeline) -> Vec<RedisResult<Value>> {
+    /// What each command was answered within the limit, or what went wrong with its part.
+    pub(super) async fn each(&self, pipeline: &Pipeline, limit: Duration) -> Vec<RedisResult<Value>> {
         let parts = self.parts(pipeline);
         let answers = futures_util::future::join_all(parts.iter().map(|part| {
             let (mut nodes, commands) = (self.nodes.clone(), part.commands.clone());
             let routing =
                 part.route.map_or(SingleNodeRoutingInfo::Random, SingleNodeRoutingInfo::SpecificNode);
-            async move { nodes.route_pipeline(commands, 0, part.places.len(), routing).await }
+            async move {
+                let answer = nodes.route_pipeline(commands, 0, part.places.len(), routing);
+                let silence = |_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into());
+                tokio::time::timeout(limit, answer).await.unwrap_or_else(silence)
+            }
         }));
         let mut each: Vec<_> = (0..pipeline.len()).map(|_| Ok(Value::Nil)).collect();
         for (part, answer) in parts.iter().zip(answers.await) {

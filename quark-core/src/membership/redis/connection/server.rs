@@ -93,7 +93,7 @@ impl Access {
             if database != 0 {
                 hello.cmd("SELECT").arg(database).ignore();
             }
-            // A server that has too many clients, or wants a password that was not given, accepts connections too.
+            // A server accepts connections while it loads its data, wants a password, or has too many clients.
             hello.cmd("PING").ignore();
             hello.query_async::<()>(&mut connection).await?;
             Ok(connection)
