@@ -160,6 +160,26 @@ async fn a_node_is_away(leave: impl FnOnce(&mut Server), come_back: impl AsyncFn
 }
 
 #[tokio::test]
+async fn row_13_when_a_primary_of_a_cluster_dies_its_replica_takes_over() {
+    let mut nodes = Nodes::start().await;
+    let replica = nodes.replica_of_the_last().await;
+    let mut cluster = with_one_row_in_the_last_node(&nodes).await;
+    let (a, b, c) = (cluster.member("a").await, cluster.member("b").await, cluster.member("c").await);
+    for silo in [&a, &b, &c] {
+        sees(silo, &["a", "b", "c"]).await;
+    }
+    let before = a.view().version();
+    nodes.0[2].kill();
+    degraded(&c, "").await;
+    healthy(&c).await;
+    assert!(replica.has_key(&key(&cluster, "silo:c")).await);
+    let d = cluster.member("d").await;
+    assert_eq!(ids(&d.view()), ["a", "b", "c", "d"]);
+    assert_eq!(sees(&a, &["a", "b", "c", "d"]).await.version(), before + 1, "nothing but d changed");
+    sees(&c, &["a", "b", "c", "d"]).await;
+}
+
+#[tokio::test]
 async fn a_single_server_and_a_cluster_are_told_apart() {
     let server = Server::start(&[]).await;
     let error = refused_at_once(Cluster::in_redis(&server.url().replace("redis:", "redis+cluster:"))).await;

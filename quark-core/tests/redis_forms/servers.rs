@@ -233,12 +233,9 @@ pub(crate) struct Nodes(pub(crate) Vec<Server>);
 
 impl Nodes {
     pub(crate) async fn start() -> Self {
-        let arguments = "--cluster-enabled yes --cluster-config-file nodes.conf --cluster-node-timeout 1000 \
-                         --cluster-require-full-coverage no";
-        let arguments: Vec<_> = arguments.split(' ').collect();
         let mut nodes = Vec::new();
         for slots in [0..5_461, 5_461..10_923, 10_923..16_384] {
-            let node = Server::start(&arguments).await;
+            let node = Self::node().await;
             let slots: Vec<_> = slots.map(|slot| slot.to_string()).collect();
             node.tell(&format!("CLUSTER ADDSLOTS {}", slots.join(" "))).await;
             node.tell(&format!("CLUSTER SET-CONFIG-EPOCH {}", nodes.len() + 1)).await;
@@ -250,6 +247,32 @@ impl Nodes {
         let nodes = Self(nodes);
         nodes.settle().await;
         nodes
+    }
+
+    async fn node() -> Server {
+        let arguments = "--cluster-enabled yes --cluster-config-file nodes.conf --cluster-node-timeout 1000 \
+                         --cluster-require-full-coverage no --repl-diskless-sync-delay 0";
+        Server::start(&arguments.split(' ').collect::<Vec<_>>()).await
+    }
+
+    /// A replica of the last node, in step with it.
+    pub(crate) async fn replica_of_the_last(&self) -> Server {
+        let replica = Self::node().await;
+        let last: String = self.0[2].ask("CLUSTER MYID").await;
+        replica.tell(&format!("CLUSTER MEET 127.0.0.1 {}", self.0[0].port)).await;
+        eventually("the replica may be one", || async {
+            replica.try_ask::<redis::Value>(&format!("CLUSTER REPLICATE {last}")).await.ok()
+        })
+        .await;
+        eventually("the replica is in step, and the others know it", || async {
+            let known: Vec<String> = self.0[0].ask(&format!("CLUSTER REPLICAS {last}")).await;
+            let info: String = replica.ask("INFO replication").await;
+            (known.iter().any(|line| line.contains(&replica.address()))
+                && info.contains("master_link_status:up"))
+            .then_some(())
+        })
+        .await;
+        replica
     }
 
     /// Waits until each node knows all others and their slots.

@@ -1,12 +1,12 @@
 //! TLS: the server is who it should be, or nothing is said to it.
 
 use std::io::{Read as _, Write as _};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
-use crate::servers::{Folder, binary, free_port};
+use crate::servers::{Folder, Server, binary, free_port};
 use crate::support::{Cluster, LIMIT, eventually, sees};
 use crate::{refused_at_once, refused_client};
 
@@ -42,34 +42,28 @@ impl Ca {
     }
 }
 
-/// A Redis that speaks nothing but TLS, as this host.
+/// A Redis with a port for TLS, where it is this host, beside the port over which the test tells it things.
 struct TlsServer {
+    server: Server,
     port: u16,
-    process: std::process::Child,
 }
 
 impl TlsServer {
     /// Nothing where the redis-server was built without TLS.
     async fn start(ca: &Ca, host: &str) -> Option<Self> {
+        Self::start_with(ca, host, &[]).await
+    }
+
+    async fn start_with(ca: &Ca, host: &str, more: &[&str]) -> Option<Self> {
         if !has_tls() {
             left_out("tls: redis-server has no TLS");
             return None;
         }
-        let [certificate, key] = ca.certify(host);
-        let port = free_port();
-        let process = Command::new(binary())
-            .args(["--port", "0", "--tls-port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
-            .args(["--tls-cert-file", &certificate, "--tls-key-file", &key, "--tls-ca-cert-file", &ca.file()])
-            .args(["--tls-auth-clients", "no"])
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("it ran before");
-        let server = Self { port, process };
-        eventually("the server accepts connections", || async {
-            std::net::TcpStream::connect(("127.0.0.1", port)).ok()
-        })
-        .await;
-        Some(server)
+        let (port, options) = options(ca, host);
+        let arguments = options.iter().flat_map(|(name, value)| [format!("--{name}"), value.clone()]);
+        let arguments: Vec<_> = arguments.chain(more.iter().map(|word| (*word).to_owned())).collect();
+        let server = Server::start(&arguments.iter().map(String::as_str).collect::<Vec<_>>()).await;
+        Some(Self { server, port })
     }
 
     fn url(&self, ca: &Ca) -> String {
@@ -77,11 +71,18 @@ impl TlsServer {
     }
 }
 
-impl Drop for TlsServer {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
+/// A free port, and the options that make a server speak TLS there.
+fn options(ca: &Ca, host: &str) -> (u16, Vec<(&'static str, String)>) {
+    let [certificate, key] = ca.certify(host);
+    let port = free_port();
+    let options = vec![
+        ("tls-port", port.to_string()),
+        ("tls-cert-file", certificate),
+        ("tls-key-file", key),
+        ("tls-ca-cert-file", ca.file()),
+        ("tls-auth-clients", "no".to_owned()),
+    ];
+    (port, options)
 }
 
 /// One that was built without does not know the words. Port 0 twice is nothing to listen on, so it ends at once.
@@ -107,11 +108,48 @@ fn left_out(what: &str) {
 async fn silos_meet_over_tls_with_a_ca_of_ones_own() {
     let ca = Ca::new("ours");
     let Some(server) = TlsServer::start(&ca, "127.0.0.1").await else { return };
-    let mut cluster = Cluster::in_redis(&server.url(&ca));
+    meet_at(&server.url(&ca)).await;
+}
+
+async fn meet_at(url: &str) {
+    let mut cluster = Cluster::in_redis(url);
     let (a, b) = (cluster.member("a").await, cluster.member("b").await);
     sees(&a, &["a", "b"]).await;
     b.stop().await.unwrap();
     sees(&a, &["a"]).await;
+    assert_eq!(a.health().as_str(), "healthy");
+}
+
+#[tokio::test]
+async fn silos_meet_over_tls_in_a_cluster() {
+    let ca = Ca::new("ours");
+    let more = ["--cluster-enabled", "yes", "--tls-cluster", "yes"];
+    let Some(node) = TlsServer::start_with(&ca, "127.0.0.1", &more).await else { return };
+    let slots: Vec<_> = (0..16_384).map(|slot| slot.to_string()).collect();
+    node.server.tell(&format!("CLUSTER ADDSLOTS {}", slots.join(" "))).await;
+    eventually("the cluster is well", || async {
+        node.server.ask::<String>("CLUSTER INFO").await.contains("cluster_state:ok").then_some(())
+    })
+    .await;
+    meet_at(&node.url(&ca).replace("rediss:", "rediss+cluster:")).await;
+    let another = Ca::new("another");
+    let url = node.url(&another).replace("rediss:", "rediss+cluster:");
+    let error = refused_at_once(Cluster::in_redis(&url)).await;
+    assert!(error.message().contains("certificate: UnknownIssuer"), "{error}");
+}
+
+#[tokio::test]
+async fn silos_meet_over_tls_at_the_primary_that_sentinels_name_over_tls() {
+    let ca = Ca::new("ours");
+    let Some(primary) = TlsServer::start(&ca, "127.0.0.1").await else { return };
+    let (port, options) = options(&ca, "127.0.0.1");
+    let lines = options.iter().map(|(name, value)| format!("{name} {value}\n"));
+    let lines = lines.collect::<String>() + "tls-replication yes";
+    let _sentinel = Server::sentinel("service", primary.port, 60_000, &lines).await;
+    let url = |ca: &Ca| format!("rediss+sentinel://127.0.0.1:{port}/service?ca={}", ca.file());
+    meet_at(&url(&ca)).await;
+    let error = refused_at_once(Cluster::in_redis(&url(&Ca::new("another")))).await;
+    assert!(error.message().contains("certificate: UnknownIssuer"), "{error}");
 }
 
 #[tokio::test]
