@@ -1,4 +1,4 @@
-//! A user that may do what docs/REDIS.md says, and no more.
+//! Users that may do what docs/REDIS.md says, and no more.
 
 use quark_core::ErrorKind;
 
@@ -6,40 +6,50 @@ use crate::refused_at_once;
 use crate::servers::Server;
 use crate::support::{Cluster, info, listener, sees};
 
-/// The words of the line that docs/REDIS.md tells people to use.
-fn documented() -> Vec<String> {
+/// The words of the line for this user that docs/REDIS.md tells people to use.
+fn documented(user: &str) -> Vec<String> {
     let docs = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/REDIS.md");
     let docs = std::fs::read_to_string(docs).expect("docs/REDIS.md is there");
-    let line = docs.lines().find(|line| line.starts_with("ACL SETUSER quark ")).expect("it has the ACL line");
+    let start = format!("ACL SETUSER {user} ");
+    let line = docs.lines().find(|line| line.starts_with(&start)).expect("it has the ACL line");
     line.split(' ').map(str::to_owned).collect()
 }
 
-/// A server that has the documented user, but for what `but` takes away or changes.
+/// A server that has the documented user of a silo, but for what `but` takes away or changes.
 async fn server_with(cluster: &Cluster, but: impl Fn(&str) -> Option<String>) -> Server {
     let server = Server::start(&[]).await;
-    let words = documented().into_iter().filter_map(|word| but(&word));
+    add_user(&server, cluster, "quark", but).await;
+    server
+}
+
+async fn add_user(server: &Server, cluster: &Cluster, user: &str, but: impl Fn(&str) -> Option<String>) {
+    let words = documented(user).into_iter().filter_map(|word| but(&word));
     let words = words.map(|word| match word.as_str() {
         ">PASSWORD" => ">s3cret".to_owned(),
         _ => word.replace("quark:", &format!("{}:", cluster.config.cluster)),
     });
     server.tell(&words.collect::<Vec<_>>().join(" ")).await;
-    server
 }
 
 /// The same cluster there, as that user.
 fn at(cluster: &Cluster, server: &Server) -> Cluster {
-    let mut there = Cluster::in_redis(&format!("redis://quark:s3cret@{}", server.address()));
+    at_as("quark", cluster, server)
+}
+
+fn at_as(user: &str, cluster: &Cluster, server: &Server) -> Cluster {
+    let mut there = Cluster::in_redis(&format!("redis://{user}:s3cret@{}", server.address()));
     there.config = cluster.config.clone();
     there
 }
 
 #[tokio::test]
-async fn the_documented_user_may_do_all_that_a_life_needs() {
+async fn the_documented_users_may_do_all_that_a_life_needs() {
     let cluster = Cluster::in_redis("");
     let server = server_with(&cluster, |word| Some(word.to_owned())).await;
+    add_user(&server, &cluster, "quark-client", |word| Some(word.to_owned())).await;
     let mut cluster = at(&cluster, &server);
     let (a, b, c) = (cluster.member("a").await, cluster.member("b").await, cluster.member("c").await);
-    let client = cluster.observer().await;
+    let client = at_as("quark-client", &cluster, &server).observer().await;
     for silo in [&a, &b, &c] {
         sees(silo, &["a", "b", "c"]).await;
     }
@@ -53,7 +63,10 @@ async fn the_documented_user_may_do_all_that_a_life_needs() {
     sees(&client, &["a", "b", "c"]).await;
     b.stop().await.unwrap();
     sees(&a, &["a", "c"]).await;
-    assert_eq!((a.health().as_str(), c.health().as_str()), ("healthy", "healthy"));
+    sees(&client, &["a", "c"]).await;
+    for membership in [&a.membership, &c.membership, &client] {
+        assert_eq!(membership.health().as_str(), "healthy", "{}", membership.health());
+    }
     let refused: Vec<redis::Value> = server.ask("ACL LOG").await;
     assert!(refused.is_empty(), "{refused:?}");
     assert!(server.subscribers(&format!("{}:membership", cluster.config.cluster)).await >= 3);
@@ -64,7 +77,7 @@ async fn row_15_a_start_names_the_command_that_the_user_lacks() {
     // For the other forms, and for what only some silos ever do.
     let elsewhere = ["role", "cluster|slots", "asking", "select", "eval"];
     let commands: Vec<_> =
-        documented().iter().filter_map(|word| word.strip_prefix('+')).map(str::to_owned).collect();
+        documented("quark").iter().filter_map(|word| word.strip_prefix('+')).map(str::to_owned).collect();
     assert!(commands.len() > 15, "{commands:?}");
     for command in commands.iter().filter(|command| !elsewhere.contains(&command.as_str())) {
         let cluster = Cluster::in_redis("");
