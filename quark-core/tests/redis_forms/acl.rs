@@ -3,7 +3,7 @@
 use quark_core::ErrorKind;
 
 use crate::refused_at_once;
-use crate::servers::Server;
+use crate::servers::{Nodes, Server, Watched};
 use crate::support::{Cluster, info, listener, sees};
 
 /// The words of the line for this user that docs/REDIS.md tells people to use.
@@ -70,6 +70,37 @@ async fn the_documented_users_may_do_all_that_a_life_needs() {
     let refused: Vec<redis::Value> = server.ask("ACL LOG").await;
     assert!(refused.is_empty(), "{refused:?}");
     assert!(server.subscribers(&format!("{}:membership", cluster.config.cluster)).await >= 3);
+}
+
+#[tokio::test]
+async fn the_documented_user_may_live_at_a_primary_that_sentinels_name() {
+    let redis = Watched::start(60_000).await;
+    let cluster = Cluster::in_redis("");
+    add_user(&redis.primary, &cluster, "quark", |word| Some(word.to_owned())).await;
+    live_and_leave(cluster, &redis.url().replace("://", "://quark:s3cret@")).await;
+}
+
+#[tokio::test]
+async fn the_documented_user_may_live_in_a_cluster() {
+    let nodes = Nodes::start().await;
+    let cluster = Cluster::in_redis("");
+    for node in &nodes.0 {
+        add_user(node, &cluster, "quark", |word| Some(word.to_owned())).await;
+    }
+    live_and_leave(cluster, &nodes.url().replace("://", "://quark:s3cret@")).await;
+}
+
+async fn live_and_leave(cluster: Cluster, url: &str) {
+    let mut there = Cluster::in_redis(url);
+    there.config = cluster.config;
+    let (a, b, c) = (there.member("a").await, there.member("b").await, there.member("c").await);
+    sees(&a, &["a", "b", "c"]).await;
+    c.crash();
+    sees(&a, &["a", "b"]).await;
+    sees(&b, &["a", "b"]).await;
+    b.stop().await.unwrap();
+    sees(&a, &["a"]).await;
+    assert_eq!(a.health().as_str(), "healthy", "{}", a.health());
 }
 
 #[tokio::test]

@@ -14,23 +14,26 @@ mod tls;
 
 use std::time::{Duration, Instant};
 
-use quark_core::{Error, ErrorKind, Membership, Role, SiloId};
+use quark_core::{Error, ErrorKind, Health, Membership, Role, SiloId};
 
-use self::support::{Cluster, eventually};
+use self::support::{Cluster, LIMIT};
 
 /// Waits until a silo says that the store is away, for this reason.
 async fn degraded(membership: &Membership, reason: &str) {
-    let what = format!("health is degraded: {reason}; it is {}", membership.health());
-    eventually(&what, || async {
-        let health = membership.health();
-        (health.as_str() == "degraded" && health.to_string().contains(reason)).then_some(())
-    })
-    .await;
+    let mut health = membership.watch_health();
+    let told = |health: &Health| health.as_str() == "degraded" && health.to_string().contains(reason);
+    let waited = tokio::time::timeout(LIMIT, health.wait_for(told)).await;
+    assert!(
+        waited.is_ok(),
+        "not within {LIMIT:?}: health is degraded: {reason}; it is {}",
+        membership.health()
+    );
 }
 
 async fn healthy(membership: &Membership) {
-    eventually("health is healthy", || async { (membership.health().as_str() == "healthy").then_some(()) })
-        .await;
+    let mut health = membership.watch_health();
+    let waited = tokio::time::timeout(LIMIT, health.wait_for(|health| health.as_str() == "healthy")).await;
+    assert!(waited.is_ok(), "not within {LIMIT:?}: health is healthy; it is {}", membership.health());
 }
 
 /// The error of a start that is refused at once, however long it may take.

@@ -38,6 +38,15 @@ async fn row_15_a_start_says_that_there_are_too_many_clients() {
 }
 
 #[tokio::test]
+async fn a_silo_for_which_there_is_only_one_connection_starts_without_a_subscription() {
+    let server = Server::start(&["--maxclients", "2", "--requirepass", "x"]).await;
+    let mut cluster = at(":x@", &server);
+    cluster.config.start_timeout = Duration::from_secs(5);
+    let a = cluster.member("a").await;
+    assert_eq!(a.health().as_str(), "healthy");
+}
+
+#[tokio::test]
 async fn row_15_a_start_says_that_the_memory_is_full() {
     let server = Server::start(&["--maxmemory", "1"]).await;
     let error = refused(at("", &server)).await;

@@ -7,9 +7,13 @@
 mod cluster;
 mod sentinel;
 mod server;
+mod slots;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+
+use tokio::time::Instant;
 
 use ::redis::aio::{ConnectionLike, MultiplexedConnection, PubSub};
 use ::redis::{Cmd, FromRedisValue, Pipeline, RedisFuture, Value};
@@ -29,7 +33,10 @@ pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(3);
 const SEED_LIMIT: Duration = Duration::from_secs(1);
 
 /// Makes connections.
-pub(super) struct Connector {
+pub(super) struct Connector(Arc<Place>);
+
+/// Where Redis is, and how one gets in.
+struct Place {
     url: RedisUrl,
     access: Access,
     seeds: Seeds,
@@ -39,16 +46,16 @@ impl Connector {
     pub(super) fn new(url: RedisUrl) -> Result<Self> {
         let access = Access::new(&url)?;
         let seeds = Seeds::new(url.hosts.clone());
-        Ok(Self { url, access, seeds })
+        Ok(Self(Arc::new(Place { url, access, seeds })))
     }
 
     pub(super) fn url(&self) -> &RedisUrl {
-        &self.url
+        &self.0.url
     }
 
     /// A connection for commands. Those without a key go where `home` is.
     pub(super) async fn connect(&self, home: &str) -> Answer<Connection> {
-        let Self { url, access, seeds } = self;
+        let Place { url, access, .. } = &*self.0;
         let connecting = async {
             match &url.form {
                 RedisForm::Single => {
@@ -56,10 +63,10 @@ impl Connector {
                     access.open(&url.hosts[0], login, url.database, ANSWER_LIMIT).await.map(Connection::One)
                 }
                 RedisForm::Sentinel { service, login } => {
-                    let found = sentinel::primary(access, url, seeds, service, login.as_ref()).await;
+                    let found = sentinel::primary(&self.0, service, login.as_ref()).await;
                     found.map(|(_, connection)| Connection::One(connection))
                 }
-                RedisForm::Cluster => Cluster::connect(access, url, seeds, home).await.map(Connection::Many),
+                RedisForm::Cluster => Cluster::connect(self.0.clone(), home).await.map(Connection::Many),
             }
         };
         within_limit(connecting).await
@@ -67,55 +74,20 @@ impl Connector {
 
     /// A subscription to these channels.
     pub(super) async fn subscribe(&self, channels: &[String]) -> Answer<PubSub> {
-        let Self { url, access, seeds } = self;
+        let Place { url, access, .. } = &*self.0;
         let subscribing = async {
             let mut subscription = match &url.form {
                 RedisForm::Single => access.open_pubsub(&url.hosts[0], url.login.as_ref()).await?,
                 RedisForm::Sentinel { service, login } => {
-                    let (primary, _) = sentinel::primary(access, url, seeds, service, login.as_ref()).await?;
+                    let (primary, _) = sentinel::primary(&self.0, service, login.as_ref()).await?;
                     access.open_pubsub(&primary, url.login.as_ref()).await?
                 }
-                RedisForm::Cluster => cluster::subscriber(access, url, seeds).await?,
+                RedisForm::Cluster => cluster::subscriber(&self.0).await?,
             };
             subscription.subscribe(channels).await?;
             Ok(subscription)
         };
         within_limit(subscribing).await
-    }
-
-    /// One step through all keys that look like `pattern`: what was found, and where to go on, if there is more.
-    pub(super) async fn scan(
-        &self,
-        connection: &Connection,
-        mut cursor: Cursor,
-        pattern: &str,
-        count: usize,
-    ) -> Answer<(Vec<Value>, Option<Cursor>)> {
-        let mut scan = ::redis::cmd("SCAN");
-        scan.arg(cursor.position).arg("MATCH").arg(pattern).arg("COUNT").arg(count);
-        if let Connection::One(connection) = connection {
-            let (position, keys) = scan.query_async(&mut connection.clone()).await?;
-            return Ok((keys, (position != 0).then_some(Cursor { position, ..cursor })));
-        }
-        if cursor.node.is_none() {
-            let left = match cursor.left.take() {
-                Some(left) => left,
-                None => cluster::primaries(&self.access, &self.url, &self.seeds).await?.1,
-            };
-            let Some((node, left)) = left.split_first() else { return Ok((Vec::new(), None)) };
-            let opened = self.access.open(node, self.url.login.as_ref(), 0, SEED_LIMIT).await;
-            cursor = Cursor { position: 0, node: opened.ok(), left: Some(left.to_vec()) };
-        }
-        // A node that is away keeps its keys to itself; the others are searched all the same.
-        let Some(mut node) = cursor.node.clone() else { return Ok((Vec::new(), Some(cursor))) };
-        match scan.query_async(&mut node).await.map_err(Refusal::from) {
-            Ok((position, keys)) => {
-                let node = (position != 0).then_some(node);
-                Ok((keys, Some(Cursor { position, node, ..cursor })))
-            }
-            Err(refusal) if refusal.is_final() => Err(refusal),
-            Err(_) => Ok((Vec::new(), Some(Cursor { position: 0, node: None, ..cursor }))),
-        }
     }
 }
 
@@ -150,6 +122,45 @@ pub(super) enum Connection {
 }
 
 impl Connection {
+    /// One step through all keys that look like `pattern`: what was found, and where to go on, if there is more.
+    pub(super) async fn scan(
+        &self,
+        cursor: Cursor,
+        pattern: &str,
+        count: usize,
+    ) -> Answer<(Vec<Value>, Option<Cursor>)> {
+        let mut scan = ::redis::cmd("SCAN");
+        scan.arg(cursor.position).arg("MATCH").arg(pattern).arg("COUNT").arg(count);
+        let cluster = match self {
+            Self::Many(cluster) => cluster,
+            Self::One(connection) => {
+                let (position, keys) = scan.query_async(&mut connection.clone()).await?;
+                return Ok((keys, (position != 0).then_some(Cursor { position, nodes: None })));
+            }
+        };
+        let mut nodes = cursor.nodes.unwrap_or_else(|| cluster.primaries());
+        let Some(node) = nodes.last() else { return Ok((Vec::new(), None)) };
+        let mut pipeline = ::redis::pipe();
+        pipeline.add_command(scan);
+        // A node that is away keeps its keys to itself; the others are searched all the same.
+        let (position, keys) = match cluster
+            .ask(node, &pipeline, Instant::now() + SEED_LIMIT)
+            .await
+            .ok()
+            .and_then(|mut said| said.pop())
+        {
+            Some(answer) => {
+                let answer = answer.extract_error()?;
+                ::redis::from_redis_value(answer).map_err(::redis::RedisError::from)?
+            }
+            None => (0, Vec::new()),
+        };
+        if position == 0 {
+            nodes.pop();
+        }
+        Ok((keys, (!nodes.is_empty()).then_some(Cursor { position, nodes: Some(nodes) })))
+    }
+
     /// What each command of a pipeline was answered. `None` where the node of a cluster that holds the key does not
     /// answer soon, which says nothing about the other nodes and their keys.
     pub(super) async fn query_each<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Answer<Vec<Option<T>>> {
@@ -174,7 +185,11 @@ impl ConnectionLike for Connection {
     fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
         match self {
             Self::One(connection) => connection.req_packed_command(command),
-            Self::Many(cluster) => Box::pin(cluster.one(command)),
+            Self::Many(cluster) => Box::pin(async {
+                let mut pipeline = ::redis::pipe();
+                pipeline.add_command(command.clone());
+                cluster.each(&pipeline, ANSWER_LIMIT).await.pop().unwrap_or(Ok(Value::Nil))
+            }),
         }
     }
 
@@ -204,8 +219,6 @@ impl ConnectionLike for Connection {
 #[derive(Default)]
 pub(super) struct Cursor {
     position: u64,
-    /// The node that is searched now; `None` for the only server.
-    node: Option<MultiplexedConnection>,
-    /// The nodes that are searched later; `None` at the beginning.
-    left: Option<Vec<Endpoint>>,
+    /// The nodes that are searched now and later, the next one last; `None` at the beginning, and for the only server.
+    nodes: Option<Vec<Endpoint>>,
 }

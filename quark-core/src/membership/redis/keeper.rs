@@ -355,8 +355,10 @@ impl Keeper {
         let rows = store.rows(ids).await?;
         let lost =
             self.myself.as_ref().is_some_and(|me| !matches!(rows.get(&me.silo_id), Some(Row::Readable(_))));
+        // Rows whose node is away are read again at the next heartbeat.
+        let complete = !rows.values().any(|row| matches!(row, Row::Away));
         self.judge.rows(self.born.elapsed(), rows);
-        self.version_read = version;
+        self.version_read = version.filter(|_| complete);
         if lost { self.restore(store).await } else { Ok(()) }
     }
 

@@ -39,15 +39,25 @@ impl Refusal {
         Self { why: Why::Other { words, is_final }, at: None }
     }
 
+    /// The same as an error of the client.
+    pub(super) fn into_redis_error(self) -> RedisError {
+        match self.why {
+            Why::Redis(error) => error,
+            _ => std::io::Error::other(self.to_string()).into(),
+        }
+    }
+
     /// The same, naming the server, unless one is named already.
     pub(super) fn at(mut self, server: &Endpoint) -> Self {
         self.at.get_or_insert_with(|| server.clone());
         self
     }
 
-    /// The more telling of two: one that will not pass.
-    pub(super) fn or(self, later: Self) -> Self {
-        if self.is_final() && !later.is_final() { self } else { later }
+    /// Which of two to tell: one that will not pass; else that of the smaller server, so that whoever is asked first, the
+    /// reason is the same.
+    pub(super) fn or(self, other: Self) -> Self {
+        let rank = |refusal: &Self| (!refusal.is_final(), refusal.at.is_none(), refusal.at.clone());
+        if rank(&other) < rank(&self) { other } else { self }
     }
 
     /// Whether trying again is pointless: the password, the address, the certificate or what the user may do is wrong.
@@ -57,7 +67,8 @@ impl Refusal {
             Why::Other { is_final, .. } => *is_final,
             Why::Redis(error) => {
                 let (code, words) = code_and_words(error);
-                matches!(error.kind(), ErrorKind::AuthenticationFailed | ErrorKind::InvalidClientConfig)
+                // Not `AuthenticationFailed`, which is what the client makes of anything that it hears while it logs in.
+                error.kind() == ErrorKind::InvalidClientConfig
                     || matches!(code.as_str(), "NOAUTH" | "WRONGPASS" | "NOPERM")
                     || code == "ERR" && FINAL_WORDS.iter().any(|known| words.contains(known))
                     || is_of_tls(error)
@@ -137,6 +148,46 @@ impl fmt::Display for Refusal {
                 }
                 f.write_str(advice(error, &code, &words))
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(words: &str, is_final: bool, at: &str) -> Refusal {
+        Refusal::other(words.to_owned(), is_final).at(&at.parse().unwrap())
+    }
+
+    #[test]
+    fn of_several_servers_the_one_is_told_whose_refusal_will_not_pass_and_else_always_the_same() {
+        let told = |one: Refusal, other: Refusal| one.or(other).to_string();
+        assert_eq!(told(Refusal::no_answer(), refusal("x", false, "b:1")), "b:1: x");
+        for (is_final, expected) in [(false, "a:1: y"), (true, "b:1: x")] {
+            assert_eq!(told(refusal("x", is_final, "b:1"), refusal("y", false, "a:1")), expected);
+            assert_eq!(told(refusal("y", false, "a:1"), refusal("x", is_final, "b:1")), expected);
+        }
+    }
+
+    #[test]
+    fn what_redis_says_is_repeated_with_what_to_do() {
+        let said = |text: &str| {
+            let (code, words) = text.split_once(' ').unwrap();
+            Refusal::from(::redis::make_extension_error(code.to_owned(), Some(words.to_owned())))
+        };
+        for (text, is_final, advice) in [
+            ("WRONGPASS invalid username-password pair or user is disabled.", true, "in the URL"),
+            ("ERR AUTH <password> called without any password configured", true, "does not want"),
+            ("ERR max number of clients reached", false, ""),
+            ("OOM command not allowed when used memory > 'maxmemory'.", false, ""),
+        ] {
+            let refusal = said(text);
+            assert_eq!(refusal.is_final(), is_final, "{refusal}");
+            assert!(
+                refusal.to_string().starts_with(text) && refusal.to_string().contains(advice),
+                "{refusal}"
+            );
         }
     }
 }

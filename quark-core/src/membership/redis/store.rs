@@ -203,7 +203,7 @@ impl Store {
         Ok(ids.iter().filter_map(|id| SiloId::new(id).ok()).collect())
     }
 
-    /// The rows of these silos. Where a node of a cluster is away, those that it holds are unreadable.
+    /// The rows of these silos. Where a node of a cluster is away, so are those that it holds.
     pub(super) async fn rows(&self, ids: impl IntoIterator<Item = SiloId>) -> Answer<BTreeMap<SiloId, Row>> {
         let ids: Vec<_> = ids.into_iter().collect();
         let mut rows = BTreeMap::new();
@@ -216,7 +216,7 @@ impl Store {
             let values: Vec<Option<Vec<Value>>> = self.connection.query_each(&pipe).await?;
             for (id, value) in chunk.iter().zip(values) {
                 let value = value.and_then(|values| values.into_iter().next());
-                rows.insert(id.clone(), value.map_or(Row::Unreadable, |value| self.read(id, &value)));
+                rows.insert(id.clone(), value.map_or(Row::Away, |value| self.read(id, &value)));
             }
         }
         Ok(rows)
@@ -252,7 +252,7 @@ impl Store {
     pub(super) async fn remove(&self, silo: &SiloInfo) -> Answer<()> {
         match self.row(&silo.silo_id).await? {
             Row::Readable(row) if row.incarnation != silo.incarnation => return Ok(()),
-            Row::Unreadable => return Ok(()),
+            Row::Unreadable | Row::Away => return Ok(()),
             Row::Readable(_) | Row::Missing => {}
         }
         let mut pipe = ::redis::pipe();
@@ -320,9 +320,7 @@ impl Store {
     /// One step through all keys in search of rows: the ids found, and where to go on, if there is more.
     pub(super) async fn scan(&self, cursor: Cursor) -> Answer<(Vec<SiloId>, Option<Cursor>)> {
         let prefix = self.server.row_prefix();
-        let connector = &self.server.0.connector;
-        let step = connector.scan(&self.connection, cursor, &format!("{prefix}*"), SCAN_COUNT).await;
-        let (keys, next) = step?;
+        let (keys, next) = self.connection.scan(cursor, &format!("{prefix}*"), SCAN_COUNT).await?;
         let keys = keys.into_iter().filter_map(|key| ::redis::from_redis_value::<String>(key).ok());
         Ok((keys.filter_map(|key| SiloId::new(key.strip_prefix(&prefix)?).ok()).collect(), next))
     }

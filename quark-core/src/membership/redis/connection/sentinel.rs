@@ -5,21 +5,20 @@ use ::redis::aio::MultiplexedConnection;
 
 use super::super::refusal::{Answer, Refusal};
 use super::server::Access;
-use super::{ANSWER_LIMIT, SEED_LIMIT, Seeds};
+use super::{ANSWER_LIMIT, Place, SEED_LIMIT};
 use crate::endpoint::Endpoint;
 use crate::membership::RedisUrl;
 use crate::membership::redis_url::Login;
 
 /// The primary that a sentinel names and that says itself that it is one, with a connection to it.
 pub(super) async fn primary(
-    access: &Access,
-    url: &RedisUrl,
-    sentinels: &Seeds,
+    place: &Place,
     service: &str,
     login: Option<&Login>,
 ) -> Answer<(Endpoint, MultiplexedConnection)> {
+    let Place { url, access, seeds } = place;
     let mut refused = Refusal::no_answer();
-    for sentinel in sentinels.in_turn() {
+    for sentinel in seeds.in_turn() {
         let primary = match named_by(access, sentinel, service, login).await {
             Ok(primary) => primary,
             Err(refusal) => {

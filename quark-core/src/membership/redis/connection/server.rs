@@ -40,11 +40,7 @@ impl Access {
         Ok(Self { tls: url.tls, certificates })
     }
 
-    pub(super) fn certificates(&self) -> Option<&TlsCertificates> {
-        self.certificates.as_ref()
-    }
-
-    pub(super) fn info(&self, server: &Endpoint, login: Option<&Login>) -> RedisResult<ConnectionInfo> {
+    fn info(&self, server: &Endpoint, login: Option<&Login>) -> RedisResult<ConnectionInfo> {
         let (host, port) = (server.host().to_owned(), server.port());
         let address = match self.tls {
             true => ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None },
