@@ -264,14 +264,16 @@ impl Nodes {
             replica.try_ask::<redis::Value>(&format!("CLUSTER REPLICATE {last}")).await.ok()
         })
         .await;
-        eventually("the replica is in step, and the others know it", || async {
-            let known: Vec<String> = self.0[0].ask(&format!("CLUSTER REPLICAS {last}")).await;
-            let info: String = replica.ask("INFO replication").await;
-            (known.iter().any(|line| line.contains(&replica.address()))
-                && info.contains("master_link_status:up"))
-            .then_some(())
-        })
-        .await;
+        for node in &self.0 {
+            eventually("the replica is in step, knows the slots, and is known", || async {
+                let known: Vec<String> = node.ask(&format!("CLUSTER REPLICAS {last}")).await;
+                let slots: Vec<redis::Value> = replica.ask("CLUSTER SLOTS").await;
+                let info: String = replica.ask("INFO replication").await;
+                let is_known = known.iter().any(|line| line.contains(&replica.address()));
+                (is_known && slots.len() == 3 && info.contains("master_link_status:up")).then_some(())
+            })
+            .await;
+        }
         replica
     }
 

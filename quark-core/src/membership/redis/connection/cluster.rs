@@ -37,7 +37,8 @@ struct Parts {
 
 struct Map {
     slots: Slots,
-    learned: Instant,
+    /// When it was last learned anew.
+    renewed: Option<Instant>,
 }
 
 enum Node {
@@ -55,7 +56,7 @@ struct Part {
 
 impl Cluster {
     pub(super) async fn connect(place: Arc<Place>, home: &str) -> Answer<Self> {
-        let map = Mutex::new(Map { slots: learn(&place).await?, learned: Instant::now() });
+        let map = Mutex::new(Map { slots: learn(&place).await?, renewed: None });
         let home = slot_of(home.as_bytes());
         Ok(Self(Arc::new(Parts { place, home, map, nodes: Mutex::default() })))
     }
@@ -219,10 +220,10 @@ impl Cluster {
     async fn learn_anew(&self, limit: Instant) {
         {
             let mut map = self.0.map.lock().expect("no panic while locked");
-            if map.learned.elapsed() < PAUSE {
+            if map.renewed.is_some_and(|renewed| renewed.elapsed() < PAUSE) {
                 return;
             }
-            map.learned = Instant::now();
+            map.renewed = Some(Instant::now());
         }
         if let Ok(Ok(slots)) = tokio::time::timeout_at(limit, learn(&self.0.place)).await {
             self.0.map.lock().expect("no panic while locked").slots = slots;
