@@ -584,7 +584,8 @@ quark_config_t *quark_config_new(const char *silo_id);
 void quark_config_free(quark_config_t *config);
 
 /**
- * Who is in the cluster; required for all but a transport: `redis://[user:password@]host[:port][/db]`, `rediss://...`,
+ * Who is in the cluster; required for all but a transport: `redis://[user:password@]host[:port][/db]` (also `rediss`,
+ * `redis+sentinel` and `redis+cluster`, see docs/REDIS.md),
  * `gossip://bind-host:port?seed=host:port&seed=...`, `static://id@host:port,id@host:port` (the others, possibly none)
  * or `memory://name` (in this process, for tests).
  */

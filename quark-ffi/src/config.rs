@@ -132,7 +132,8 @@ pub unsafe extern "C" fn quark_config_free(config: *mut quark_config_t) {
     guard::value((), || drop(unsafe { handle::take(config) }));
 }
 
-/// Who is in the cluster; required for all but a transport: `redis://[user:password@]host[:port][/db]`, `rediss://...`,
+/// Who is in the cluster; required for all but a transport: `redis://[user:password@]host[:port][/db]` (also `rediss`,
+/// `redis+sentinel` and `redis+cluster`, see docs/REDIS.md),
 /// `gossip://bind-host:port?seed=host:port&seed=...`, `static://id@host:port,id@host:port` (the others, possibly none)
 /// or `memory://name` (in this process, for tests).
 #[unsafe(no_mangle)]

@@ -26,6 +26,8 @@ pub(super) enum Row {
     Readable(Arc<SiloInfo>),
     /// Something is there, but it cannot be understood: neither news nor an absence.
     Unreadable,
+    /// The node of the store that holds it is away. The same, but worth another look.
+    Away,
     /// Nothing is there. The store counts so many lives of this id: every lower one is over. 0 says nothing.
     Missing {
         lives: u64,
@@ -205,7 +207,7 @@ impl Judge {
             Row::Readable(info) if info.status == SiloStatus::Dead => self.out(now, id),
             Row::Readable(info) if self.members.contains_key(id) => self.row_of_member(now, info),
             Row::Readable(info) => self.row_of_stranger(info),
-            Row::Unreadable => {
+            Row::Unreadable | Row::Away => {
                 if let Some(member) = self.members.get_mut(id) {
                     member.missing = None;
                 }

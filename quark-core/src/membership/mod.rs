@@ -13,6 +13,7 @@ mod lease;
 mod lookout;
 mod memory;
 mod redis;
+mod redis_url;
 mod url;
 mod view;
 
@@ -32,7 +33,8 @@ use crate::id::SiloId;
 use crate::probe::Prober;
 use crate::silo_info::{SiloInfo, SiloStatus};
 
-pub use self::url::{MembershipUrl, RedisUrl};
+pub use self::redis_url::RedisUrl;
+pub use self::url::MembershipUrl;
 pub use self::view::{MembershipEvent, View};
 
 /// How membership behaves; every duration has the contract's default.

@@ -1,12 +1,13 @@
 //! `redis://`: silos find each other through rows in Redis. The keys are a contract with other programs.
 //!
 //! This file has the provider: how a silo starts, and the handle through which it is told things. `store` says what is
-//! needed of a store and `commands` does it in Redis, `claim` knows how an id becomes a silo's own, `listener` keeps the
-//! subscription, and `keeper` is the one task that lives as long as the silo: it writes the heartbeat, feeds the judge and
-//! does what that says.
+//! needed of a store and `commands` does it in Redis, over what `connection` knows of one server, sentinels or a cluster.
+//! `claim` knows how an id becomes a silo's own, `listener` keeps the subscription, and `keeper` is the one task that lives
+//! as long as the silo: it writes the heartbeat, feeds the judge and does what that says.
 
 mod claim;
 mod commands;
+mod connection;
 mod keeper;
 mod listener;
 mod refusal;
@@ -28,7 +29,7 @@ use self::commands::RedisServer;
 use self::keeper::{Command, Keeper};
 use self::listener::Heard;
 use self::refusal::Refusal;
-use self::store::{Server, find_originals};
+use self::store::{Server, Store as _, find_originals};
 use super::judge::{Judge, Row};
 use super::lookout::Lookout;
 use super::{MembershipConfig, Provider, RedisUrl, Role, ViewPublisher, Work};
@@ -73,6 +74,7 @@ impl<V: Server> RedisMembership<V> {
         let deadline = Instant::now() + self.config.start_timeout;
         let store = self.reach(deadline).await?;
         let refused = |refusal: Refusal| self.unavailable(&refusal);
+        self.rehearse(&store, &role).await.map_err(refused)?;
 
         let originals = find_originals(&store).await.map_err(refused)?;
         let me = role.id().clone();
@@ -105,15 +107,17 @@ impl<V: Server> RedisMembership<V> {
         Ok(incarnation)
     }
 
-    /// Connects, trying again until the deadline; a refused password will not get better by waiting.
+    /// Connects, trying again until the deadline; what is refused for good will not get better by waiting.
     async fn reach(&self, deadline: Instant) -> Result<V::Store> {
         let mut backoff = Backoff::for_stores();
+        let mut refusal = Refusal::no_answer();
         loop {
-            let refusal = match tokio::time::timeout_at(deadline, self.server.connect()).await {
+            match tokio::time::timeout_at(deadline, self.server.connect()).await {
                 Ok(Ok(store)) => return Ok(store),
-                Ok(Err(refusal)) => refusal,
-                Err(_) => Refusal::no_answer(),
-            };
+                Ok(Err(latest)) => refusal = latest,
+                // What was said before tells more.
+                Err(_) => return Err(self.unavailable(&refusal)),
+            }
             let wait = backoff.next_wait();
             if refusal.is_final() || Instant::now() + wait >= deadline {
                 return Err(self.unavailable(&refusal));
@@ -121,6 +125,20 @@ impl<V: Server> RedisMembership<V> {
             tracing::debug!(target: MEMBERSHIP, error = %refusal, "redis is not there yet");
             tokio::time::sleep(wait).await;
         }
+    }
+
+    /// Finds out now what the user may not do, before anything is written. What else goes wrong is met again later.
+    async fn rehearse(&self, store: &V::Store, role: &Role) -> refusal::Answer<()> {
+        let subscribing = tokio::time::timeout(SUBSCRIPTION_LIMIT, self.server.subscribe());
+        let commands = async {
+            match role {
+                Role::Member(info) => store.rehearse(&info.silo_id).await,
+                Role::Observer(_) => Ok(()),
+            }
+        };
+        let (subscribed, done) = tokio::join!(subscribing, commands);
+        let refusals = [subscribed.ok().and_then(Result::err), done.err()];
+        refusals.into_iter().flatten().find(Refusal::is_final).map_or(Ok(()), Err)
     }
 
     async fn join(
@@ -144,7 +162,11 @@ impl<V: Server> RedisMembership<V> {
 
     /// The error of a start or an announcement that the store refused.
     fn unavailable(&self, refusal: &Refusal) -> Error {
-        Error::new(ErrorKind::MembershipUnavailable, format!("{}: {refusal}", self.server))
+        let (mut message, cluster) = (format!("{}: {refusal}", self.server), &self.config.cluster);
+        if refusal.lacks_rights() {
+            message += &format!(", with the keys ~{cluster}:* and the channels &{cluster}:*");
+        }
+        Error::new(ErrorKind::MembershipUnavailable, message)
     }
 
     fn commands(&self) -> Result<mpsc::Sender<Command>> {

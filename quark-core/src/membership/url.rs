@@ -7,12 +7,20 @@ use std::time::Duration;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Result};
 use crate::id::SiloId;
+use crate::membership::RedisUrl;
 
 /// A parsed membership URL.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MembershipUrl {
-    /// `redis://[user:password@]host[:port][/db]` or `rediss://…`; kept as text for the Redis client.
+    /// Rows in Redis, with TLS where it says `rediss`:
+    /// - `redis://[user:password@]host[:port][/db]`: one server;
+    /// - `redis+sentinel://[user:password@]host:port,host:port/service[/db]`: the primary of this service, which the
+    ///   sentinels at these hosts name; `?sentinel_user=…&sentinel_password=…` if they want to know who asks;
+    /// - `redis+cluster://[user:password@]host:port,host:port`: a Redis Cluster, found by these nodes.
+    ///
+    /// With TLS, `?ca=/path/to/ca.pem` names the CA that the servers' certificates must come from instead of one of the
+    /// system's. What is special in a user or password is percent-encoded.
     Redis(RedisUrl),
     /// `gossip://bind-host:port?seed=host:port&seed=…`
     Gossip {
@@ -32,33 +40,8 @@ pub enum MembershipUrl {
     },
 }
 
-/// A Redis URL. `Debug` and `Display` hide the password.
-#[derive(Clone, PartialEq, Eq)]
-pub struct RedisUrl(url::Url);
-
-impl RedisUrl {
-    /// The URL with its password, for the Redis client only.
-    pub(crate) fn expose(&self) -> &str {
-        self.0.as_str()
-    }
-
-    /// Whether it asks for TLS.
-    pub(crate) fn is_tls(&self) -> bool {
-        self.0.scheme() == "rediss"
-    }
-}
-
-impl fmt::Display for RedisUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut shown = self.0.clone();
-        if shown.password().is_some() {
-            let _ = shown.set_password(Some("***"));
-        }
-        f.write_str(shown.as_str())
-    }
-}
-
-const FORMS: &str = "must be one of redis://host:port, rediss://host:port, gossip://host:port?seed=host:port, \
+const FORMS: &str = "must be one of redis://host:port, redis+sentinel://host:port,…/service, \
+                     redis+cluster://host:port,… (each also with rediss for TLS), gossip://host:port?seed=host:port, \
                      static://id@host:port,… or memory://name";
 
 impl FromStr for MembershipUrl {
@@ -72,15 +55,9 @@ impl FromStr for MembershipUrl {
         let (scheme, rest) =
             text.split_once("://").ok_or_else(|| Error::invalid("membership", text, FORMS))?;
         match scheme {
-            "redis" | "rediss" => {
-                let url = url::Url::parse(text).map_err(|e| invalid(&e.to_string()))?;
-                if url.host_str().is_none_or(str::is_empty) {
-                    return Err(invalid("has no host"));
-                }
-                if !url.path().trim_matches('/').chars().all(|c| c.is_ascii_digit()) {
-                    return Err(invalid("the database must be a number, as in redis://host:6379/0"));
-                }
-                Ok(Self::Redis(RedisUrl(url)))
+            "redis" | "rediss" | "redis+sentinel" | "rediss+sentinel" | "redis+cluster"
+            | "rediss+cluster" => {
+                RedisUrl::parse(scheme, rest).map(Self::Redis).map_err(|problem| invalid(&problem))
             }
             "gossip" => gossip(text, rest),
             "static" => fixed(text, rest),
@@ -181,6 +158,8 @@ mod tests {
         for text in [
             "redis://localhost:6379/0",
             "rediss://localhost:6380",
+            "rediss+sentinel://a:1,b:2/service/0?ca=/x/ca.pem",
+            "redis+cluster://a:1,b:2",
             "gossip://127.0.0.1:0",
             "gossip://127.0.0.1:7946?seed=127.0.0.1:7947&seed=host:7948",
             "static://",

@@ -10,23 +10,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ::redis::aio::{MultiplexedConnection, PubSubSink, PubSubStream};
-use ::redis::io::tcp::TcpSettings;
-use ::redis::{AsyncConnectionConfig, Client, IntoConnectionInfo as _, Pipeline, RedisError, Value};
+use ::redis::aio::{PubSubSink, PubSubStream};
+use ::redis::{Pipeline, Value};
 use futures_util::StreamExt as _;
 
-use super::refusal::Refusal;
-use super::store::{Answer, Cursor, Pulse, Server, Store, Subscription, Word, Written};
-use crate::error::{Error, Result};
+use super::connection::{ANSWER_LIMIT, Connection, Connector, Cursor};
+use super::refusal::Answer;
+use super::store::{Pulse, Server, Store, Subscription, Word, Written};
+use crate::error::Result;
 use crate::id::SiloId;
 use crate::membership::RedisUrl;
 use crate::membership::judge::Row;
 use crate::silo_info::SiloInfo;
 use crate::telemetry::MEMBERSHIP;
 
-/// How long Redis may take to accept a connection, and to answer a command. The client's own 500 ms would take a
-/// moment's hesitation for an outage.
-pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(3);
 /// How many keys one step of SCAN looks at.
 const SCAN_COUNT: usize = 1_000;
 /// How many rows are asked for in one pipeline.
@@ -88,28 +85,16 @@ return redis.call('ZCARD', KEYS[1])";
 pub(super) struct RedisServer(Arc<ServerParts>);
 
 struct ServerParts {
-    url: RedisUrl,
-    client: Client,
+    connector: Connector,
     cluster: String,
     unreadable: Unreadable,
 }
 
 impl RedisServer {
     pub(super) fn new(url: RedisUrl, cluster: &str) -> Result<Self> {
-        let invalid = |error: RedisError| Error::invalid("membership", url.to_string(), &error.to_string());
-        if url.is_tls() {
-            // Fails when the program chose a provider before, which is fine too.
-            let _ = rustls::crypto::ring::default_provider().install_default();
-        }
-        let info = url.expose().into_connection_info().map_err(invalid)?;
-        let client =
-            Client::open(info.set_tcp_settings(TcpSettings::default().set_nodelay(true))).map_err(invalid)?;
-        Ok(Self(Arc::new(ServerParts {
-            url,
-            client,
-            cluster: cluster.to_owned(),
-            unreadable: Unreadable::default(),
-        })))
+        let connector = Connector::new(url)?;
+        let cluster = cluster.to_owned();
+        Ok(Self(Arc::new(ServerParts { connector, cluster, unreadable: Unreadable::default() })))
     }
 
     fn membership_channel(&self) -> String {
@@ -147,7 +132,7 @@ impl RedisServer {
 
 impl fmt::Display for RedisServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.url.fmt(f)
+        self.0.connector.url().fmt(f)
     }
 }
 
@@ -156,25 +141,17 @@ impl Server for RedisServer {
     type Subscription = RedisSubscription;
 
     async fn connect(&self) -> Answer<RedisStore> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(ANSWER_LIMIT))
-            .set_response_timeout(Some(ANSWER_LIMIT));
-        let connection = self.0.client.get_multiplexed_async_connection_with_config(&config).await?;
+        let connection = self.0.connector.connect(&self.index_key()).await?;
         let store = RedisStore { server: self.clone(), connection };
-        // A server that is loading its data, or wants a password that was not given, accepts connections too.
-        store.time().await?;
+        // The nodes of a cluster may all be there while it is down, and a node of one may pass for a single server.
+        store.version().await?;
         Ok(store)
     }
 
     async fn subscribe(&self) -> Answer<RedisSubscription> {
-        let subscribing = async {
-            let mut subscription = self.0.client.get_async_pubsub().await?;
-            subscription.subscribe(&[self.membership_channel(), self.suspicion_channel()]).await?;
-            let (questions, messages) = subscription.split();
-            Ok::<_, RedisError>(RedisSubscription { questions, messages })
-        };
-        let limited = tokio::time::timeout(ANSWER_LIMIT, subscribing).await;
-        Ok(limited.map_err(|_| Refusal::no_answer())??)
+        let channels = [self.membership_channel(), self.suspicion_channel()];
+        let (questions, messages) = self.0.connector.subscribe(&channels).await?.split();
+        Ok(RedisSubscription { questions, messages })
     }
 }
 
@@ -208,7 +185,7 @@ pub(super) struct ServerTime(i64);
 #[derive(Clone)]
 pub(super) struct RedisStore {
     server: RedisServer,
-    connection: MultiplexedConnection,
+    connection: Connection,
 }
 
 impl RedisStore {
@@ -289,6 +266,7 @@ fn script<'a>(pipe: &'a mut Pipeline, text: &str, key: &str) -> &'a mut Pipeline
 impl Store for RedisStore {
     type Time = ServerTime;
     type Seen = Vec<u8>;
+    type Cursor = Cursor;
 
     async fn pulse(&self, me: Option<&SiloId>, ttl: Duration) -> Answer<Pulse<ServerTime>> {
         let server = &self.server;
@@ -365,7 +343,7 @@ impl Store for RedisStore {
         let value = self.value(id).await?;
         match self.read(id, &value, 0) {
             Row::Readable(row) if row.incarnation != silo.incarnation => return Ok(()),
-            Row::Unreadable => return Ok(()),
+            Row::Unreadable | Row::Away => return Ok(()),
             Row::Readable(_) | Row::Missing { .. } => {}
         }
         let mut pipe = ::redis::pipe();
@@ -401,13 +379,17 @@ impl Store for RedisStore {
         for chunk in ids.chunks(ROWS_AT_ONCE) {
             let mut pipe = ::redis::pipe();
             chunk.iter().for_each(|id| get(&mut pipe, &self.server.row_key(id)));
-            let values: Vec<Vec<Value>> = self.run(pipe).await?;
-            let values: Vec<_> = chunk.iter().zip(values.into_iter().flatten()).collect();
+            // Where a node of a cluster is away, so are the rows that it holds.
+            let values: Vec<Option<(Value,)>> = self.connection.query_each(&pipe).await?;
+            let values: Vec<_> = chunk.iter().zip(values).collect();
+            let is_missing = |value: &Option<(Value,)>| matches!(value, Some((Value::Nil,)));
             let missing: Vec<_> =
-                values.iter().filter(|(_, value)| *value == Value::Nil).map(|(id, _)| *id).collect();
+                values.iter().filter(|(_, value)| is_missing(value)).map(|(id, _)| *id).collect();
             let lives: HashMap<_, _> = missing.iter().copied().zip(self.lives(&missing).await?).collect();
             rows.extend(values.iter().map(|(id, value)| {
-                ((*id).clone(), self.read(id, value, lives.get(id).copied().unwrap_or_default()))
+                let lives = lives.get(id).copied().unwrap_or_default();
+                let row = value.as_ref().map_or(Row::Away, |(value,)| self.read(id, value, lives));
+                ((*id).clone(), row)
             }));
         }
         Ok(rows)
@@ -452,12 +434,30 @@ impl Store for RedisStore {
 
     async fn scan(&self, from: Cursor) -> Answer<(Vec<SiloId>, Option<Cursor>)> {
         let prefix = self.server.row_prefix();
-        let mut scan = ::redis::cmd("SCAN");
-        scan.arg(from.0).arg("MATCH").arg(format!("{prefix}*")).arg("COUNT").arg(SCAN_COUNT);
-        let (next, keys): (u64, Vec<Value>) = scan.query_async(&mut self.connection.clone()).await?;
+        let (keys, next) = self.connection.scan(from, &format!("{prefix}*"), SCAN_COUNT).await?;
         let keys = keys.into_iter().filter_map(|key| ::redis::from_redis_value::<String>(key).ok());
-        let ids = keys.filter_map(|key| SiloId::new(key.strip_prefix(&prefix)?).ok()).collect();
-        Ok((ids, (next != 0).then_some(Cursor(next))))
+        Ok((keys.filter_map(|key| SiloId::new(key.strip_prefix(&prefix)?).ok()).collect(), next))
+    }
+
+    async fn rehearse(&self, id: &SiloId) -> Answer<()> {
+        let server = &self.server;
+        // No life has this number.
+        let key = format!("{}:suspect:{id}:rehearsal", server.0.cluster);
+        let mut pipe = ::redis::pipe();
+        // The commands of the scripts by themselves, because a script does not say which of its own is refused.
+        pipe.cmd("SET").arg(&key).arg("").arg("PX").arg(millis(VOTE_TTL)).ignore();
+        pipe.cmd("DEL").arg(&key).ignore();
+        pipe.cmd("ZADD").arg(&key).arg(0).arg(id.as_str()).ignore();
+        pipe.cmd("ZREMRANGEBYSCORE").arg(&key).arg(0).arg(0).ignore();
+        pipe.cmd("PEXPIRE").arg(&key).arg(millis(VOTE_TTL)).ignore();
+        pipe.cmd("ZCARD").arg(&key).ignore();
+        pipe.cmd("TIME").ignore();
+        script(&mut pipe, DELETE_ROW, &key).arg("-").ignore();
+        // No silo has this id, and nobody takes this message for one.
+        pipe.cmd("ZREM").arg(server.index_key()).arg("").ignore();
+        pipe.cmd("ZRANGEBYSCORE").arg(server.index_key()).arg(0).arg(0).ignore();
+        pipe.cmd("PUBLISH").arg(server.suspicion_channel()).arg("").ignore();
+        self.run(pipe).await
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 use super::claim::{self, claim};
 use super::listener::Heard;
 use super::refusal::Refusal;
-use super::store::{Cursor, Server, Store, Word, Written};
+use super::store::{Server, Store, Word, Written};
 use crate::id::SiloId;
 use crate::membership::judge::{Action, Row};
 use crate::membership::lookout::{LOOK_INTERVAL, Lookout};
@@ -62,7 +62,7 @@ pub(super) struct Keeper<V: Server> {
     /// The silo whose row was checked last.
     checked: Option<SiloId>,
     /// Where the search for original silos goes on; `None` while none is under way.
-    scan: Option<Cursor>,
+    scan: Option<<V::Store as Store>::Cursor>,
 }
 
 /// The connection to Redis, or when to try the next one.
@@ -418,8 +418,10 @@ impl<V: Server> Keeper<V> {
         let rows = store.rows(ids.into_iter().collect()).await?;
         let lost =
             self.myself.as_ref().is_some_and(|me| !matches!(rows.get(&me.silo_id), Some(Row::Readable(_))));
+        // Rows whose node is away are read again at the next heartbeat.
+        let complete = !rows.values().any(|row| matches!(row, Row::Away));
         self.lookout.judge.rows(self.lookout.now(), rows);
-        self.version_read = version;
+        self.version_read = version.filter(|_| complete);
         if lost { self.restore(store).await } else { Ok(()) }
     }
 
@@ -513,7 +515,9 @@ impl<V: Server> Keeper<V> {
             tracing::warn!(target: MEMBERSHIP, error = %refusal, "redis is away; the last view stands");
         }
         self.link.store = None;
-        self.link.away.get_or_insert_with(|| (SystemTime::now(), refusal.to_string()));
+        // What it says last is what keeps it away now: first the connection breaks, then the password is wrong.
+        let since = self.link.away.take().map_or_else(SystemTime::now, |(since, _)| since);
+        self.link.away = Some((since, refusal.to_string()));
         self.link.retry_at = Instant::now() + self.link.backoff.next_wait();
     }
 }

@@ -10,12 +10,10 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use super::refusal::Refusal;
+use super::refusal::Answer;
 use crate::id::SiloId;
 use crate::membership::judge::Row;
 use crate::silo_info::SiloInfo;
-
-pub(super) type Answer<T> = Result<T, Refusal>;
 
 /// Where a store is, and how to get there. Cheap to clone.
 pub(super) trait Server: fmt::Display + Clone + Send + Sync + 'static {
@@ -45,6 +43,8 @@ pub(super) trait Store: Clone + Send + Sync + 'static {
     type Time: Copy + Send + Sync;
     /// What stood in a row when it was looked at.
     type Seen: Send + Sync;
+    /// Where a search through all keys goes on.
+    type Cursor: Default + Send + Sync;
 
     /// Everything that a heartbeat reads; costs the same however many silos there are.
     fn pulse(
@@ -104,12 +104,15 @@ pub(super) trait Store: Clone + Send + Sync + 'static {
     fn ask_to_look(&self, silo: &SiloInfo) -> impl Future<Output = Answer<()>> + Send;
 
     /// One step through all keys in search of rows; returns the ids found and where to go on, if that was not all.
-    fn scan(&self, from: Cursor) -> impl Future<Output = Answer<(Vec<SiloId>, Option<Cursor>)>> + Send;
-}
+    fn scan(
+        &self,
+        from: Self::Cursor,
+    ) -> impl Future<Output = Answer<(Vec<SiloId>, Option<Self::Cursor>)>> + Send;
 
-/// Where a search through all keys goes on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Cursor(pub(super) u64);
+    /// Does once, where it has no effect, what this silo will have to do only when others fail: a user that may not is
+    /// told so now.
+    fn rehearse(&self, id: &SiloId) -> impl Future<Output = Answer<()>> + Send;
+}
 
 /// What a silo learns from the store at each heartbeat.
 pub(super) struct Pulse<Time> {
@@ -153,9 +156,9 @@ impl Word {
 const SCAN_AT_START: usize = 64;
 
 /// The rows of original silos, which are in no index of their own making.
-pub(super) async fn find_originals(store: &impl Store) -> Answer<Vec<Row>> {
+pub(super) async fn find_originals<S: Store>(store: &S) -> Answer<Vec<Row>> {
     let mut originals = Vec::new();
-    let mut cursor = Some(Cursor::default());
+    let mut cursor = Some(S::Cursor::default());
     for _ in 0..SCAN_AT_START {
         let Some(from) = cursor else { break };
         let (ids, next) = store.scan(from).await?;

@@ -28,7 +28,7 @@ fn shown(row: &Row) -> String {
     match row {
         Row::Readable(info) => format!("{}/{}", info.silo_id, info.incarnation),
         Row::Missing { lives } => format!("-{lives}"),
-        Row::Unreadable => "?".to_owned(),
+        Row::Unreadable | Row::Away => "?".to_owned(),
     }
 }
 

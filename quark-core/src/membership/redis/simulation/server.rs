@@ -15,8 +15,8 @@ use tokio::time::Instant;
 
 use crate::id::SiloId;
 use crate::membership::judge::Row;
-use crate::membership::redis::refusal::Refusal;
-use crate::membership::redis::store::{Answer, Cursor, Pulse, Server, Store, Subscription, Word, Written};
+use crate::membership::redis::refusal::{Answer, Refusal};
+use crate::membership::redis::store::{Pulse, Server, Store, Subscription, Word, Written};
 use crate::silo_info::SiloInfo;
 
 /// How long whoever asks a store that is away waits.
@@ -346,6 +346,7 @@ impl Subscription for mpsc::UnboundedReceiver<String> {
 impl Store for SharedServer {
     type Time = Instant;
     type Seen = String;
+    type Cursor = ();
 
     async fn pulse(&self, me: Option<&SiloId>, ttl: Duration) -> Answer<Pulse<Instant>> {
         self.operate(|kept| {
@@ -416,7 +417,7 @@ impl Store for SharedServer {
         let (row, seen) = self.operate(|kept| (kept.read(id), kept.text(id))).await?;
         match row {
             Row::Readable(row) if row.incarnation != silo.incarnation => return Ok(()),
-            Row::Unreadable => return Ok(()),
+            Row::Unreadable | Row::Away => return Ok(()),
             Row::Readable(_) | Row::Missing { .. } => {}
         }
         self.operate(|kept| {
@@ -491,7 +492,11 @@ impl Store for SharedServer {
         Ok(())
     }
 
-    async fn scan(&self, _from: Cursor) -> Answer<(Vec<SiloId>, Option<Cursor>)> {
+    async fn scan(&self, (): ()) -> Answer<(Vec<SiloId>, Option<()>)> {
         Ok((self.operate(|kept| kept.rows.keys().cloned().collect()).await?, None))
+    }
+
+    async fn rehearse(&self, _id: &SiloId) -> Answer<()> {
+        Ok(())
     }
 }
