@@ -221,6 +221,10 @@ async fn row_13_when_a_primary_of_a_cluster_dies_its_replica_takes_over() {
     for silo in [&b, &c, &d] {
         sees(silo, &["a", "b", "c", "d"]).await;
     }
+    // Those that lost nothing look for its row at the right node, too.
+    c.stop().await.unwrap();
+    sees(&a, &["a", "b", "d"]).await;
+    sees(&b, &["a", "b", "d"]).await;
 }
 
 #[tokio::test]
