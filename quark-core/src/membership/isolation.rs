@@ -17,7 +17,7 @@ pub(super) struct Isolation {
 /// For how long an answer counts: three rounds of probes.
 const MEMORY: Duration = Duration::from_secs(6);
 /// How long the store must be away: everybody is looked at then, and a probe may take two seconds.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_millis(2_500);
 
 impl Isolation {
     /// The store answers, or it does not.
@@ -92,8 +92,8 @@ mod tests {
         let mut isolation = Isolation::default();
         assert!(!isolation.is_isolated(at(100), &a, &view));
         isolation.store(at(100), false);
-        assert!(!isolation.is_isolated(at(104), &a, &view));
-        assert!(isolation.is_isolated(at(105), &a, &view));
+        assert!(!isolation.is_isolated(at(102), &a, &view));
+        assert!(isolation.is_isolated(at(103), &a, &view));
         isolation.answered(at(107), &b);
         assert!(!isolation.is_isolated(at(108), &a, &view));
         assert!(isolation.is_isolated(at(113), &a, &view), "an answer of long ago");

@@ -6,10 +6,10 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::isolation::Isolation;
-use super::judge::Judge;
+use super::judge::{Action, Judge};
 use crate::health::Health;
 use crate::id::SiloId;
 use crate::probe::{Probe, Prober};
@@ -21,7 +21,7 @@ use crate::telemetry::MEMBERSHIP;
 const SUCCESSORS: usize = 2;
 /// How many probes may be under way.
 const PROBES_AT_ONCE: usize = 64;
-/// How often silos are looked at, unless a heartbeat is shorter than five of these.
+/// How often silos are looked at, at the least.
 pub(super) const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// A silo that is put out joins again at once, the second time later, and ever later up to this: others may not reach it.
@@ -36,8 +36,15 @@ const FRESH: Duration = Duration::from_secs(1);
 pub(super) struct Probed {
     silo: Arc<SiloInfo>,
     outcome: Probe,
-    /// When it must have been over.
+    /// When it must have been over, and when it was.
     due: Instant,
+    ended: Instant,
+}
+
+/// What there is to do.
+pub(super) enum Turn {
+    Probed(Probed),
+    Look,
 }
 
 /// The view from one silo or client.
@@ -48,6 +55,8 @@ pub(super) struct Lookout {
     probe_limit: Duration,
     probes: JoinSet<Probed>,
     permits: Arc<Semaphore>,
+    looks: Interval,
+    actions: Vec<Action>,
     isolation: Isolation,
     isolated_since: Option<SystemTime>,
     /// Which of two kinds of probes show that the way to a silo is open.
@@ -59,7 +68,15 @@ pub(super) struct Lookout {
 }
 
 impl Lookout {
-    pub(super) fn new(me: SiloId, judge: Judge, prober: Arc<dyn Prober>, probe_limit: Duration) -> Self {
+    pub(super) fn new(
+        me: SiloId,
+        judge: Judge,
+        prober: Arc<dyn Prober>,
+        probe_limit: Duration,
+        look_interval: Duration,
+    ) -> Self {
+        let mut looks = tokio::time::interval_at(Instant::now() + look_interval, look_interval);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             judge,
             me,
@@ -67,6 +84,8 @@ impl Lookout {
             probe_limit,
             probes: JoinSet::new(),
             permits: Arc::new(Semaphore::new(PROBES_AT_ONCE)),
+            looks,
+            actions: Vec::new(),
             isolation: Isolation::default(),
             isolated_since: None,
             refusals_count: false,
@@ -94,10 +113,12 @@ impl Lookout {
             tracing::warn!(target: MEMBERSHIP, silo = %myself.silo_id, incarnation = myself.incarnation,
                 "told that this silo is out: it stops serving and joins again");
         }
-        let wait = match self.joined_at.elapsed() >= GOOD_STANDING {
-            true => Duration::ZERO,
-            false => self.rejoins.next_wait(),
-        };
+        if self.joined_at.elapsed() >= GOOD_STANDING {
+            self.rejoins.reset();
+        }
+        let is_first = self.rejoins.attempts() == 0;
+        let wait = self.rejoins.next_wait();
+        let wait = if is_first { Duration::ZERO } else { wait };
         self.rejoin_at = Some(Instant::now() + wait);
     }
 
@@ -109,39 +130,56 @@ impl Lookout {
     /// This silo has begun another life.
     pub(super) fn rejoined(&mut self, info: SiloInfo) {
         tracing::warn!(target: MEMBERSHIP, silo = %info.silo_id, incarnation = info.incarnation, "joined again");
-        if self.joined_at.elapsed() >= GOOD_STANDING {
-            self.rejoins.reset();
-        }
         self.joined_at = Instant::now();
         self.judge.rejoined(info);
     }
 
-    pub(super) fn probe(&mut self, silo: Arc<SiloInfo>) {
+    fn probe(&mut self, silo: Arc<SiloInfo>) {
         let (limit, permits) = (self.probe_limit, self.permits.clone());
         let (prober, me) = (self.prober.clone(), self.me.clone());
         self.probes.spawn(async move {
             let _permit = permits.acquire().await;
             let due = Instant::now() + limit;
             let outcome = prober.probe(&me, &silo, limit).await;
-            Probed { silo, outcome, due }
+            Probed { silo, outcome, due, ended: Instant::now() }
         });
     }
 
-    /// The next probe that comes back; `None` when none is under way.
-    pub(super) async fn next_probed(&mut self) -> Option<Probed> {
-        self.probes.join_next().await?.ok()
+    /// Resolves when a probe comes back or it is time to look again. Cancelling it loses nothing.
+    pub(super) async fn next_turn(&mut self) -> Turn {
+        tokio::select! {
+            biased;
+            Some(Ok(probed)) = self.probes.join_next() => Turn::Probed(probed),
+            _ = self.looks.tick() => Turn::Look,
+        }
     }
 
     /// Takes what came back.
-    pub(super) fn probed(&mut self, Probed { silo, outcome, due }: Probed) {
-        let now = self.now();
-        if Instant::now() > due + FRESH {
-            return self.judge.looked_too_late(&silo);
+    pub(super) fn probed(&mut self, Probed { silo, outcome, due, ended }: Probed) {
+        if ended > due + FRESH {
+            self.judge.looked_too_late(&silo);
+            return self.start_probes();
         }
         if outcome == Probe::Answered || (outcome == Probe::Refused && self.refusals_count) {
-            self.isolation.answered(now, &silo.silo_id);
+            self.isolation.answered(ended - self.born, &silo.silo_id);
         }
-        self.judge.probed(now, &silo, outcome);
+        self.judge.probed(self.now(), &silo, outcome);
+        self.start_probes();
+    }
+
+    /// What the judge wants done beside probes, which are started here.
+    pub(super) fn take_actions(&mut self) -> Vec<Action> {
+        self.start_probes();
+        std::mem::take(&mut self.actions)
+    }
+
+    fn start_probes(&mut self) {
+        for action in self.judge.take_actions() {
+            match action {
+                Action::Probe(silo) => self.probe(silo),
+                other => self.actions.push(other),
+            }
+        }
     }
 
     /// Looks at those whose turn it is; at everybody while only they can say whether this silo is cut off.
@@ -152,6 +190,7 @@ impl Lookout {
             let others: Vec<_> = self.judge.silos().filter(|silo| silo.silo_id != self.me).cloned().collect();
             others.into_iter().for_each(|silo| self.probe(silo));
         }
+        self.start_probes();
     }
 
     /// Whether at least half of those who are in are heard of, by `heard` or by a probe of late; if it is exactly half,

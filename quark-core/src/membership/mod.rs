@@ -232,7 +232,7 @@ impl Membership {
     /// How it fares. Never waits.
     #[must_use]
     pub fn health(&self) -> Health {
-        self.views.health.borrow().clone()
+        self.views.health()
     }
 
     /// A receiver that wakes when that changes.
@@ -331,6 +331,10 @@ impl ViewPublisher {
     /// This silo has begun another life.
     pub(crate) fn set_incarnation(&self, incarnation: u64) {
         self.incarnation.store(incarnation, Ordering::Release);
+    }
+
+    pub(crate) fn health(&self) -> Health {
+        self.health.borrow().clone()
     }
 
     /// Says how the provider fares, if that is news.

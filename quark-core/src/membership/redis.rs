@@ -31,7 +31,7 @@ use self::listener::Heard;
 use self::refusal::Refusal;
 use self::store::{Server, Store as _, find_originals};
 use super::judge::{Judge, Row};
-use super::lookout::Lookout;
+use super::lookout::{LOOK_INTERVAL, Lookout};
 use super::{MembershipConfig, Provider, RedisUrl, Role, ViewPublisher, Work};
 use crate::error::{Error, ErrorKind, Result};
 use crate::probe::Prober;
@@ -43,6 +43,8 @@ use crate::telemetry::MEMBERSHIP;
 const SUBSCRIPTION_LIMIT: Duration = Duration::from_secs(1);
 /// How long a farewell may take: a connection attempt and a few round trips.
 const FAREWELL_LIMIT: Duration = Duration::from_secs(8);
+/// Silos are looked at this many times in a heartbeat, at the least.
+const LOOKS_PER_HEARTBEAT: u32 = 5;
 /// How many commands may wait for the keeper. Suspicions beyond it are dropped: the keeper looks by itself too.
 const COMMANDS: usize = 256;
 
@@ -92,7 +94,8 @@ impl<V: Server> RedisMembership<V> {
         let _ = tokio::time::timeout(limit, heard.subscribed()).await;
 
         let judge = Judge::new(myself.clone(), self.config.missing_row_grace);
-        let lookout = Lookout::new(me, judge, prober.clone(), self.config.probe_timeout);
+        let look_interval = LOOK_INTERVAL.min(self.config.heartbeat / LOOKS_PER_HEARTBEAT);
+        let lookout = Lookout::new(me, judge, prober.clone(), self.config.probe_timeout, look_interval);
         let lease = myself.is_some().then(|| views.lease().clone());
         let mut keeper =
             Keeper::new(self.server.clone(), self.config.clone(), myself, lookout, prober, heard, views);

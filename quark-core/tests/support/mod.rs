@@ -122,6 +122,11 @@ pub(crate) struct Member {
 impl Member {
     /// It is gone without a word, and its endpoint with it.
     pub(crate) fn crash(self) {}
+
+    /// It lives, and its endpoint is gone.
+    pub(crate) fn deaf(self) -> Membership {
+        self.membership
+    }
 }
 
 impl Deref for Member {

@@ -14,7 +14,7 @@ use super::gathering::{Gathering, Life};
 use super::node::Node;
 use crate::id::SiloId;
 use crate::membership::judge::{Action, Judge};
-use crate::membership::lookout::{LOOK_INTERVAL, Lookout};
+use crate::membership::lookout::{LOOK_INTERVAL, Lookout, Turn};
 use crate::membership::{MembershipConfig, ViewPublisher};
 use crate::probe::Prober;
 use crate::silo_info::SiloInfo;
@@ -62,11 +62,13 @@ impl Follower {
         prober: Arc<dyn Prober>,
     ) -> Self {
         let judge = Judge::new(myself.clone(), config.missing_row_grace);
+        let round = config.gossip_interval;
         Self {
             node,
             myself,
-            lookout: Lookout::new(me, judge, prober, config.probe_timeout).count_refusals(),
-            round: config.gossip_interval,
+            lookout: Lookout::new(me, judge, prober, config.probe_timeout, LOOK_INTERVAL.min(round * 8))
+                .count_refusals(),
+            round,
             views,
             gathering: Gathering::default(),
             suspects: BTreeMap::new(),
@@ -89,8 +91,6 @@ impl Follower {
     pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         let mut rounds = tokio::time::interval(self.round);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut looks = tokio::time::interval(LOOK_INTERVAL.min(self.round * 8));
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (node, lease) = (self.node.clone(), self.views.lease().clone());
         loop {
             tokio::select! {
@@ -107,9 +107,11 @@ impl Follower {
                     Some(Command::Suspect(id, incarnation)) => self.lookout.judge.suspect(&id, incarnation),
                     None => return,
                 },
-                Some(probed) = self.lookout.next_probed() => self.lookout.probed(probed),
+                turn = self.lookout.next_turn() => match turn {
+                    Turn::Probed(probed) => self.lookout.probed(probed),
+                    Turn::Look => self.lookout.look(self.away_since.is_none()),
+                },
                 () = lease.lapsed() => self.make_sure().await,
-                _ = looks.tick() => self.lookout.look(self.away_since.is_none()),
                 _ = rounds.tick() => {}
             }
             self.look().await;
@@ -176,11 +178,10 @@ impl Follower {
     async fn act(&mut self) {
         let (suspects, out) = (self.suspects.len(), self.out.len());
         let mut votes = 0;
-        for action in self.lookout.judge.take_actions() {
+        for action in self.lookout.take_actions() {
             match action {
-                Action::Probe(silo) => self.lookout.probe(silo),
-                // Everything is read in every round.
-                Action::Read(_) => {}
+                // Probes are started; everything is read in every round.
+                Action::Probe(_) | Action::Read(_) => {}
                 Action::Vote(silo) => {
                     votes += usize::from(self.suspects.insert(life(&silo), silo).is_none());
                 }

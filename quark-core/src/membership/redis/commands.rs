@@ -324,14 +324,14 @@ impl Store for RedisStore {
     }
 
     async fn claim_row(&self, info: &SiloInfo, seen: &Vec<u8>, ttl: Duration) -> Answer<bool> {
-        let server = &self.server;
-        self.raise_lives(&info.silo_id, info.incarnation).await?;
+        let (server, id) = (&self.server, &info.silo_id);
         let mut pipe = ::redis::pipe();
-        script(&mut pipe, CLAIM_ROW, &server.row_key(&info.silo_id)).arg(seen).arg(info.to_json());
-        pipe.arg(millis(ttl));
+        script(&mut pipe, CLAIM_ROW, &server.row_key(id)).arg(seen).arg(info.to_json()).arg(millis(ttl));
         let (claimed,): (bool,) = self.run(pipe).await?;
         if claimed {
-            self.index_add(std::slice::from_ref(&info.silo_id)).await?;
+            // Not before: whoever counts a life that he does not come to lead ends that of the one who does.
+            self.raise_lives(id, info.incarnation).await?;
+            self.index_add(std::slice::from_ref(id)).await?;
         }
         Ok(claimed)
     }

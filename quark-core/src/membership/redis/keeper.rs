@@ -18,7 +18,7 @@ use super::refusal::Refusal;
 use super::store::{Server, Store, Word, Written};
 use crate::id::SiloId;
 use crate::membership::judge::{Action, Row};
-use crate::membership::lookout::{LOOK_INTERVAL, Lookout};
+use crate::membership::lookout::{Lookout, Turn};
 use crate::membership::{MembershipConfig, ViewPublisher};
 use crate::probe::{Probe, Prober};
 use crate::retry::Backoff;
@@ -27,8 +27,6 @@ use crate::telemetry::MEMBERSHIP;
 
 /// How often the elected silo looks for original silos.
 const SCAN_INTERVAL: Duration = Duration::from_secs(60);
-/// Silos are looked at this many times in a heartbeat, at the least.
-const LOOKS_PER_HEARTBEAT: u32 = 5;
 /// How many rows a heartbeat reads although nothing is known to have changed.
 const CHECKED_AT_ONCE: usize = 8;
 /// What health calls the store.
@@ -121,7 +119,6 @@ impl<V: Server> Keeper<V> {
     /// Lives until a stop, or until the handle is dropped.
     pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         let mut next_beat = Instant::now() + self.next_heartbeat();
-        let mut looks = every(LOOK_INTERVAL.min(self.config.heartbeat / LOOKS_PER_HEARTBEAT));
         let mut scans = every(SCAN_INTERVAL);
         let (heard, lease) = (self.heard.clone(), self.views.lease().clone());
         loop {
@@ -132,7 +129,6 @@ impl<V: Server> Keeper<V> {
                     next_beat = Instant::now() + self.next_heartbeat();
                     self.beat().await
                 }
-                _ = looks.tick() => self.look().await,
                 _ = scans.tick() => self.begin_scan(),
                 () = lease.lapsed() => self.make_sure().await,
                 () = tokio::time::sleep_until(self.link.retry_at), if self.link.store.is_none() => self.connect().await,
@@ -151,10 +147,7 @@ impl<V: Server> Keeper<V> {
                     }
                     None => return,
                 },
-                Some(probed) = self.lookout.next_probed() => {
-                    self.lookout.probed(probed);
-                    Ok(())
-                }
+                turn = self.lookout.next_turn() => self.take_turn(turn).await,
                 () = heard.arrived() => self.listen().await,
                 () = tokio::task::yield_now(), if self.scan.is_some() => self.scan_on().await,
             };
@@ -170,17 +163,43 @@ impl<V: Server> Keeper<V> {
         self.config.heartbeat.mul_f64(0.9 + fastrand::f64() / 10.0)
     }
 
-    /// Looks at others, and after the store as soon as some of them do not answer: this silo may be cut off.
-    async fn look(&mut self) -> Result<(), Refusal> {
-        self.lookout.look(self.link.store.is_some());
-        if self.lookout.judge.has_doubts() { self.beat().await } else { Ok(()) }
+    /// Asks the store, and goes on looking at others meanwhile: a slow store must not make this silo take them for silent.
+    async fn ask<T>(&mut self, question: impl Future<Output = T>) -> T {
+        let mut question = std::pin::pin!(question);
+        loop {
+            tokio::select! {
+                biased;
+                answer = &mut question => return answer,
+                turn = self.lookout.next_turn() => match turn {
+                    Turn::Probed(probed) => self.lookout.probed(probed),
+                    Turn::Look => self.lookout.look(self.link.store.is_some()),
+                },
+            }
+        }
+    }
+
+    /// Looks at others. As long as some of them do not answer, the store is looked after, too: it may be this silo that is
+    /// cut off.
+    async fn take_turn(&mut self, turn: Turn) -> Result<(), Refusal> {
+        let had_doubts = self.lookout.judge.has_doubts();
+        let is_new = match turn {
+            Turn::Probed(probed) => {
+                self.lookout.probed(probed);
+                !had_doubts
+            }
+            Turn::Look => {
+                self.lookout.look(self.link.store.is_some());
+                true
+            }
+        };
+        if self.lookout.judge.has_doubts() && is_new { self.beat().await } else { Ok(()) }
     }
 
     /// Publishes what changed and does what the judge wants, until it wants nothing more.
     async fn settle(&mut self) {
         loop {
             self.publish();
-            let actions = self.lookout.judge.take_actions();
+            let actions = self.lookout.take_actions();
             if actions.is_empty() {
                 break;
             }
@@ -207,7 +226,6 @@ impl<V: Server> Keeper<V> {
         let mut for_redis = Vec::new();
         for action in actions {
             match action {
-                Action::Probe(silo) => self.lookout.probe(silo),
                 Action::Rejoin => self.put_out(),
                 Action::Read(id) => {
                     to_read.insert(id);
@@ -226,23 +244,23 @@ impl<V: Server> Keeper<V> {
     }
 
     async fn perform_in_redis(&mut self, store: &V::Store, action: Action) -> Result<(), Refusal> {
-        let Some(myself) = &self.myself else { return Ok(()) };
+        let Some(me) = self.myself.as_ref().map(|myself| myself.silo_id.clone()) else { return Ok(()) };
         match action {
             Action::Vote(silo) => {
-                let votes = store.vote(&myself.silo_id, &silo).await?;
+                let votes = self.ask(store.vote(&me, &silo)).await?;
                 self.lookout.judge.votes(self.lookout.now(), &silo, votes);
                 if self.lookout.judge.is_in(&silo.silo_id) {
                     store.ask_to_look(&silo).await?;
                 }
             }
-            Action::Withdraw(silo) => store.withdraw_vote(&myself.silo_id, &silo).await?,
+            Action::Withdraw(silo) => store.withdraw_vote(&me, &silo).await?,
             Action::Evict(silo) => {
                 tracing::warn!(target: MEMBERSHIP, silo = %silo.silo_id, endpoint = %silo.endpoint,
                     incarnation = silo.incarnation, "silo evicted: it does not answer");
-                store.end_life(&silo).await?;
+                self.ask(store.end_life(&silo)).await?;
             }
             Action::Probe(_) | Action::Read(_) | Action::Rejoin => {
-                unreachable!("done without redis or before")
+                unreachable!("done before, or without the store")
             }
         }
         Ok(())
@@ -282,7 +300,8 @@ impl<V: Server> Keeper<V> {
             // Whatever its row says: the store may have lost it.
             return Ok(());
         }
-        let claimed = claim(&store, &mut info, &self.config, &*self.prober, Instant::now()).await;
+        let (config, prober) = (self.config.clone(), self.prober.clone());
+        let claimed = self.ask(claim(&store, &mut info, &config, &*prober, Instant::now())).await;
         match claimed {
             Ok(()) => {
                 self.views.set_incarnation(info.incarnation);
@@ -315,7 +334,7 @@ impl<V: Server> Keeper<V> {
     async fn beat(&mut self) -> Result<(), Refusal> {
         let Some(store) = self.link.store.clone() else { return Ok(()) };
         let me = self.myself.as_ref().map(|info| info.silo_id.clone());
-        let pulse = store.pulse(me.as_ref(), self.config.ttl).await?;
+        let pulse = self.ask(store.pulse(me.as_ref(), self.config.ttl)).await?;
         if let Some(me) = &me {
             self.learn_of_myself(me, &pulse.own_row, pulse.lives);
             self.write_row(&store, pulse.now).await?;
@@ -351,7 +370,8 @@ impl<V: Server> Keeper<V> {
         else {
             return Ok(());
         };
-        store.tell(Word::Join, &myself.silo_id).await?;
+        let me = myself.silo_id.clone();
+        self.ask(store.tell(Word::Join, &me)).await?;
         self.untold = false;
         Ok(())
     }
@@ -371,7 +391,8 @@ impl<V: Server> Keeper<V> {
         myself.last_heartbeat = time::OffsetDateTime::now_utc();
         // It may have been written and the answer lost.
         let untold = std::mem::replace(&mut self.untold, true);
-        match store.write_row(myself, now, self.config.ttl).await? {
+        let myself = myself.clone();
+        match self.ask(store.write_row(&myself, now, self.config.ttl)).await? {
             Written::Again => self.untold = untold,
             // Lost with the store, or an earlier life stood there: the others learn that it is here.
             Written::Anew => {}
@@ -411,11 +432,11 @@ impl<V: Server> Keeper<V> {
     /// Reads the rows of all silos that the index or this silo knows.
     async fn read_all(&mut self, store: &V::Store) -> Result<(), Refusal> {
         // The version first: a change that comes between is then read twice rather than never.
-        let version = store.version().await?;
-        let mut ids: BTreeSet<_> = store.index().await?.into_iter().collect();
+        let version = self.ask(store.version()).await?;
+        let mut ids: BTreeSet<_> = self.ask(store.index()).await?.into_iter().collect();
         ids.extend(self.lookout.judge.silos().map(|info| info.silo_id.clone()));
         ids.extend(self.myself.as_ref().map(|myself| myself.silo_id.clone()));
-        let rows = store.rows(ids.into_iter().collect()).await?;
+        let rows = self.ask(store.rows(ids.into_iter().collect())).await?;
         let lost =
             self.myself.as_ref().is_some_and(|me| !matches!(rows.get(&me.silo_id), Some(Row::Readable(_))));
         // Rows whose node is away are read again at the next heartbeat.
@@ -432,7 +453,7 @@ impl<V: Server> Keeper<V> {
         ids: BTreeSet<SiloId>,
     ) -> Result<Vec<(SiloId, bool)>, Refusal> {
         let mut found = Vec::new();
-        for (id, row) in store.rows(ids.into_iter().collect()).await? {
+        for (id, row) in self.ask(store.rows(ids.into_iter().collect())).await? {
             let missing = matches!(row, Row::Missing { .. });
             self.lookout.judge.row(self.lookout.now(), &id, row);
             if missing && self.myself.as_ref().is_some_and(|me| me.silo_id == id) {
@@ -446,7 +467,7 @@ impl<V: Server> Keeper<V> {
     /// The row is not there, or is no longer right: writes it, and lets the others know.
     async fn restore(&mut self, store: &V::Store) -> Result<(), Refusal> {
         let Some(me) = self.myself.as_ref().map(|myself| myself.silo_id.clone()) else { return Ok(()) };
-        let pulse = store.pulse(Some(&me), self.config.ttl).await?;
+        let pulse = self.ask(store.pulse(Some(&me), self.config.ttl)).await?;
         self.untold = true;
         self.write_row(store, pulse.now).await?;
         self.tell(store).await
@@ -484,7 +505,7 @@ impl<V: Server> Keeper<V> {
     async fn scan_on(&mut self) -> Result<(), Refusal> {
         let Some(cursor) = self.scan.take() else { return Ok(()) };
         let Some(store) = self.link.store.clone() else { return Ok(()) };
-        let (ids, next) = store.scan(cursor).await?;
+        let (ids, next) = self.ask(store.scan(cursor)).await?;
         self.scan = next;
         self.index_found(&store, ids.into_iter().filter(|id| !self.lookout.judge.is_in(id)).collect()).await
     }
@@ -500,7 +521,8 @@ impl<V: Server> Keeper<V> {
     }
 
     async fn connect(&mut self) -> Result<(), Refusal> {
-        let store = self.server.connect().await?;
+        let server = self.server.clone();
+        let store = self.ask(server.connect()).await?;
         tracing::info!(target: MEMBERSHIP, "redis is back");
         self.link.store = Some(store.clone());
         self.beat().await?;
@@ -514,7 +536,10 @@ impl<V: Server> Keeper<V> {
         if self.link.backoff.attempts() == 0 {
             tracing::warn!(target: MEMBERSHIP, error = %refusal, "redis is away; the last view stands");
         }
-        self.link.store = None;
+        if self.link.store.take().is_some() {
+            // Only the others can say now whether this silo is cut off.
+            self.lookout.look(false);
+        }
         // What it says last is what keeps it away now: first the connection breaks, then the password is wrong.
         let since = self.link.away.take().map_or_else(SystemTime::now, |(since, _)| since);
         self.link.away = Some((since, refusal.to_string()));

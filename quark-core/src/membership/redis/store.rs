@@ -65,7 +65,7 @@ pub(super) trait Store: Clone + Send + Sync + 'static {
     /// A row, as it is for [`claim_row`](Self::claim_row), and how many lives of the id are counted.
     fn look_up(&self, id: &SiloId) -> impl Future<Output = Answer<(Row, Self::Seen, u64)>> + Send;
 
-    /// Counts this life, and writes its row if it still stands there as it was seen; says whether it did.
+    /// Writes the row of this life if it still stands there as it was seen, and counts the life then; says whether it did.
     fn claim_row(
         &self,
         info: &SiloInfo,

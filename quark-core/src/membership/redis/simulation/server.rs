@@ -38,6 +38,7 @@ struct Inside {
     cut: BTreeSet<SiloId>,
     /// Of a hundred messages so many are lost, doubled and late.
     bad_messages: u32,
+    no_messages: bool,
     /// Of a thousand operations so many are done and not answered.
     lost_answers: u32,
     subscribers: Vec<(SiloId, mpsc::UnboundedSender<String>)>,
@@ -62,6 +63,7 @@ impl Default for Inside {
             most_latency: Duration::from_millis(1),
             cut: BTreeSet::new(),
             bad_messages: 0,
+            no_messages: false,
             lost_answers: 0,
             subscribers: Vec::new(),
         }
@@ -114,6 +116,11 @@ impl SharedStore {
         self.lock().bad_messages = percent;
     }
 
+    /// No message arrives any more.
+    pub(super) fn lose_messages(&self) {
+        self.lock().no_messages = true;
+    }
+
     pub(super) fn set_lost_answers(&self, per_mille: u32) {
         self.lock().lost_answers = per_mille;
     }
@@ -150,6 +157,9 @@ impl SharedStore {
     /// Somebody publishes.
     pub(super) fn publish(&self, message: &str) {
         let mut inside = self.lock();
+        if inside.no_messages {
+            return;
+        }
         let Inside { subscribers, random, bad_messages, .. } = &mut *inside;
         subscribers.retain(|(_, subscriber)| !subscriber.is_closed());
         for (_, subscriber) in subscribers.iter() {
@@ -396,7 +406,6 @@ impl Store for SharedServer {
 
     async fn claim_row(&self, info: &SiloInfo, seen: &String, ttl: Duration) -> Answer<bool> {
         let id = &info.silo_id;
-        self.raise_lives(id, info.incarnation).await?;
         let claimed = self.operate(|kept| {
             let unchanged = kept.text(id) == *seen;
             if unchanged {
@@ -406,6 +415,7 @@ impl Store for SharedServer {
         });
         let claimed = claimed.await?;
         if claimed {
+            self.raise_lives(id, info.incarnation).await?;
             self.index_add(std::slice::from_ref(id)).await?;
         }
         Ok(claimed)
