@@ -212,14 +212,6 @@ impl RedisStore {
         self.run(pipe).await
     }
 
-    /// The row's value: nothing where there is none, or where the key holds no string.
-    async fn value(&self, id: &SiloId) -> Answer<Value> {
-        let mut pipe = ::redis::pipe();
-        get(&mut pipe, &self.server.row_key(id));
-        let ((value,),): ((Value,),) = self.run(pipe).await?;
-        Ok(value)
-    }
-
     fn read(&self, id: &SiloId, value: &Value, lives: u64) -> Row {
         let read = match value {
             Value::Nil => return Row::Missing { lives },
@@ -275,24 +267,13 @@ impl Store for RedisStore {
         pipe.cmd("GET").arg(server.version_key());
         pipe.cmd("ZRANGEBYSCORE").arg(server.index_key()).arg("-inf").arg(now.0 - millis(ttl));
         pipe.arg("LIMIT").arg(0).arg(OVERDUE_AT_ONCE);
-        if let Some(me) = me {
-            get(&mut pipe, &server.row_key(me));
-            pipe.cmd("GET").arg(server.lives_key(me));
-        }
-        let (version, overdue, own): (Option<i64>, Vec<String>, Option<((Value,), Option<u64>)>) = match me {
-            Some(_) => {
-                let (version, overdue, row, lives) = self.run(pipe).await?;
-                (version, overdue, Some((row, lives)))
+        let (version, overdue): (Option<i64>, Vec<String>) = self.run(pipe).await?;
+        let (own_row, lives) = match me {
+            Some(me) => {
+                let (row, _, lives) = self.look_up(me).await?;
+                (row, lives)
             }
-            None => {
-                let (version, overdue) = self.run(pipe).await?;
-                (version, overdue, None)
-            }
-        };
-        let lives = own.as_ref().and_then(|(_, lives)| *lives).unwrap_or_default();
-        let own_row = match (me, &own) {
-            (Some(me), Some(((value,), _))) => self.read(me, value, lives),
-            _ => Row::Missing { lives: 0 },
+            None => (Row::Missing { lives: 0 }, 0),
         };
         let overdue = overdue.iter().filter_map(|id| SiloId::new(id).ok()).collect();
         Ok(Pulse { own_row, lives, now, version, overdue })
@@ -317,8 +298,11 @@ impl Store for RedisStore {
     }
 
     async fn look_up(&self, id: &SiloId) -> Answer<(Row, Vec<u8>, u64)> {
-        let value = self.value(id).await?;
-        let lives = self.lives(&[id]).await?[0];
+        let mut pipe = ::redis::pipe();
+        get(&mut pipe, &self.server.row_key(id));
+        pipe.cmd("GET").arg(self.server.lives_key(id));
+        let ((value,), lives): ((Value,), Option<u64>) = self.run(pipe).await?;
+        let lives = lives.unwrap_or_default();
         let row = self.read(id, &value, lives);
         Ok((row, bytes(value), lives))
     }
@@ -340,14 +324,14 @@ impl Store for RedisStore {
         let (server, id) = (&self.server, &silo.silo_id);
         // First, so that nobody who misses the row takes it for lost.
         self.raise_lives(id, silo.incarnation + 1).await?;
-        let value = self.value(id).await?;
-        match self.read(id, &value, 0) {
+        let (row, seen, _) = self.look_up(id).await?;
+        match row {
             Row::Readable(row) if row.incarnation != silo.incarnation => return Ok(()),
             Row::Unreadable | Row::Away => return Ok(()),
             Row::Readable(_) | Row::Missing { .. } => {}
         }
         let mut pipe = ::redis::pipe();
-        script(&mut pipe, DELETE_ROW, &server.row_key(id)).arg(bytes(value)).ignore();
+        script(&mut pipe, DELETE_ROW, &server.row_key(id)).arg(seen).ignore();
         pipe.cmd("ZREM").arg(server.index_key()).arg(id.as_str()).ignore();
         self.run::<()>(pipe).await?;
         self.tell(Word::Leave, id).await

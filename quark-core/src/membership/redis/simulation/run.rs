@@ -424,7 +424,7 @@ impl Run {
             let is_over = self.store.lives(&id) > member.running.incarnation();
             let was_over = member.over_since.is_some();
             let rejoined = member.running.incarnation() != member.incarnation;
-            if (is_over && !was_over) || (rejoined && !was_over) {
+            if (is_over || rejoined) && !was_over {
                 self.outcome.put_out += 1;
                 let innocent = now >= fortune.ran_since + INNOCENCE
                     && now > fortune.reachable_since
