@@ -443,6 +443,14 @@ mod redis_rows {
         })
         .await;
         eventually("all is well again", || async { (a.health().as_str() == "healthy").then_some(()) }).await;
+        // Later than the rest, perhaps; c's farewell would pass unheard.
+        eventually("both listen again", || async {
+            let mut ask = redis::cmd("PUBSUB");
+            ask.arg("NUMSUB").arg(key(&cluster, "membership"));
+            let (_, listening): (String, u64) = ask.query_async(&mut redis.clone()).await.unwrap();
+            (listening == 2).then_some(())
+        })
+        .await;
         let c = cluster.member("c").await;
         assert_eq!(sees(&a, &["a", "b", "c"]).await.version(), before + 1, "nobody was evicted");
         c.stop().await.unwrap();

@@ -1,8 +1,9 @@
 //! `redis://`: silos find each other through rows in Redis. The keys are a contract with other programs.
 //!
 //! This file has the provider: how a silo starts, and the handle through which it is told things. `store` knows the
-//! keys and the commands, `connection` the ways to one server, sentinels or a cluster, `claim` how an id becomes a silo's own, `listener` keeps the subscription, and `keeper` is the
-//! one task that lives as long as the silo: it writes the heartbeat, feeds the judge and does what that says.
+//! keys and the commands, `connection` the ways to one server, to sentinels and to a cluster, `refusal` what to say when
+//! Redis refuses, `claim` how an id becomes a silo's own, `listener` keeps the subscription, and `keeper` is the one task
+//! that lives as long as the silo: it writes the heartbeat, feeds the judge and does what that says.
 
 mod claim;
 mod connection;
