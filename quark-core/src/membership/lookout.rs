@@ -222,3 +222,49 @@ impl Lookout {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt as _;
+    use futures_util::future::BoxFuture;
+
+    use crate::membership::judge::Row;
+
+    /// Is silent, and says so a while after it should.
+    struct Late(Duration);
+
+    impl Prober for Late {
+        fn probe(&self, _: &SiloId, _: &SiloInfo, limit: Duration) -> BoxFuture<'static, Probe> {
+            let late = limit + self.0;
+            async move {
+                tokio::time::sleep(late).await;
+                Probe::Silent
+            }
+            .boxed()
+        }
+    }
+
+    async fn doubts_after_probes_that_are_late_by(late: Duration) -> bool {
+        let silo = |id: &str| SiloInfo::new(id.parse().unwrap(), "127.0.0.1:1".parse().unwrap());
+        let mut judge = Judge::new(Some(silo("a")), Duration::from_secs(15));
+        for id in ["b", "c"] {
+            judge.row(Duration::ZERO, &id.parse().unwrap(), Row::Readable(Arc::new(silo(id))));
+        }
+        let second = Duration::from_secs(1);
+        let mut lookout = Lookout::new("a".parse().unwrap(), judge, Arc::new(Late(late)), second, second);
+        for _ in 0..20 {
+            match lookout.next_turn().await {
+                Turn::Probed(probed) => lookout.probed(probed),
+                Turn::Look => lookout.look(true),
+            }
+        }
+        lookout.judge.has_doubts()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silence_that_was_noticed_only_after_a_pause_of_this_process_is_none() {
+        assert!(doubts_after_probes_that_are_late_by(Duration::ZERO).await);
+        assert!(!doubts_after_probes_that_are_late_by(Duration::from_secs(2)).await);
+    }
+}

@@ -221,6 +221,15 @@ async fn row_13_when_a_primary_of_a_cluster_dies_its_replica_takes_over() {
     for silo in [&b, &c, &d] {
         sees(silo, &["a", "b", "c", "d"]).await;
     }
+    let channel = key(&cluster, "membership");
+    eventually("all listen again", || async {
+        let mut listening = replica.subscribers(&channel).await;
+        for node in &nodes.0[..2] {
+            listening += node.subscribers(&channel).await;
+        }
+        (listening == 4).then_some(())
+    })
+    .await;
     // Those that lost nothing look for its row at the right node, too.
     c.stop().await.unwrap();
     sees(&a, &["a", "b", "d"]).await;

@@ -191,7 +191,8 @@ impl Follower {
                         incarnation = silo.incarnation, "silo evicted: it does not answer");
                     self.out.insert(life(&silo), self.lookout.now());
                 }
-                Action::Rejoin => self.put_out(),
+                // It begins another life when it next looks into its lease, which is withdrawn below.
+                Action::Rejoin => self.lookout.put_out(self.myself.as_ref()),
             }
         }
         let judge = &self.lookout.judge;
@@ -200,12 +201,6 @@ impl Follower {
             self.node.mark(self.suspects.keys(), self.out.keys()).await;
             self.node.talk_to_all().await;
         }
-    }
-
-    /// This life of this silo is over: it stops serving, and begins another one when it next looks into its lease.
-    fn put_out(&mut self) {
-        self.lookout.put_out(self.myself.as_ref());
-        self.views.lease().withdraw();
     }
 
     /// The lease has lapsed: this silo serves again when others have had the time to tell that it is out, and enough of

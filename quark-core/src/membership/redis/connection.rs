@@ -13,10 +13,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use ::redis::aio::{ConnectionLike, MultiplexedConnection, PubSub};
-use ::redis::{Cmd, FromRedisValue, Pipeline, RedisFuture, Value};
+use ::redis::{Cmd, FromRedisValue, Pipeline, RedisError, RedisFuture, RedisResult, Value};
+use tokio::time::Instant;
 
 use self::cluster::Cluster;
 use self::server::Access;
@@ -142,17 +141,10 @@ impl Connection {
         let Some(node) = nodes.last() else { return Ok((Vec::new(), None)) };
         let mut pipeline = ::redis::pipe();
         pipeline.add_command(scan);
-        // A node that is away keeps its keys to itself; the others are searched all the same.
-        let (position, keys) = match cluster
-            .ask(node, &pipeline, Instant::now() + SEED_LIMIT)
-            .await
-            .ok()
-            .and_then(|mut said| said.pop())
-        {
-            Some(answer) => {
-                let answer = answer.extract_error()?;
-                ::redis::from_redis_value(answer).map_err(::redis::RedisError::from)?
-            }
+        let said = cluster.ask(node, &pipeline, Instant::now() + SEED_LIMIT).await;
+        let (position, keys) = match said.ok().and_then(|mut answers| answers.pop()) {
+            Some(answer) => ::redis::from_redis_value(answer.extract_error()?).map_err(RedisError::from)?,
+            // A node that is away keeps its keys to itself; the others are searched all the same.
             None => (0, Vec::new()),
         };
         if position == 0 {
@@ -171,10 +163,10 @@ impl Connection {
             }
             Self::Many(cluster) => cluster.each(pipeline, SEED_LIMIT).await,
         };
-        let read = |answer: ::redis::RedisResult<Value>| match answer {
-            Ok(value) => Ok(Some(
-                ::redis::from_redis_value(value.extract_error()?).map_err(::redis::RedisError::from)?,
-            )),
+        let read = |answer: RedisResult<Value>| match answer {
+            Ok(value) => {
+                Ok(Some(::redis::from_redis_value(value.extract_error()?).map_err(RedisError::from)?))
+            }
             Err(_) => Ok(None),
         };
         answers.into_iter().map(read).collect()

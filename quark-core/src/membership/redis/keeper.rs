@@ -226,7 +226,8 @@ impl<V: Server> Keeper<V> {
         let mut for_redis = Vec::new();
         for action in actions {
             match action {
-                Action::Rejoin => self.put_out(),
+                // It begins another life when it next looks into its lease, which is withdrawn below.
+                Action::Rejoin => self.lookout.put_out(self.myself.as_ref()),
                 Action::Read(id) => {
                     to_read.insert(id);
                 }
@@ -264,12 +265,6 @@ impl<V: Server> Keeper<V> {
             }
         }
         Ok(())
-    }
-
-    /// This life of this silo is over: it stops serving, and begins another one when it next looks into its lease.
-    fn put_out(&mut self) {
-        self.lookout.put_out(self.myself.as_ref());
-        self.views.lease().withdraw();
     }
 
     /// The lease has lapsed: this silo serves again when it is sure that it is in.
