@@ -122,6 +122,11 @@ impl Lookout {
         self.rejoin_at = Some(Instant::now() + wait);
     }
 
+    /// It could not join again now.
+    pub(super) fn rejoin_later(&mut self) {
+        self.rejoin_at = Some(Instant::now() + self.rejoins.next_wait());
+    }
+
     /// Whether it is time to join again.
     pub(super) fn may_rejoin(&self) -> bool {
         self.judge.is_out() && self.rejoin_at.is_none_or(|at| Instant::now() >= at)

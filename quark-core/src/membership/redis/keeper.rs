@@ -1,9 +1,11 @@
 //! The one task of a silo or client in Redis: it writes the heartbeat, feeds the judge with what it reads, hears and
 //! probes, does what the judge wants, and publishes the views.
 //!
-//! It owns the connection and makes a new one, with backoff, after any refusal: a time-out or a read-only replica does
+//! Here are its turns; `rows` has what it reads and writes. It owns the connection and makes a new one, with backoff, after any refusal: a time-out or a read-only replica does
 //! not heal by itself. While Redis is away the last view stands. A silo that was put out, or that may have been, does not
 //! serve until it is in.
+
+mod rows;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,7 +17,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 use super::claim::{self, claim};
 use super::listener::Heard;
 use super::refusal::Refusal;
-use super::store::{Server, Store, Word, Written};
+use super::store::{Server, Store};
 use crate::id::SiloId;
 use crate::membership::judge::{Action, Row};
 use crate::membership::lookout::{Lookout, Turn};
@@ -27,8 +29,6 @@ use crate::telemetry::MEMBERSHIP;
 
 /// How often the elected silo looks for original silos.
 const SCAN_INTERVAL: Duration = Duration::from_secs(60);
-/// How many rows a heartbeat reads although nothing is known to have changed.
-const CHECKED_AT_ONCE: usize = 8;
 /// What health calls the store.
 const STORE: &str = "membership store";
 
@@ -293,6 +293,7 @@ impl<V: Server> Keeper<V> {
             && self.prober.probe(&info.silo_id, rival, self.config.probe_timeout).await == Probe::Answered
         {
             // Whatever its row says: the store may have lost it.
+            self.lookout.rejoin_later();
             return Ok(());
         }
         let (config, prober) = (self.config.clone(), self.prober.clone());
@@ -310,6 +311,7 @@ impl<V: Server> Keeper<V> {
                 tracing::debug!(target: MEMBERSHIP, silo = %info.silo_id, endpoint = %rival.endpoint,
                     "the id is in use elsewhere");
                 self.rival = Some(rival);
+                self.lookout.rejoin_later();
                 Ok(())
             }
         }
@@ -324,148 +326,6 @@ impl<V: Server> Keeper<V> {
             Some(store) if news.missed_some => self.read_all(&store).await,
             _ => Ok(()),
         }
-    }
-
-    async fn beat(&mut self) -> Result<(), Refusal> {
-        let Some(store) = self.link.store.clone() else { return Ok(()) };
-        let me = self.myself.as_ref().map(|info| info.silo_id.clone());
-        let pulse = self.ask(store.pulse(me.as_ref(), self.config.ttl)).await?;
-        if let Some(me) = &me {
-            self.learn_of_myself(me, &pulse.own_row, pulse.lives);
-            self.write_row(&store, pulse.now).await?;
-            self.tell(&store).await?;
-        }
-        if pulse.version.is_none() || pulse.version != self.version_read {
-            self.read_all(&store).await?;
-        }
-        let mut doubtful: BTreeSet<_> =
-            pulse.overdue.iter().chain(self.lookout.judge.missing()).cloned().collect();
-        doubtful.extend(self.next_to_check());
-        if !doubtful.is_empty() {
-            let rows = self.read(&store, doubtful).await?;
-            self.refresh_index(&store, &pulse.overdue, &rows).await?;
-        }
-        Ok(())
-    }
-
-    /// The next few silos by id, whose rows are read whatever the version says: who removed one may have failed to tell.
-    fn next_to_check(&mut self) -> Vec<SiloId> {
-        let mut ids: Vec<_> = self.lookout.judge.silos().map(|silo| silo.silo_id.clone()).collect();
-        ids.sort();
-        let after = self.checked.as_ref().map_or(0, |last| ids.partition_point(|id| id <= last));
-        let count = ids.len().min(CHECKED_AT_ONCE);
-        let next: Vec<_> = ids.iter().cycle().skip(after).take(count).cloned().collect();
-        self.checked = next.last().cloned();
-        next
-    }
-
-    /// Tells the others of this silo's row, if that is to be told, until it was told.
-    async fn tell(&mut self, store: &V::Store) -> Result<(), Refusal> {
-        let Some(myself) = self.myself.as_ref().filter(|_| self.untold && !self.lookout.judge.is_out())
-        else {
-            return Ok(());
-        };
-        let me = myself.silo_id.clone();
-        self.ask(store.tell(Word::Join, &me)).await?;
-        self.untold = false;
-        Ok(())
-    }
-
-    /// A row that is there does not say that its life goes on: the count may be higher.
-    fn learn_of_myself(&mut self, me: &SiloId, own_row: &Row, lives: u64) {
-        let now = self.lookout.now();
-        self.lookout.judge.row(now, me, own_row.clone());
-        self.lookout.judge.row(now, me, Row::Missing { lives });
-    }
-
-    /// Writes the row, unless this life is over.
-    async fn write_row(&mut self, store: &V::Store, now: <V::Store as Store>::Time) -> Result<(), Refusal> {
-        let Some(myself) = self.myself.as_mut().filter(|_| !self.lookout.judge.is_out()) else {
-            return Ok(());
-        };
-        myself.last_heartbeat = time::OffsetDateTime::now_utc();
-        // It may have been written and the answer lost.
-        let untold = std::mem::replace(&mut self.untold, true);
-        let myself = myself.clone();
-        match self.ask(store.write_row(&myself, now, self.config.ttl)).await? {
-            Written::Again => self.untold = untold,
-            // Lost with the store, or an earlier life stood there: the others learn that it is here.
-            Written::Anew => {}
-            Written::Not(in_the_way) => {
-                self.untold = untold;
-                let id = myself.silo_id.clone();
-                self.lookout.judge.row(self.lookout.now(), &id, in_the_way);
-            }
-        }
-        Ok(())
-    }
-
-    /// Overdue silos whose row is there do not keep the index themselves (original ones); others are gone.
-    async fn refresh_index(
-        &self,
-        store: &V::Store,
-        overdue: &[SiloId],
-        rows: &[(SiloId, bool)],
-    ) -> Result<(), Refusal> {
-        if self.myself.is_none() {
-            return Ok(());
-        }
-        let (present, absent): (Vec<_>, Vec<_>) =
-            rows.iter().filter(|(id, _)| overdue.contains(id)).cloned().partition(|(_, present)| *present);
-        let ids = |rows: Vec<(SiloId, bool)>| rows.into_iter().map(|(id, _)| id).collect::<Vec<_>>();
-        let forgotten: Vec<_> = ids(absent).into_iter().filter(|id| !self.lookout.judge.is_in(id)).collect();
-        let present = ids(present);
-        if !present.is_empty() {
-            store.index_add(&present).await?;
-        }
-        if !forgotten.is_empty() {
-            store.index_remove(&forgotten).await?;
-        }
-        Ok(())
-    }
-
-    /// Reads the rows of all silos that the index or this silo knows.
-    async fn read_all(&mut self, store: &V::Store) -> Result<(), Refusal> {
-        // The version first: a change that comes between is then read twice rather than never.
-        let version = self.ask(store.version()).await?;
-        let mut ids: BTreeSet<_> = self.ask(store.index()).await?.into_iter().collect();
-        ids.extend(self.lookout.judge.silos().map(|info| info.silo_id.clone()));
-        ids.extend(self.myself.as_ref().map(|myself| myself.silo_id.clone()));
-        let rows = self.ask(store.rows(ids.into_iter().collect())).await?;
-        let lost =
-            self.myself.as_ref().is_some_and(|me| !matches!(rows.get(&me.silo_id), Some(Row::Readable(_))));
-        // Rows whose node is away are read again at the next heartbeat.
-        let complete = !rows.values().any(|row| matches!(row, Row::Away));
-        self.lookout.judge.rows(self.lookout.now(), rows);
-        self.version_read = version.filter(|_| complete);
-        if lost { self.restore(store).await } else { Ok(()) }
-    }
-
-    /// Reads these rows; says of each whether there is one.
-    async fn read(
-        &mut self,
-        store: &V::Store,
-        ids: BTreeSet<SiloId>,
-    ) -> Result<Vec<(SiloId, bool)>, Refusal> {
-        let mut found = Vec::new();
-        for (id, row) in self.ask(store.rows(ids.into_iter().collect())).await? {
-            let missing = matches!(row, Row::Missing { .. });
-            self.lookout.judge.row(self.lookout.now(), &id, row);
-            if missing && self.myself.as_ref().is_some_and(|me| me.silo_id == id) {
-                self.restore(store).await?;
-            }
-            found.push((id, !missing));
-        }
-        Ok(found)
-    }
-
-    /// The row is not there, or is no longer right: writes it, and lets the others know.
-    async fn restore(&mut self, store: &V::Store) -> Result<(), Refusal> {
-        let Some(me) = self.myself.as_ref().map(|myself| myself.silo_id.clone()) else { return Ok(()) };
-        let pulse = self.ask(store.pulse(Some(&me), self.config.ttl)).await?;
-        self.untold = true;
-        self.write_row(store, pulse.now).await?;
-        self.tell(store).await
     }
 
     async fn announce(&mut self, status: SiloStatus) -> Result<(), Refusal> {
@@ -486,33 +346,6 @@ impl<V: Server> Keeper<V> {
             return Ok(());
         }
         store.end_life(myself).await
-    }
-
-    #[expect(clippy::unnecessary_wraps, reason = "one of several turns, of which most can fail")]
-    fn begin_scan(&mut self) -> Result<(), Refusal> {
-        if self.lookout.judge.is_elected() {
-            self.scan.get_or_insert_default();
-        }
-        Ok(())
-    }
-
-    /// One step of the search for original silos; others may come between two steps.
-    async fn scan_on(&mut self) -> Result<(), Refusal> {
-        let Some(cursor) = self.scan.take() else { return Ok(()) };
-        let Some(store) = self.link.store.clone() else { return Ok(()) };
-        let (ids, next) = self.ask(store.scan(cursor)).await?;
-        self.scan = next;
-        self.index_found(&store, ids.into_iter().filter(|id| !self.lookout.judge.is_in(id)).collect()).await
-    }
-
-    async fn index_found(&mut self, store: &V::Store, ids: BTreeSet<SiloId>) -> Result<(), Refusal> {
-        if ids.is_empty() {
-            return Ok(());
-        }
-        if self.myself.is_some() {
-            store.index_add(&ids.iter().cloned().collect::<Vec<_>>()).await?;
-        }
-        self.read(store, ids).await.map(drop)
     }
 
     async fn connect(&mut self) -> Result<(), Refusal> {
