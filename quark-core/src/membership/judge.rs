@@ -95,11 +95,13 @@ struct Departed {
 }
 
 impl Member {
-    /// Its row is not there; since when it has not been.
-    fn miss(&mut self, now: Duration) -> Duration {
-        let missing = self.missing.get_or_insert(Missing { since: now, last: now });
-        missing.last = now;
-        missing.since
+    /// Its row is not there; since when it has not been. What was missing when this silo last read long ago may have been
+    /// back meanwhile: two absences are not one.
+    fn miss(&mut self, now: Duration, longest_gap: Duration) -> Duration {
+        let seen_of_late = self.missing.filter(|missing| now <= missing.last + longest_gap);
+        let since = seen_of_late.map_or(now, |missing| missing.since);
+        self.missing = Some(Missing { since, last: now });
+        since
     }
 
     fn new(info: Arc<SiloInfo>) -> Self {
@@ -357,7 +359,7 @@ impl Judge {
         if info.incarnation < member.info.incarnation {
             // A late write of an earlier life: the later one writes over it at its next heartbeat. If it does not,
             // the store lost its count of lives, and what it holds now is the truth.
-            if now < member.miss(now) + self.missing_row_grace {
+            if now < member.miss(now, self.missing_row_grace) + self.missing_row_grace {
                 return self.look_at(&info.silo_id);
             }
         }
@@ -398,7 +400,7 @@ impl Judge {
         if said_so || lives > member.info.incarnation {
             return self.out(now, id);
         }
-        member.miss(now);
+        member.miss(now, self.missing_row_grace);
         self.look_at(id);
     }
 

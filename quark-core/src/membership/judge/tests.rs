@@ -77,6 +77,16 @@ fn a_missing_row_and_a_failing_probe_put_a_silo_out_only_after_the_grace() {
 }
 
 #[test]
+fn two_absences_with_nothing_read_between_them_are_not_one() {
+    let mut judge = judge_among(&["b", "c"]);
+    for second in [0, 30] {
+        judge.row(at(second), &id("b"), Row::Missing { lives: 0 });
+        judge.probed(at(second), &silo("b", 1), Probe::Refused);
+    }
+    assert_eq!(ids(&judge), ["a", "b", "c"]);
+}
+
+#[test]
 fn a_row_that_came_back_starts_the_grace_anew() {
     let mut judge = judge_among(&["b", "c"]);
     judge.row(at(0), &id("b"), Row::Missing { lives: 0 });
@@ -294,8 +304,9 @@ fn a_client_evicts_nobody_and_follows_the_rows() {
     judge.probed(at(1), &silo("b", 1), Probe::Refused);
     judge.votes(at(1), &silo("b", 1), 1);
     assert!(judge.take_actions().is_empty());
-    judge.row(at(1), &id("c"), Row::Missing { lives: 0 });
-    judge.row(at(20), &id("c"), Row::Missing { lives: 0 });
+    for second in [1, 10, 20] {
+        judge.row(at(second), &id("c"), Row::Missing { lives: 0 });
+    }
     judge.take_actions();
     judge.probed(at(20), &silo("c", 1), Probe::Refused);
     assert_eq!(ids(&judge), ["b"]);

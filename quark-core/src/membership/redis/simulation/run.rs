@@ -67,6 +67,8 @@ struct Member {
     fortune: Fortune,
     incarnation: u64,
     over_since: Option<Instant>,
+    /// That this life was put out is noted.
+    is_noted: bool,
     /// Who could not reach it of late.
     unreached: BTreeMap<SiloId, Instant>,
 }
@@ -182,7 +184,14 @@ impl Run {
                 let incarnation = running.incarnation();
                 self.note(format_args!("{id} starts at {endpoint} as {incarnation}"));
                 let fortune = Fortune::new();
-                Some(Member { running, fortune, incarnation, over_since: None, unreached: BTreeMap::new() })
+                Some(Member {
+                    running,
+                    fortune,
+                    incarnation,
+                    over_since: None,
+                    is_noted: false,
+                    unreached: BTreeMap::new(),
+                })
             }
             Err(error) => {
                 self.note(format_args!("{id} does not start at {endpoint}: {}", why(&error)));
@@ -422,9 +431,8 @@ impl Run {
         for member in self.members.values_mut().chain(&mut self.doubles) {
             let (id, fortune) = (member.running.id.clone(), member.fortune);
             let is_over = self.store.lives(&id) > member.running.incarnation();
-            let was_over = member.over_since.is_some();
             let rejoined = member.running.incarnation() != member.incarnation;
-            if (is_over || rejoined) && !was_over {
+            if (is_over || rejoined) && !member.is_noted {
                 self.outcome.put_out += 1;
                 let innocent = now >= fortune.ran_since + INNOCENCE
                     && now > fortune.reachable_since
@@ -433,6 +441,8 @@ impl Run {
                     && now >= fortune.alone_since + STORED;
                 notes.push((innocent, format!("{id}/{} is put out", member.incarnation)));
             }
+            // A store that lost the count does not put it in again; only another life does.
+            member.is_noted = is_over || (member.is_noted && !rejoined);
             member.incarnation = member.running.incarnation();
             member.over_since = match is_over {
                 true => Some(
