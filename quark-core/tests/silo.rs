@@ -407,3 +407,32 @@ async fn a_handler_may_stop_its_own_silo() {
     assert_eq!(caller.call(("T", "1"), "", "").timeout(LIMIT).await.unwrap(), "stopping");
     until("it has stopped", || !caller.is_running()).await;
 }
+
+#[tokio::test]
+async fn a_call_made_in_a_handler_ends_when_its_own_caller_stops_waiting() {
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let slot: Arc<std::sync::OnceLock<quark_core::Caller>> = Arc::default();
+    let own = slot.clone();
+    let silo = Silo::builder("a")
+        .membership("memory://inherited-deadline".parse().unwrap())
+        .handler_for("Never", |_: Request| std::future::pending::<quark_core::Result<Bytes>>())
+        .handler_for("Outer", move |_: Request| {
+            let (tell, caller) = (tell.clone(), own.get().unwrap().clone());
+            async move {
+                let asked_for = std::time::Duration::from_secs(50);
+                let ended = caller.call(("Never", "1"), "", "").timeout(asked_for).await;
+                let _ = tell.send(ended);
+                Ok(Bytes::new())
+            }
+        })
+        .start()
+        .await
+        .unwrap();
+    slot.set(silo.caller().clone()).ok();
+    let outer = silo.call(("Outer", "1"), "", "").timeout(std::time::Duration::from_millis(200)).await;
+    assert_eq!(outer.unwrap_err().kind(), ErrorKind::Timeout);
+    let inner = tokio::time::timeout(std::time::Duration::from_secs(20), told.recv()).await;
+    assert_eq!(inner.expect("in time").unwrap().unwrap_err().kind(), ErrorKind::Timeout);
+    let bad = silo.call(("Outer", "1"), "", "").traceparent("not-one").await.unwrap_err();
+    assert!(bad.message().starts_with("traceparent=\"not-one\""), "{bad}");
+}
