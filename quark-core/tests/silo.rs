@@ -1,11 +1,11 @@
 //! Silos and clients as a Rust program uses them: two or three of them in this process, over real connections.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use quark_core::{Client, Delivered, ErrorKind, Placement, Request, Result, Silo, SiloBuilder};
+use quark_core::{Caller, Client, Delivered, ErrorKind, Placement, Request, Result, Silo, SiloBuilder};
 
 /// Long enough for a loaded machine; nothing waits so long when all is well.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -411,27 +411,26 @@ async fn a_handler_may_stop_its_own_silo() {
 #[tokio::test]
 async fn a_call_made_in_a_handler_ends_when_its_own_caller_stops_waiting() {
     let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
-    let slot: Arc<std::sync::OnceLock<quark_core::Caller>> = Arc::default();
+    let slot: Arc<OnceLock<Caller>> = Arc::default();
     let own = slot.clone();
-    let silo = Silo::builder("a")
-        .membership("memory://inherited-deadline".parse().unwrap())
-        .handler_for("Never", |_: Request| std::future::pending::<quark_core::Result<Bytes>>())
+    let silo = silo("a", "inherited-deadline")
+        .handler_for("Never", |_: Request| std::future::pending::<Result<String>>())
         .handler_for("Outer", move |_: Request| {
             let (tell, caller) = (tell.clone(), own.get().unwrap().clone());
             async move {
-                let asked_for = std::time::Duration::from_secs(50);
+                let asked_for = Duration::from_secs(50);
                 let ended = caller.call(("Never", "1"), "", "").timeout(asked_for).await;
                 let _ = tell.send(ended);
-                Ok(Bytes::new())
+                Ok("")
             }
         })
         .start()
         .await
         .unwrap();
     slot.set(silo.caller().clone()).ok();
-    let outer = silo.call(("Outer", "1"), "", "").timeout(std::time::Duration::from_millis(200)).await;
+    let outer = silo.call(("Outer", "1"), "", "").timeout(Duration::from_millis(200)).await;
     assert_eq!(outer.unwrap_err().kind(), ErrorKind::Timeout);
-    let inner = tokio::time::timeout(std::time::Duration::from_secs(20), told.recv()).await;
+    let inner = tokio::time::timeout(LIMIT, told.recv()).await;
     assert_eq!(inner.expect("in time").unwrap().unwrap_err().kind(), ErrorKind::Timeout);
     let bad = silo.call(("Outer", "1"), "", "").traceparent("not-one").await.unwrap_err();
     assert!(bad.message().starts_with("traceparent=\"not-one\""), "{bad}");
