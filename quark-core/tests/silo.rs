@@ -380,7 +380,7 @@ async fn a_handlers_calls_inherit_its_correlation_id() {
         .start()
         .await
         .unwrap();
-    static CALLER: std::sync::OnceLock<quark_core::Caller> = std::sync::OnceLock::new();
+    static CALLER: OnceLock<Caller> = OnceLock::new();
     let _ = CALLER.set(silo.caller().clone());
     assert_eq!(silo.call(("Outer", "1"), "", "").correlation_id("mine").await.unwrap(), "mine");
     let fresh = silo.call(("Outer", "1"), "", "").await.unwrap();
