@@ -8,6 +8,7 @@ import weakref
 from typing import Any
 
 from . import _quark
+from ._errors import NotRunningError
 
 _bridges: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _quark.Bridge]" = weakref.WeakKeyDictionary()
 _lock = threading.Lock()
@@ -30,7 +31,10 @@ def bridge() -> _quark.Bridge:
 def _end() -> None:
     for node in list(nodes):
         node.abort()
-    _quark.set_log_level(0, None)
+    try:
+        _quark.set_log_level(0, None)
+    except NotRunningError:
+        pass  # In a forked child, where nothing runs that could log.
 
 
 atexit.register(_end)

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Optional, Type
 
 from . import _handlers, _logging
+from ._errors import NotRunningError
 from ._quark import Envelope
 from ._silo import Base, ClientBase, Payload, Self, SiloBase, _context
 
@@ -39,7 +40,10 @@ class _Blocking(Base):
     def __exit__(
         self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
     ) -> None:
-        self.stop()
+        try:
+            self.stop()
+        except NotRunningError:
+            pass  # A forked child leaves the block, and has nothing to stop.
 
     def call(
         self,
