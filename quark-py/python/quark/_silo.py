@@ -18,6 +18,7 @@ class Base:
     """What asyncio and blocking silos and clients share: all that does not wait."""
 
     _node: _quark.Node
+    _origin: _handlers.Origin
 
     def owner(self, actor_type: str, actor_id: str) -> Optional[str]:
         """The silo that owns an actor on the ring, or None when nobody serves its type."""
@@ -108,7 +109,8 @@ class SiloBase(Base):
             "heartbeat": heartbeat,
             "start_timeout": start_timeout,
         }
-        self._node = _quark.Node(silo_id, options, _handlers.native(handler, handlers))
+        self._origin = _handlers.Origin()
+        self._node = _quark.Node(silo_id, options, _handlers.native(handler, handlers, self._origin))
         _loop.nodes.add(self._node)
 
     @property
@@ -152,6 +154,7 @@ class ClientBase(Base):
             "max_pending": max_pending,
             "start_timeout": start_timeout,
         }
+        self._origin = _handlers.Origin()
         self._node = _quark.Node(None, options, [])
         _loop.nodes.add(self._node)
 
@@ -175,6 +178,7 @@ class _Async(Base):
     async def start(self) -> None:
         """Starts; returns when it sees itself and the others. Coroutine handlers run on this loop."""
         _logging.follow()
+        self._origin.starts_here()
         await self._node.start(_loop.bridge())
 
     async def stop(self, drain: float = 10.0) -> None:
@@ -348,11 +352,13 @@ class Transport:
         max_payload: Optional[int] = None,
     ) -> None:
         options = {"listen": listen, "cluster": cluster, "max_payload": max_payload}
-        self._native = _quark.Transport(silo_id, options, *_handlers.wrap(handler))
+        self._origin = _handlers.Origin()
+        self._native = _quark.Transport(silo_id, options, *_handlers.wrap(handler, self._origin))
 
     async def start(self) -> None:
         """Begins to listen."""
         _logging.follow()
+        self._origin.starts_here()
         await self._native.start(_loop.bridge())
 
     async def stop(self, drain: float = 10.0) -> None:

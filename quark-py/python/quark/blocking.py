@@ -20,6 +20,7 @@ class _Blocking(Base):
     def start(self) -> None:
         """Starts; returns when it sees itself and the others."""
         _logging.follow()
+        self._origin.starts_here()
         self._node.start(None)
 
     def stop(self, drain: float = 10.0) -> None:
