@@ -10,6 +10,8 @@ use quark_core::host::{Mailbox, Workers, queued, unless_abandoned};
 use quark_core::{Handler, Request as CoreRequest};
 
 use crate::bridge::{Bridge, Item};
+use crate::foreign;
+use crate::process;
 use crate::request::Request;
 
 /// A handler as Python gives it: its actor type or None, `quark._handlers`' wrapper, whether that starts a coroutine.
@@ -41,11 +43,16 @@ impl Slot {
         drop(call);
     }
 
-    /// Hands a request to the handler; drops it, which answers it, when its caller or the handler is gone.
+    /// Hands a request to the handler; drops it, which answers it, when its caller or the handler is gone. When the
+    /// interpreter ends neither happens.
     pub(crate) fn call(&self, py: Python<'_>, request: CoreRequest) -> PyResult<()> {
+        if process::is_ending() {
+            std::mem::forget(request);
+            return Ok(());
+        }
         let Some(call) = self.get(py) else { return Ok(()) };
         match unless_abandoned(request) {
-            Some(request) => call.call1(py, (Request::new(request),)).map(drop),
+            Some(request) => foreign::call(call.bind(py), (Request::new(request),)).map(drop),
             None => Ok(()),
         }
     }
@@ -97,7 +104,9 @@ impl Lanes {
     fn new(threads: usize) -> Self {
         let lane = || {
             Workers::new("quark-handler", 1, |(slot, request): (Arc<Slot>, CoreRequest)| {
-                // Not while the interpreter ends: then the request is dropped, which answers it.
+                if process::is_ending() {
+                    return std::mem::forget(request);
+                }
                 let _ = Python::try_attach(|py| {
                     if let Err(error) = slot.call(py, request) {
                         error.write_unraisable(py, None);

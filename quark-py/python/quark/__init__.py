@@ -9,13 +9,17 @@ language, and the reply comes back.
 ``quark.blocking`` has the same for programs without an event loop, ``quark.testing`` a cluster with faults for tests.
 """
 
-from . import blocking
-from ._aio import Client, Membership, Silo, Transport
-from ._errors import *  # noqa: F403
-from ._errors import __all__ as _error_names
-from ._handlers import current_request
-from ._quark import Envelope, HashRing, Request, __version__, hash
-from ._types import Health, MembershipEvent, SiloInfo, SiloStatus
+from . import _quark
+
+_quark.check_interpreter()  # Before anything else of it is used.
+
+from . import blocking  # noqa: E402
+from ._aio import Client, Membership, Silo, Transport  # noqa: E402
+from ._errors import *  # noqa: E402, F403
+from ._errors import __all__ as _error_names  # noqa: E402
+from ._handlers import current_request  # noqa: E402
+from ._quark import Envelope, HashRing, Request, __version__, hash  # noqa: E402
+from ._types import Health, MembershipEvent, SiloInfo, SiloStatus  # noqa: E402
 
 __all__ = [
     "Client",

@@ -28,6 +28,7 @@ class _Async(Base):
     async def start(self) -> None:
         """Starts; returns when it sees itself and the others. Coroutine handlers run on this loop."""
         _logging.follow()
+        self._origin.starts_here()
         await _end(self._node.start(_loop.bridge()))
 
     async def stop(self, drain: float = 10.0) -> None:
@@ -39,6 +40,7 @@ class _Async(Base):
         if _handlers.is_handling():
             self._node.stop_soon(drain)
         else:
+            _loop.close_the_dead()
             await _end(self._node.stop(_loop.bridge(), drain))
 
     async def __aenter__(self: Self) -> Self:
@@ -48,7 +50,10 @@ class _Async(Base):
     async def __aexit__(
         self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
     ) -> None:
-        await self.stop()
+        try:
+            await self.stop()
+        except NotRunningError:
+            pass  # A forked child leaves the block, and has nothing to stop.
 
     @overload
     async def call(
@@ -207,6 +212,7 @@ class Transport(TransportBase):
     async def start(self) -> None:
         """Begins to listen."""
         _logging.follow()
+        self._origin.starts_here()
         await _end(self._native.start(_loop.bridge()))
 
     async def stop(self, drain: float = 10.0) -> None:

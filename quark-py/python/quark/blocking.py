@@ -6,7 +6,7 @@ Usable from any thread; Ctrl-C interrupts what blocks in the main thread. Handle
 from types import TracebackType
 from typing import Any, Iterable, Iterator, List, Literal, Optional, Type, Union, overload
 
-from . import _handlers, _logging
+from . import _handlers, _logging, _loop
 from ._base import Base, ClientBase, MembershipBase, Self, SiloBase, TransportBase, endings
 from ._errors import NotRunningError, QuarkError
 from ._handlers import current
@@ -22,6 +22,7 @@ class _Blocking(Base):
     def start(self) -> None:
         """Starts; returns when it sees itself and the others."""
         _logging.follow()
+        self._origin.starts_here()
         self._node.start(None)
 
     def stop(self, drain: float = 10.0) -> None:
@@ -33,6 +34,7 @@ class _Blocking(Base):
         if _handlers.is_handling():
             self._node.stop_soon(drain)
         else:
+            _loop.close_the_dead()
             self._node.stop(None, drain)
 
     def __enter__(self: Self) -> Self:
@@ -42,7 +44,10 @@ class _Blocking(Base):
     def __exit__(
         self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
     ) -> None:
-        self.stop()
+        try:
+            self.stop()
+        except NotRunningError:
+            pass  # A forked child leaves the block, and has nothing to stop.
 
     @overload
     def call(
@@ -177,6 +182,7 @@ class Transport(TransportBase):
     def start(self) -> None:
         """Begins to listen."""
         _logging.follow()
+        self._origin.starts_here()
         self._native.start(None)
 
     def stop(self, drain: float = 10.0) -> None:
