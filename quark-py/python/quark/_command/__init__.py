@@ -1,0 +1,1 @@
+"""The console command ``quark``. ``import quark`` does not load it."""
