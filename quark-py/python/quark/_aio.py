@@ -155,14 +155,20 @@ class _Async(Base):
         response: Envelope = await _end(self._node.send(_loop.bridge(), envelope, timeout, current.get()))
         return response
 
-    async def events(self) -> AsyncIterator[MembershipEvent]:
-        """What changes in the view from now on, until it is stopped."""
-        async for event in _events(self._node):
+    async def events(self, *, since: Optional[Iterable[SiloInfo]] = None) -> AsyncIterator[MembershipEvent]:
+        """What changes in the view from now on, or since these silos were in it, until it is stopped.
+
+        ``since=()`` begins with all that are in. The next :meth:`silos` may still show the view before.
+        """
+        async for event in _events(self._node, since):
             yield event
 
 
-async def _events(source: Any) -> AsyncIterator[MembershipEvent]:
+async def _events(source: Any, since: Optional[Iterable[SiloInfo]]) -> AsyncIterator[MembershipEvent]:
     version, before = source.latest_view()
+    if since is not None:
+        for event in events_between(since, before):
+            yield event
     while True:
         try:
             version, after = await _end(source.next_view(_loop.bridge(), version))
@@ -200,9 +206,9 @@ class Membership(MembershipBase):
         """Leaves. A second stop has no effect."""
         await _end(self._native.stop(_loop.bridge()))
 
-    async def events(self) -> AsyncIterator[MembershipEvent]:
-        """What changes from now on."""
-        async for event in _events(self._native):
+    async def events(self, *, since: Optional[Iterable[SiloInfo]] = None) -> AsyncIterator[MembershipEvent]:
+        """What changes from now on, or since these silos were in the view; see :meth:`Silo.events`."""
+        async for event in _events(self._native, since):
             yield event
 
 

@@ -130,17 +130,23 @@ class _Blocking(Base):
         response: Envelope = self._node.send(None, envelope, timeout, current.get())
         return response
 
-    def events(self) -> Iterator[MembershipEvent]:
-        """What changes in the view from now on, until it is stopped; blocks between changes."""
-        return _events(self._node)
+    def events(self, *, since: Optional[Iterable[SiloInfo]] = None) -> Iterator[MembershipEvent]:
+        """What changes in the view from now on, or since these silos were in it, until it is stopped; blocks between
+        changes. See :meth:`quark.Silo.events`."""
+        return _events(self._node, since)
 
 
-def _events(source: Any) -> Iterator[MembershipEvent]:
+def _events(source: Any, since: Optional[Iterable[SiloInfo]]) -> Iterator[MembershipEvent]:
     # What is known now is looked up now, not at the first `next`.
-    return _changes(source, *source.latest_view())
+    version, now = source.latest_view()
+    return _changes(source, version, now, None if since is None else list(since))
 
 
-def _changes(source: Any, version: int, before: List[SiloInfo]) -> Iterator[MembershipEvent]:
+def _changes(
+    source: Any, version: int, before: List[SiloInfo], since: Optional[List[SiloInfo]]
+) -> Iterator[MembershipEvent]:
+    if since is not None:
+        yield from events_between(since, before)
     while True:
         try:
             version, after = source.next_view(None, version)
@@ -171,9 +177,9 @@ class Membership(MembershipBase):
         """Leaves. A second stop has no effect."""
         self._native.stop(None)
 
-    def events(self) -> Iterator[MembershipEvent]:
-        """What changes from now on, until it is stopped; blocks between changes."""
-        return _events(self._native)
+    def events(self, *, since: Optional[Iterable[SiloInfo]] = None) -> Iterator[MembershipEvent]:
+        """What changes from now on, or since these silos were in the view; blocks between changes."""
+        return _events(self._native, since)
 
 
 class Transport(TransportBase):
