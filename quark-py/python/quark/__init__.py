@@ -11,25 +11,46 @@ language, and the reply comes back.
 
 from . import blocking
 from ._errors import *  # noqa: F403
-from ._errors import __all__ as _error_names
 from ._quark import Envelope, HashRing, Request, __version__, hash
 from ._silo import Client, Membership, Silo, Transport
 from ._types import Health, MembershipEvent, SiloInfo, SiloStatus
 
+# In full, because type checkers read it and do not run it.
 __all__ = [
+    "AddressInUseError",
+    "CallCancelledError",
     "Client",
+    "ConnectionLostError",
     "Envelope",
+    "HandlerFailedError",
     "HashRing",
     "Health",
+    "IdInUseError",
+    "IncompatibleError",
+    "InternalError",
+    "InvalidArgumentError",
+    "IsolatedError",
     "Membership",
     "MembershipEvent",
+    "MembershipUnavailableError",
+    "NoHandlerError",
+    "NoSiloError",
+    "NotOwnerError",
+    "NotRunningError",
+    "OverloadedError",
+    "PayloadTooLargeError",
+    "ProtocolError",
+    "QuarkError",
+    "QuarkTimeoutError",
+    "ReentrantError",
     "Request",
     "Silo",
     "SiloInfo",
     "SiloStatus",
     "Transport",
+    "UnauthenticatedError",
+    "UnreachableError",
     "__version__",
     "blocking",
     "hash",
-    *_error_names,
 ]
