@@ -1,5 +1,5 @@
 //! Every routine of the project, as `cargo xtask COMMAND`. One file for each command; what several of them need is in
-//! `process` (running things), `python` (the environment and the wheel) and `redis`.
+//! `process` (running things), `python` (the environment and the wheel), `interpreter` and `redis`.
 
 mod args;
 mod bench;
@@ -9,8 +9,10 @@ mod demo;
 mod detect;
 mod dist_wheel;
 mod generate;
+mod interpreter;
 mod process;
 mod python;
+mod pythons;
 mod readme;
 mod redis;
 mod simulate;
@@ -38,6 +40,8 @@ cargo xtask COMMAND
                                  FIGURE is killed, stopped, cut-off, leave, lost-row or false-eviction
   readme                         run the examples of the README, beside a Redis
   ci-checks                      formatting, lints, generated files, documentation, README, typing
+  pythons [--others] [FILTER]    the Python tests on every CPython 3.9 to 3.14 of this machine; --others leaves out the
+                                 one that `test` runs
   dist-wheel                     the release wheel, into dist/
 
 Set QUARK_PYTHON to choose the Python (3.9 or later), QUARK_TEST_REDIS to use a Redis that is there already, and
@@ -57,6 +61,7 @@ fn main() -> ExitCode {
         Some("detect") => detect::run(args),
         Some("readme") => readme::run(args),
         Some("ci-checks") => ci_checks::run(args),
+        Some("pythons") => pythons::run(args),
         Some("dist-wheel") => dist_wheel::run(args),
         None | Some("help" | "--help" | "-h") => {
             print!("{USAGE}");

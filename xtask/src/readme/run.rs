@@ -91,11 +91,8 @@ impl Runner {
 
     /// In the root of the repository, where a reader would be, and with the environment's Python as `python`.
     fn shell(&self, script: &Path) -> Result<Command> {
-        let programs = self.venv.python().parent().map(Path::to_path_buf);
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let paths = std::env::join_paths(programs.into_iter().chain(std::env::split_paths(&path)));
         let mut shell = process::command("sh");
-        shell.arg("-eu").arg(script).env("PATH", paths.map_err(|e| Failure::new(e.to_string()))?);
+        shell.arg("-eu").arg(script).env("PATH", self.venv.path()?);
         Ok(shell)
     }
 
