@@ -42,7 +42,7 @@ cargo xtask COMMAND
   ci-checks                      formatting, lints, generated files, documentation, README, typing
   pythons [--others] [FILTER]    the Python tests on every CPython 3.9 to 3.14 of this machine; --others leaves out the
                                  one that `test` runs
-  dist-wheel                     the release wheel, into dist/
+  dist-wheel                     the wheel for others and the source distribution, into dist/, checked
 
 Set QUARK_PYTHON to choose the Python (3.9 or later), QUARK_TEST_REDIS to use a Redis that is there already, and
 QUARK_TEST_REDIS_KIND to container or process to choose the kind that is started.

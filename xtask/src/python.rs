@@ -21,6 +21,8 @@ pub(crate) enum Needs {
     Build,
     /// What the tests import.
     Tests,
+    /// What builds a wheel for others and proves that it is one.
+    Dist,
 }
 
 /// How the wheel is built.
@@ -28,6 +30,8 @@ pub(crate) enum Needs {
 pub(crate) enum Profile {
     Debug,
     Release,
+    /// For other machines: small, and linked against an old glibc.
+    Dist,
 }
 
 /// A virtual environment.
@@ -50,6 +54,12 @@ impl Venv {
         Ok(venv)
     }
 
+    /// A new environment with nothing in it.
+    pub(crate) fn fresh(folder: PathBuf) -> Result<Self> {
+        let _ = fs::remove_dir_all(&folder);
+        Self::at(folder, &Interpreter::find()?)
+    }
+
     /// Installs what is needed unless it is there.
     pub(crate) fn fill(&self, needs: Needs) -> Result<()> {
         const BUILD: &str = "requirements-build.txt";
@@ -58,6 +68,7 @@ impl Venv {
             Needs::Nothing => Ok(()),
             Needs::Build => self.install(&[BUILD]),
             Needs::Tests => self.install(&[TESTS, BUILD]),
+            Needs::Dist => self.install(&["requirements-dist.txt", BUILD]),
         }
     }
 
@@ -104,6 +115,7 @@ impl Venv {
             // For this machine only, so that nothing has to be audited.
             Profile::Debug => maturin.args(["--compatibility", "linux"]),
             Profile::Release => maturin.arg("--release"),
+            Profile::Dist => self.portable(&mut maturin)?,
         };
         // maturin asks the activated environment, and there may be another one.
         maturin.env("VIRTUAL_ENV", &self.folder).env_remove("CONDA_PREFIX");
@@ -111,6 +123,21 @@ impl Venv {
         wheels(folder)
             .pop()
             .ok_or_else(|| Failure::new(format!("maturin left no wheel in {}", folder.display())))
+    }
+
+    /// Has maturin build for machines that are older than this one or laid out otherwise.
+    fn portable<'a>(&self, maturin: &'a mut Command) -> Result<&'a mut Command> {
+        maturin.args(["--profile", "dist", "--compression-level", "9"]);
+        if cfg!(target_os = "linux") {
+            // maturin looks for zig, and for a Python that has it, in the PATH.
+            maturin.args(["--zig", "--compatibility", "manylinux2014"]).env("PATH", self.path()?);
+        }
+        // Messages of panics name source files; where they were on this machine is nobody's business.
+        let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+        let cargo = home.or_else(|| std::env::home_dir().map(|home| home.join(".cargo"))).unwrap_or_default();
+        let remapped = [(process::root(), "quark"), (cargo, "cargo")];
+        let flags = remapped.map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
+        Ok(maturin.env_remove("RUSTFLAGS").env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}")))
     }
 
     /// The PATH with the environment's programs in front.
@@ -151,7 +178,8 @@ impl Venv {
         })
     }
 
-    fn pip(&self) -> Command {
+    /// pip in this environment.
+    pub(crate) fn pip(&self) -> Command {
         let mut pip = process::command(self.python());
         pip.args(["-m", "pip", "--disable-pip-version-check"]);
         pip
