@@ -35,7 +35,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
 }
 
 /// Where it all goes.
-fn dist() -> PathBuf {
+pub(crate) fn dist() -> PathBuf {
     root().join("dist")
 }
 

@@ -18,6 +18,7 @@ mod redis;
 mod simulate;
 mod tally;
 mod test;
+mod try_wheel;
 
 use std::process::ExitCode;
 
@@ -43,6 +44,7 @@ cargo xtask COMMAND
   pythons [--others] [FILTER]    the Python tests on every CPython 3.9 to 3.14 of this machine; --others leaves out the
                                  one that `test` runs
   dist-wheel                     the wheel for others and the source distribution, into dist/, checked
+  try-wheel [--verbose]          installs that wheel alone, without Rust, runs the README and prints import times
 
 Set QUARK_PYTHON to choose the Python (3.9 or later), QUARK_TEST_REDIS to use a Redis that is there already, and
 QUARK_TEST_REDIS_KIND to container or process to choose the kind that is started.
@@ -63,6 +65,7 @@ fn main() -> ExitCode {
         Some("ci-checks") => ci_checks::run(args),
         Some("pythons") => pythons::run(args),
         Some("dist-wheel") => dist_wheel::run(args),
+        Some("try-wheel") => try_wheel::run(args),
         None | Some("help" | "--help" | "-h") => {
             print!("{USAGE}");
             return ExitCode::SUCCESS;

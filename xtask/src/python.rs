@@ -208,7 +208,8 @@ impl Venv {
     }
 }
 
-fn wheels(folder: &Path) -> Vec<PathBuf> {
+/// The wheels in a folder.
+pub(crate) fn wheels(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     entries.filter(|path| path.extension().is_some_and(|extension| extension == "whl")).collect()
 }
