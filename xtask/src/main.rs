@@ -19,6 +19,7 @@ mod simulate;
 mod tally;
 mod test;
 mod try_wheel;
+mod typing;
 
 use std::process::ExitCode;
 
@@ -40,7 +41,7 @@ cargo xtask COMMAND
                                  how fast membership reacts, as a table; N minutes without a false eviction, default 20;
                                  FIGURE is killed, stopped, cut-off, leave, lost-row or false-eviction
   readme                         run the examples of the README, beside a Redis
-  ci-checks                      formatting, lints, generated files, documentation, README, typing
+  ci-checks [NAME]               formatting, lints, generated files, documentation, typing, README; or one of them
   pythons [--others] [FILTER]    the Python tests on every CPython 3.9 to 3.14 of this machine; --others leaves out the
                                  one that `test` runs
   dist-wheel                     the wheel for others and the source distribution, into dist/, checked

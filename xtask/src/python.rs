@@ -21,6 +21,8 @@ pub(crate) enum Needs {
     Build,
     /// What the tests import.
     Tests,
+    /// That and the type checkers.
+    Types,
     /// What builds a wheel for others and proves that it is one.
     Dist,
 }
@@ -68,6 +70,7 @@ impl Venv {
             Needs::Nothing => Ok(()),
             Needs::Build => self.install(&[BUILD]),
             Needs::Tests => self.install(&[TESTS, BUILD]),
+            Needs::Types => self.install(&["requirements-types.txt", TESTS, BUILD]),
             Needs::Dist => self.install(&["requirements-dist.txt", BUILD]),
         }
     }
