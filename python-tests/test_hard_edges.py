@@ -42,10 +42,10 @@ def test_exit_with_calls_in_flight_and_a_silo_that_was_not_stopped():
     ends_well(
         """
         import asyncio, quark
+        async def never(request):
+            await asyncio.get_running_loop().create_future()
+        silo = quark.Silo("a", membership="memory://exit", handler=never)
         async def main():
-            async def never(request):
-                await asyncio.get_running_loop().create_future()
-            silo = quark.Silo("a", membership="memory://exit", handler=never)
             await silo.start()
             calls = [asyncio.ensure_future(silo.call("T", str(i), "")) for i in range(100)]
             await asyncio.sleep(0.05)

@@ -1,5 +1,6 @@
 """The ring, envelopes and errors."""
 
+import copy
 import pickle
 
 import pytest
@@ -69,3 +70,57 @@ def test_silo_infos_are_values():
     info = quark.SiloInfo("a", "127.0.0.1:1", labels={"k": "v"})
     assert pickle.loads(pickle.dumps(info)) == info and hash(info) == hash(quark.SiloInfo("a", "127.0.0.1:1"))
     assert "SiloInfo(silo_id='a'" in repr(info)
+
+
+VALUES = [
+    quark.SiloInfo("a", "h:1", actor_types=("T",), labels={"k": "v"}),
+    quark.Health("degraded", "membership store", "away"),
+    quark.MembershipEvent("joined", quark.SiloInfo("a", "h:1")),
+    quark.Envelope(actor_type="T", actor_id="1", payload=b"x"),
+    quark.SiloStatus.SHUTTING_DOWN,
+]
+
+
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_values_travel_by_pickle_and_copy(value, protocol):
+    assert pickle.loads(pickle.dumps(value, protocol)) == value
+    assert copy.deepcopy(value) == value
+    assert repr(value).startswith(("quark.", "<quark.", type(value).__name__, "<SiloStatus"))
+
+
+def test_a_ring_travels_by_pickle_and_tells_shares():
+    ring = quark.HashRing()
+    assert ring.shares() == {}
+    ring.add("a", 100)
+    ring.add("b", 300)
+    again = pickle.loads(pickle.dumps(ring))
+    assert again == ring and again.virtual_nodes() == {"a": 100, "b": 300}
+    again.remove("a")
+    assert again != ring and again.shares() == {"b": 1.0}
+    shares = ring.shares()
+    assert abs(sum(shares.values()) - 1.0) < 1e-9 and 0.6 < shares["b"] < 0.9
+
+
+@pytest.mark.parametrize(
+    "message, kind, text",
+    [
+        ("InsufficientFunds: balance: 3", "InsufficientFunds", "balance: 3"),
+        ("KeyError: 'x'\nand more", "KeyError", "'x'\nand more"),
+        ("Empty", "Empty", ""),
+        ("the handler panicked: oops", None, "the handler panicked: oops"),
+        ("", None, ""),
+        ("std::runtime_error: no", None, "std::runtime_error: no"),
+    ],
+)
+def test_what_a_handler_raised_can_be_told(message, kind, text):
+    error = pickle.loads(pickle.dumps(quark.HandlerFailedError(message)))
+    assert (error.exception_type, error.exception_text) == (kind, text)
+
+
+def test_public_names_say_where_they_are_to_be_had():
+    for name in quark.__all__:
+        value = getattr(quark, name)
+        if isinstance(value, type):
+            assert value.__module__ == "quark", name
+            assert getattr(quark, value.__name__) is value

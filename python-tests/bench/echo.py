@@ -1,8 +1,9 @@
 """Echo between two Python processes: Quark, asyncio TCP and grpc.aio. Driven by `cargo xtask bench`.
 
 `echo.py serve SUBJECT` prints `ready ADDRESS` and ends when its standard input does; `echo.py call SUBJECT ADDRESS DEPTH
-SECONDS SERVER-PID` prints one line of JSON. Subjects: quark-async, quark-def (handlers `async def` and `def`), tcp
-(length-prefixed, a future for each request), grpc (a bidirectional stream on grpc.aio).
+SECONDS SERVER-PID` prints one line of JSON. Subjects: quark-async, quark-def (handlers `async def` and `def`), quark-many
+(`def`, and the caller makes DEPTH calls by one `call_many`), tcp (length-prefixed, a future for each request), grpc (a
+bidirectional stream on grpc.aio).
 """
 
 import asyncio
@@ -37,11 +38,19 @@ async def serve_quark(kind: str) -> None:
         await until_dismissed()
 
 
-async def call_quark(address: str) -> Any:
+async def call_quark(address: str, many: int = 0) -> Any:
     import quark
 
     client = quark.Client(membership=f"static://server@{address}")
     await client.start()
+    calls = [("Device", "device-0001234", "Echo", PAYLOAD)] * many
+    echoed = [PAYLOAD] * many
+
+    async def call_many() -> None:
+        assert await client.call_many(calls) == echoed
+
+    if many:
+        return call_many
 
     async def call() -> None:
         assert await client.call("Device", "device-0001234", "Echo", PAYLOAD) == PAYLOAD
@@ -172,7 +181,10 @@ def cpu_seconds(pid: Any) -> float:
     return (int(fields[11]) + int(fields[12])) / 100
 
 
-async def measure(make: "Callable[[], Awaitable[None]]", depth: int, seconds: float, pid: int) -> None:
+async def measure(
+    make: "Callable[[], Awaitable[None]]", depth: int, seconds: float, pid: int, at_once: int = 1
+) -> None:
+    """``depth`` lanes, each of which makes ``at_once`` calls one after the other."""
     latencies: "list[float]" = []
 
     async def lane(end: float) -> None:
@@ -193,11 +205,11 @@ async def measure(make: "Callable[[], Awaitable[None]]", depth: int, seconds: fl
     await lanes(seconds)
     took, cpu = time.perf_counter() - began, cpu_seconds("self") + cpu_seconds(pid) - cpu
     latencies.sort()
-    count = len(latencies)
+    count = len(latencies) * at_once
     figures = {
         "msgs_per_s": round(count / took),
-        "p50_us": round(latencies[count // 2] * 1e6, 1),
-        "p99_us": round(latencies[count * 99 // 100] * 1e6, 1),
+        "p50_us": round(latencies[len(latencies) // 2] * 1e6, 1),
+        "p99_us": round(latencies[len(latencies) * 99 // 100] * 1e6, 1),
         "cpu_s_per_100k": round(cpu / count * 100_000, 3),
     }
     print(json.dumps(figures), flush=True)
@@ -209,6 +221,9 @@ async def main(verb: str, subject: str, *more: str) -> None:
         await (servers[subject]() if subject in servers else serve_quark(subject.split("-")[1]))
         return
     address, depth, seconds, pid = more
+    if subject == "quark-many":
+        await measure(await call_quark(address, int(depth)), 1, float(seconds), int(pid), at_once=int(depth))
+        return
     callers = {"tcp": call_tcp, "grpc": call_grpc}
     make = await callers.get(subject, call_quark)(address)
     await measure(make, int(depth), float(seconds), int(pid))

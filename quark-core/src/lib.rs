@@ -38,6 +38,7 @@ mod router;
 mod silo;
 mod silo_info;
 mod telemetry;
+mod trace;
 mod transport;
 
 pub use caller::{Actor, Call, CallHandle, Caller, Notification};

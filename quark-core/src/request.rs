@@ -42,7 +42,7 @@ pub struct Request {
     asker: Option<Asker>,
     /// The right to answer was taken away.
     taken: bool,
-    /// And used here.
+    /// And used here; of a one-way request, its handler is done.
     answered: bool,
     /// It waits to be handed to its handler.
     queued: bool,
@@ -161,6 +161,19 @@ impl Request {
     #[must_use]
     pub fn correlation_id(&self) -> &str {
         &self.envelope.correlation_id
+    }
+
+    /// The W3C traceparent, to be passed on with calls made while handling this; empty when the sender gave none that is
+    /// valid.
+    #[must_use]
+    pub fn traceparent(&self) -> &str {
+        if crate::trace::is_valid(&self.envelope.traceparent) { &self.envelope.traceparent } else { "" }
+    }
+
+    /// Whether it was answered; of a one-way request, whether its handler has tried to.
+    #[must_use]
+    pub fn is_answered(&self) -> bool {
+        self.answered
     }
 
     /// The silo or client that sent it.
@@ -289,6 +302,7 @@ impl Request {
         // Its handler is done with it, whoever keeps the object: a traceback does, for example.
         self.permits = None;
         if self.envelope.one_way {
+            self.answered = true;
             return Ok(());
         }
         match self.take_answer() {

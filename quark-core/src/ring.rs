@@ -158,6 +158,22 @@ impl HashRing {
         self.0.silos.iter().map(|(id, _)| id)
     }
 
+    /// The part of all keys that each silo owns, in the order of [`silos`](Self::silos); together 1.
+    #[must_use]
+    pub fn shares(&self) -> Vec<f64> {
+        const CIRCLE: u64 = 1 << 32;
+        let mut owned = vec![0; self.len()];
+        let mut before = self.0.points.last().map_or(0, |last| u64::from(last.hash));
+        // A point owns what lies behind it up to the point before; of the points in one place only the first owns anything.
+        for (place, point) in self.0.points.iter().enumerate() {
+            let hash = u64::from(point.hash);
+            let arc = if place == 0 { hash + CIRCLE - before } else { hash - before };
+            owned[point.silo as usize] += arc;
+            before = hash;
+        }
+        owned.into_iter().map(|arcs| arcs as f64 / CIRCLE as f64).collect()
+    }
+
     /// How many virtual nodes a silo has, if it is there.
     #[must_use]
     pub fn virtual_nodes(&self, silo_id: &str) -> Option<u32> {
@@ -285,5 +301,26 @@ mod tests {
         assert!(ring.add("", 150).unwrap_err().message().starts_with("silo_id=\"\""));
         assert!(ring.add("a", 0).unwrap_err().message().starts_with("virtual_nodes=0"));
         assert!(ring.add("a", 100_001).is_err() && ring.is_empty());
+    }
+    #[test]
+    fn shares_are_what_a_look_at_many_places_says() {
+        let mut ring = HashRing::new();
+        assert!(ring.shares().is_empty());
+        ring.add("alone", 1).unwrap();
+        assert_eq!(ring.shares(), [1.0]);
+        ring.add("b", 150).unwrap();
+        ring.add("c", 300).unwrap();
+        let shares = ring.shares();
+        assert!((shares.iter().sum::<f64>() - 1.0).abs() < 1e-12);
+        let places = 1_000_000_u32;
+        let mut seen = vec![0; ring.len()];
+        for place in 0..places {
+            let owner = ring.owner_at(place * 4294).unwrap();
+            seen[ring.silos().position(|silo| silo == owner).unwrap()] += 1;
+        }
+        for (share, seen) in shares.iter().zip(seen) {
+            let looked = f64::from(seen) / f64::from(places);
+            assert!((share - looked).abs() < 1e-3, "{share} {looked}");
+        }
     }
 }

@@ -11,8 +11,6 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
-use crate::config::MAX_TIMEOUT;
-use crate::context;
 use crate::envelope::Envelope;
 use crate::error::{Delivered, Error, ErrorKind, Result};
 use crate::id::SiloId;
@@ -192,13 +190,9 @@ impl Router {
     }
 
     /// Checks and completes what a caller gave.
-    fn prepare(&self, mut envelope: Envelope, timeout: Option<Duration>) -> Result<(Envelope, Instant)> {
+    fn prepare(&self, envelope: Envelope, timeout: Option<Duration>) -> Result<(Envelope, Instant)> {
         self.engine.check_running()?;
-        let timeout = timeout.unwrap_or(self.engine.config().default_timeout);
-        crate::config::check_timeout("timeout", timeout)?;
-        context::inherit(&mut envelope);
-        let envelope = self.engine.outbound(envelope)?;
-        Ok((envelope, Instant::now() + timeout.min(MAX_TIMEOUT)))
+        self.engine.prepare(envelope, timeout.unwrap_or(self.engine.config().default_timeout))
     }
 
     /// Calls and waits for the ending.

@@ -81,9 +81,12 @@ impl Client {
         ClientBuilder(SiloBuilder::new(Ok(SiloId::new_client())))
     }
 
-    /// A builder from a whole configuration, whose id is replaced by one of a client.
-    pub fn from_config(config: SiloConfig) -> ClientBuilder {
-        ClientBuilder(Silo::from_config(SiloConfig { silo_id: SiloId::new_client(), ..config }))
+    /// A builder from a whole configuration, whose id is replaced by one of a client unless it is one.
+    pub fn from_config(mut config: SiloConfig) -> ClientBuilder {
+        if !config.silo_id.is_client() {
+            config.silo_id = SiloId::new_client();
+        }
+        ClientBuilder(Silo::from_config(config))
     }
 
     /// The handle that calls.

@@ -1,11 +1,11 @@
 //! Silos and clients as a Rust program uses them: two or three of them in this process, over real connections.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use quark_core::{Client, Delivered, ErrorKind, Placement, Request, Result, Silo, SiloBuilder};
+use quark_core::{Caller, Client, Delivered, ErrorKind, Placement, Request, Result, Silo, SiloBuilder};
 
 /// Long enough for a loaded machine; nothing waits so long when all is well.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -380,7 +380,7 @@ async fn a_handlers_calls_inherit_its_correlation_id() {
         .start()
         .await
         .unwrap();
-    static CALLER: std::sync::OnceLock<quark_core::Caller> = std::sync::OnceLock::new();
+    static CALLER: OnceLock<Caller> = OnceLock::new();
     let _ = CALLER.set(silo.caller().clone());
     assert_eq!(silo.call(("Outer", "1"), "", "").correlation_id("mine").await.unwrap(), "mine");
     let fresh = silo.call(("Outer", "1"), "", "").await.unwrap();
@@ -406,4 +406,32 @@ async fn a_handler_may_stop_its_own_silo() {
     *stopping.lock().await = Some(silo);
     assert_eq!(caller.call(("T", "1"), "", "").timeout(LIMIT).await.unwrap(), "stopping");
     until("it has stopped", || !caller.is_running()).await;
+}
+
+#[tokio::test]
+async fn a_call_made_in_a_handler_ends_when_its_own_caller_stops_waiting() {
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let slot: Arc<OnceLock<Caller>> = Arc::default();
+    let own = slot.clone();
+    let silo = silo("a", "inherited-deadline")
+        .handler_for("Never", |_: Request| std::future::pending::<Result<String>>())
+        .handler_for("Outer", move |_: Request| {
+            let (tell, caller) = (tell.clone(), own.get().unwrap().clone());
+            async move {
+                let asked_for = Duration::from_secs(50);
+                let ended = caller.call(("Never", "1"), "", "").timeout(asked_for).await;
+                let _ = tell.send(ended);
+                Ok("")
+            }
+        })
+        .start()
+        .await
+        .unwrap();
+    slot.set(silo.caller().clone()).ok();
+    let outer = silo.call(("Outer", "1"), "", "").timeout(Duration::from_millis(200)).await;
+    assert_eq!(outer.unwrap_err().kind(), ErrorKind::Timeout);
+    let inner = tokio::time::timeout(LIMIT, told.recv()).await;
+    assert_eq!(inner.expect("in time").unwrap().unwrap_err().kind(), ErrorKind::Timeout);
+    let bad = silo.call(("Outer", "1"), "", "").traceparent("not-one").await.unwrap_err();
+    assert!(bad.message().starts_with("traceparent=\"not-one\""), "{bad}");
 }

@@ -194,9 +194,9 @@ impl Host {
         let mut ending = self.ending();
         if ending.finished {
             drop(ending);
-            done(Ok(()));
+            done.tell(Ok(()));
         } else {
-            ending.waiting.push(Box::new(done));
+            ending.waiting.push(Box::new(|ended| done.tell(ended)));
         }
         waiter
     }

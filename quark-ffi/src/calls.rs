@@ -67,7 +67,7 @@ impl Calls {
         let (envelope, reply) = unsafe { (message.envelope()?, Out::new(reply, "reply")?) };
         host::check_may_block()?;
         let (done, waiter) = host::done_and_waiter::<Bytes>();
-        let call = self.caller.call_with(envelope, timeout(timeout_ms), done);
+        let call = self.caller.call_with(envelope, timeout(timeout_ms), |ended| done.tell(ended));
         let result = waiter.wait();
         drop(call);
         reply.give(quark_bytes_t(result?));
@@ -114,10 +114,9 @@ impl Calls {
         self.post(envelope, timeout_ms)
     }
 
-    fn post(&self, mut envelope: Envelope, timeout_ms: u64) -> Result<()> {
-        host::inherit(&mut envelope);
+    fn post(&self, envelope: Envelope, timeout_ms: u64) -> Result<()> {
         let caller = self.caller.clone();
-        host::run(async move { caller.post(envelope, timeout(timeout_ms)).await })
+        host::run(host::inheriting(async move { caller.post(envelope, timeout(timeout_ms)).await }))
     }
 
     /// # Safety
@@ -131,15 +130,15 @@ impl Calls {
         // SAFETY: as for this function.
         let (envelope, response) =
             unsafe { (handle::borrow(envelope, "envelope")?, Out::new(response, "response")?) };
-        let mut envelope = envelope.envelope().clone();
+        let envelope = envelope.envelope().clone();
         if envelope.one_way {
             self.post(envelope, timeout_ms)?;
             response.set(std::ptr::null_mut());
             return Ok(());
         }
-        host::inherit(&mut envelope);
         let caller = self.caller.clone();
-        let answer = host::run(async move { caller.send(envelope, timeout(timeout_ms)).await })?;
+        let sent = async move { caller.send(envelope, timeout(timeout_ms)).await };
+        let answer = host::run(host::inheriting(sent))?;
         response.give(quark_envelope_t::new(answer));
         Ok(())
     }

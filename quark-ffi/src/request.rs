@@ -98,7 +98,7 @@ pub unsafe extern "C" fn quark_request_caller(request: *const quark_request_t) -
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn quark_request_traceparent(request: *const quark_request_t) -> *const c_char {
     // SAFETY: the header demands NULL or a live request.
-    unsafe { text(request, |request| request.traceparent.of(&request.request.envelope().traceparent)) }
+    unsafe { text(request, |request| request.traceparent.of(request.request.traceparent())) }
 }
 
 /// The arguments. The view lives until the request is consumed; it may be given to `quark_request_reply`.

@@ -181,13 +181,13 @@ pub unsafe extern "C" fn quark_transport_send(
         guard::status_and_error(error, || {
             let transport = handle::borrow(transport, "transport")?;
             let target = handle::text(target, "target")?.to_owned();
-            let mut envelope = handle::borrow(envelope, "envelope")?.envelope().clone();
+            let envelope = handle::borrow(envelope, "envelope")?.envelope().clone();
             let response = Out::new(response, "response")?;
             let timeout = calls::timeout(timeout_ms).unwrap_or(transport.default_timeout);
-            host::inherit(&mut envelope);
             let one_way = envelope.one_way;
             let core = transport.core()?;
-            let answer = host::run(async move { core.send(&target, envelope, timeout).await })?;
+            let sent = async move { core.send(&target, envelope, timeout).await };
+            let answer = host::run(host::inheriting(sent))?;
             if one_way {
                 response.set(ptr::null_mut());
             } else {

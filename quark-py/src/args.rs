@@ -7,15 +7,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyString};
+use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString};
 use quark_core::Error;
 
+use crate::buffer;
 use crate::errors::raise;
-
-/// From this size on a `bytes` payload is kept rather than copied: below it, a copy costs less than giving the
-/// reference back from the runtime's thread.
-const KEEP_BYTES: usize = 16 * 1024;
 
 /// `TypeError` in its one form.
 pub(crate) fn wrong_type(name: &str, value: &Bound<'_, PyAny>, wanted: &str) -> PyErr {
@@ -102,20 +98,14 @@ pub(crate) fn pairs(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Vec<(Strin
     dict.iter().map(|(key, value)| Ok((text(name, &key)?, text(name, &value)?))).collect()
 }
 
-/// A payload: `bytes` without a copy when it is large, any other buffer copied once.
+/// A payload: large read-only buffers without a copy, others copied once.
 pub(crate) fn payload(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Bytes> {
-    if let Ok(bytes) = value.cast::<PyBytes>() {
-        return Ok(if bytes.as_bytes().len() < KEEP_BYTES {
-            Bytes::copy_from_slice(bytes.as_bytes())
+    buffer::bytes_of(value).map_err(|problem| {
+        // What has no buffer is a TypeError of Python's own, whose words name no argument.
+        if problem.is_instance_of::<PyTypeError>(value.py()) {
+            wrong_type(name, value, "bytes-like")
         } else {
-            Bytes::from_owner(PyBackedBytes::from(bytes.clone()))
-        });
-    }
-    // The stable ABI has the buffer protocol from 3.11 only; memoryview knows every buffer in every version.
-    let py = value.py();
-    let view = py.import("builtins")?.getattr("memoryview")?.call1((value,));
-    let view = view.map_err(|_| wrong_type(name, value, "bytes-like"))?;
-    let copied = view.call_method0("tobytes")?;
-    let copied = copied.cast_into::<PyBytes>().map_err(PyErr::from)?;
-    Ok(Bytes::from_owner(PyBackedBytes::from(copied)))
+            problem
+        }
+    })
 }

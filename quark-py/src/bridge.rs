@@ -5,19 +5,19 @@ use std::sync::Arc;
 
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
-use quark_core::host::{Mailbox, unless_abandoned};
+use quark_core::host::Mailbox;
 use quark_core::{Request as CoreRequest, Result};
+use tokio::task::AbortHandle;
 
-use crate::handlers;
+use crate::handlers::Slot;
 use crate::outcome::{Outcome, complete};
-use crate::request::Request;
 
 /// What waits for a loop.
 pub(crate) enum Item {
     /// Complete this future.
     Ended(Py<PyAny>, Result<Outcome>),
     /// Start this handler.
-    Start(Arc<Py<PyAny>>, CoreRequest),
+    Start(Arc<Slot>, CoreRequest),
 }
 
 /// The way to one event loop. `quark._loop` makes one for each loop and lets the loop watch its descriptor.
@@ -50,10 +50,7 @@ impl Bridge {
             for item in self.mailbox.take() {
                 let done = match item {
                     Item::Ended(future, ended) => complete(py, &future, ended),
-                    Item::Start(handler, request) => match unless_abandoned(request) {
-                        Some(request) => handlers::start_async(py, &handler, Request::new(request)),
-                        None => Ok(()),
-                    },
+                    Item::Start(handler, request) => handler.call(py, request),
                 };
                 first_error = first_error.take().or(done.err());
             }
@@ -72,14 +69,42 @@ impl Bridge {
     }
 }
 
-/// A call that can be given up.
+/// What was begun and can be given up.
 #[pyclass(frozen)]
-pub(crate) struct CallHandle(pub(crate) quark_core::CallHandle);
+pub(crate) struct Begun(What);
+
+enum What {
+    Calls(Vec<quark_core::CallHandle>),
+    Task(AbortHandle),
+}
 
 #[pymethods]
-impl CallHandle {
-    /// Gives up; says whether the call still waited.
-    fn cancel(&self) -> bool {
-        self.0.cancel()
+impl Begun {
+    /// Gives it up; no effect on what has ended.
+    pub(crate) fn cancel(&self) {
+        match &self.0 {
+            What::Calls(calls) => calls.iter().for_each(|call| {
+                call.cancel();
+            }),
+            What::Task(task) => task.abort(),
+        }
+    }
+}
+
+impl From<quark_core::CallHandle> for Begun {
+    fn from(call: quark_core::CallHandle) -> Self {
+        Self(What::Calls(vec![call]))
+    }
+}
+
+impl FromIterator<quark_core::CallHandle> for Begun {
+    fn from_iter<I: IntoIterator<Item = quark_core::CallHandle>>(calls: I) -> Self {
+        Self(What::Calls(calls.into_iter().collect()))
+    }
+}
+
+impl From<AbortHandle> for Begun {
+    fn from(task: AbortHandle) -> Self {
+        Self(What::Task(task))
     }
 }

@@ -1,48 +1,105 @@
 //! Python handlers: coroutine functions on the loop that started the silo, plain functions on worker threads.
 
 use std::hash::BuildHasher as _;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use pyo3::exceptions::PyTypeError;
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use quark_core::host::{Mailbox, Workers, queued, unless_abandoned};
 use quark_core::{Handler, Request as CoreRequest};
 
-use crate::bridge::Item;
+use crate::bridge::{Bridge, Item};
 use crate::request::Request;
 
-/// A coroutine function; `call` is `quark._handlers`' wrapper around it, which starts a task.
-pub(crate) struct AsyncHandler {
-    pub(crate) call: Arc<Py<PyAny>>,
-    pub(crate) mailbox: Arc<Mailbox<Item>>,
+/// A handler as Python gives it: its actor type or None, `quark._handlers`' wrapper, whether that starts a coroutine.
+pub(crate) type Given = (Option<String>, Py<PyAny>, bool);
+
+/// The one reference to a handler's wrapper. Whatever runs it shares this, so that Python's garbage collector sees the
+/// reference where it visits the owner, and can take it away.
+pub(crate) struct Slot(Mutex<Option<Py<PyAny>>>);
+
+impl Slot {
+    pub(crate) fn new(call: Py<PyAny>) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(Some(call))))
+    }
+
+    fn get(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.0.lock().expect("no panic while locked").as_ref().map(|call| call.clone_ref(py))
+    }
+
+    pub(crate) fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        // Nobody holds the lock for longer than a clone takes, and that with the GIL, which is held here.
+        match self.0.try_lock() {
+            Ok(call) => call.as_ref().map_or(Ok(()), |call| visit.call(call)),
+            Err(_) => Ok(()),
+        }
+    }
+
+    pub(crate) fn clear(&self) {
+        let call = self.0.lock().expect("no panic while locked").take();
+        drop(call);
+    }
+
+    /// Hands a request to the handler; drops it, which answers it, when its caller or the handler is gone.
+    pub(crate) fn call(&self, py: Python<'_>, request: CoreRequest) -> PyResult<()> {
+        let Some(call) = self.get(py) else { return Ok(()) };
+        match unless_abandoned(request) {
+            Some(request) => call.call1(py, (Request::new(request),)).map(drop),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A handler that the core can call: on the bridge's loop when it is a coroutine function, else on `threads` threads.
+///
+/// # Errors
+/// `TypeError` for a coroutine function without a loop.
+pub(crate) fn make(
+    slot: &Arc<Slot>,
+    is_async: bool,
+    bridge: Option<&Bridge>,
+    threads: usize,
+) -> PyResult<Arc<dyn Handler>> {
+    let slot = slot.clone();
+    match (is_async, bridge) {
+        (true, Some(bridge)) => Ok(Arc::new(AsyncHandler { slot, mailbox: bridge.mailbox() })),
+        (true, None) => {
+            let problem =
+                "handler: a coroutine function needs an event loop; use quark.Silo or a plain function";
+            Err(PyTypeError::new_err(problem))
+        }
+        // Each has threads of its own, so that one that never returns holds up no other type's.
+        (false, _) => Ok(Arc::new(PlainHandler { slot, lanes: Lanes::new(threads) })),
+    }
+}
+
+/// A coroutine function, on a loop.
+struct AsyncHandler {
+    slot: Arc<Slot>,
+    mailbox: Arc<Mailbox<Item>>,
 }
 
 impl Handler for AsyncHandler {
     fn handle(&self, request: CoreRequest) {
-        self.mailbox.push(Item::Start(self.call.clone(), queued(request)));
+        self.mailbox.push(Item::Start(self.slot.clone(), queued(request)));
     }
-}
-
-/// Starts a coroutine handler on this thread's loop.
-pub(crate) fn start_async(py: Python<'_>, call: &Py<PyAny>, request: Request) -> PyResult<()> {
-    call.call1(py, (request,)).map(drop)
 }
 
 /// The threads of plain handlers. Each is a lane of its own and an actor has one lane, so that its requests start in
 /// order.
-pub(crate) struct Lanes {
+struct Lanes {
     hasher: std::hash::RandomState,
-    lanes: Vec<Workers<(Arc<Py<PyAny>>, CoreRequest)>>,
+    lanes: Vec<Workers<(Arc<Slot>, CoreRequest)>>,
 }
 
 impl Lanes {
-    pub(crate) fn new(threads: usize) -> Self {
+    fn new(threads: usize) -> Self {
         let lane = || {
-            Workers::new("quark-handler", 1, |(call, request): (Arc<Py<PyAny>>, CoreRequest)| {
+            Workers::new("quark-handler", 1, |(slot, request): (Arc<Slot>, CoreRequest)| {
                 // Not while the interpreter ends: then the request is dropped, which answers it.
                 let _ = Python::try_attach(|py| {
-                    let Some(request) = unless_abandoned(request) else { return };
-                    let called = call.call1(py, (Request::new(request),));
-                    if let Err(error) = called {
+                    if let Err(error) = slot.call(py, request) {
                         error.write_unraisable(py, None);
                     }
                 });
@@ -55,10 +112,10 @@ impl Lanes {
     }
 }
 
-/// A plain function; `call` is `quark._handlers`' wrapper around it, which answers.
-pub(crate) struct PlainHandler {
-    pub(crate) call: Arc<Py<PyAny>>,
-    pub(crate) lanes: Lanes,
+/// A plain function, on threads.
+struct PlainHandler {
+    slot: Arc<Slot>,
+    lanes: Lanes,
 }
 
 impl Handler for PlainHandler {
@@ -68,6 +125,6 @@ impl Handler for PlainHandler {
             1 => 0,
             n => self.lanes.hasher.hash_one((request.actor_type(), request.actor_id())) as usize % n,
         };
-        lanes[lane].push((self.call.clone(), queued(request)));
+        lanes[lane].push((self.slot.clone(), queued(request)));
     }
 }

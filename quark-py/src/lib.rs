@@ -6,15 +6,20 @@
 
 mod args;
 mod bridge;
+mod buffer;
 mod envelope;
 mod errors;
+mod fork;
 mod handlers;
 mod log;
 mod membership;
+mod message;
 mod node;
+mod options;
 mod outcome;
 mod request;
 mod ring;
+mod testing;
 mod transport;
 
 use pyo3::prelude::*;
@@ -23,15 +28,16 @@ use pyo3::prelude::*;
 fn _quark(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<bridge::Bridge>()?;
-    module.add_class::<bridge::CallHandle>()?;
+    module.add_class::<bridge::Begun>()?;
     module.add_class::<envelope::Envelope>()?;
     module.add_class::<membership::Membership>()?;
     module.add_class::<node::Node>()?;
     module.add_class::<request::Request>()?;
     module.add_class::<ring::HashRing>()?;
+    module.add_class::<testing::Network>()?;
     module.add_class::<transport::Transport>()?;
     module.add_function(wrap_pyfunction!(ring::hash, module)?)?;
     module.add_function(wrap_pyfunction!(errors::error_kinds, module)?)?;
     module.add_function(wrap_pyfunction!(log::set_log_level, module)?)?;
-    module.add_function(wrap_pyfunction!(node::after_fork_in_child, module)?)
+    module.add_function(wrap_pyfunction!(fork::after_fork_in_child, module)?)
 }

@@ -11,8 +11,9 @@ use quark_core::{
 use crate::args;
 use crate::bridge::Bridge;
 use crate::errors::OrRaise as _;
-use crate::node::{check_fork, configure};
-use crate::outcome::{Outcome, run, silo_infos};
+use crate::fork;
+use crate::options::configure;
+use crate::outcome::{Outcome, run, silo_infos, view_parts};
 
 /// Membership alone.
 #[pyclass(frozen)]
@@ -34,14 +35,14 @@ impl Membership {
     }
 
     /// As a silo with an endpoint, or as an observer without one; gives the incarnation.
-    fn start(
+    fn start<'py>(
         &self,
-        py: Python<'_>,
+        py: Python<'py>,
         bridge: Option<&Bridge>,
-        silo_id: &Bound<'_, PyAny>,
-        endpoint: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<Py<PyAny>> {
-        check_fork().or_raise(py)?;
+        silo_id: &Bound<'py, PyAny>,
+        endpoint: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        fork::check().or_raise(py)?;
         let id = SiloId::new(args::text("silo_id", silo_id)?).or_raise(py)?;
         let role = match endpoint {
             None => Role::Observer(id),
@@ -55,19 +56,30 @@ impl Membership {
         run(py, bridge, async move { membership.start(role).await.map(Outcome::Number) })
     }
 
-    fn stop(&self, py: Python<'_>, bridge: Option<&Bridge>) -> PyResult<Py<PyAny>> {
-        check_fork().or_raise(py)?;
+    fn stop<'py>(&self, py: Python<'py>, bridge: Option<&Bridge>) -> PyResult<Bound<'py, PyAny>> {
+        fork::check().or_raise(py)?;
         let membership = self.0.clone();
         run(py, bridge, async move { membership.stop().await.map(|()| Outcome::Nothing) })
     }
 
-    /// Waits for a view with another version than this one, and gives its version.
-    fn next_view(&self, py: Python<'_>, bridge: Option<&Bridge>, version: u64) -> PyResult<Py<PyAny>> {
+    /// The view that [`next_view`](Self::next_view) goes on from; calls may still follow the one before.
+    fn latest_view<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let view = self.0.watch().borrow().clone();
+        view_parts(py, &view)
+    }
+
+    /// Waits for a view with another version than this one, and gives it: its version, and its silos.
+    fn next_view<'py>(
+        &self,
+        py: Python<'py>,
+        bridge: Option<&Bridge>,
+        version: u64,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let mut views = self.0.watch();
         run(py, bridge, async move {
             let changed = views.wait_for(|view| view.version() != version).await;
             let view = changed.map_err(|_| Error::new(ErrorKind::NotRunning, "it was stopped"))?;
-            Ok(Outcome::Number(view.version()))
+            Ok(Outcome::Silos(view.clone()))
         })
     }
 

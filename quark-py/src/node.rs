@@ -1,39 +1,25 @@
 //! The native half of `quark.Silo` and `quark.Client`, asyncio and blocking alike.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use pyo3::exceptions::PyTypeError;
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use quark_core::{
-    Caller, Client, Endpoint, Envelope as CoreEnvelope, Error, ErrorKind, Handler, Health, Silo, SiloConfig,
-    SiloId, host,
+    Caller, Client, Endpoint, Error, ErrorKind, Handler, Health, MembershipUrl, Silo, SiloConfig, SiloId,
+    host,
 };
 
 use crate::args;
-use crate::bridge::{Bridge, CallHandle, Item};
+use crate::bridge::{Begun, Bridge};
 use crate::envelope::Envelope;
 use crate::errors::{OrRaise as _, raise};
-use crate::handlers::{AsyncHandler, Lanes, PlainHandler};
-use crate::outcome::{Outcome, run, silo_infos, wait};
-
-/// This is a child that was forked after Quark had started.
-static FORKED: AtomicBool = AtomicBool::new(false);
-
-/// Runs in every forked child.
-#[pyfunction]
-pub(crate) fn after_fork_in_child() {
-    FORKED.store(host::check_fork().is_err(), Ordering::Relaxed);
-}
-
-/// Whether Quark can be used in this process; a load, unlike asking the system for the process id.
-///
-/// # Errors
-/// `NOT_RUNNING` in a forked child.
-pub(crate) fn check_fork() -> quark_core::Result<()> {
-    if FORKED.load(Ordering::Relaxed) { host::check_fork() } else { Ok(()) }
-}
+use crate::fork;
+use crate::handlers::{self, Given, Slot};
+use crate::message::{self, Current, Message, handling};
+use crate::options::configure;
+use crate::outcome::{Gathering, Outcome, begin, run, silo_infos, view_parts};
+use crate::testing;
 
 /// What was started.
 enum Running {
@@ -50,17 +36,19 @@ impl Running {
     }
 }
 
-/// A handler as Python gives it: its actor type or None, the wrapper to call, whether it is a coroutine function.
-type PyHandler = (Option<String>, Py<PyAny>, bool);
-
 /// Status, part, reason, and since when in Unix seconds.
 type HealthParts = (&'static str, Option<String>, Option<String>, Option<f64>);
 
 /// A silo or a client.
 #[pyclass(frozen, weakref)]
 pub(crate) struct Node {
-    config: Mutex<Option<(SiloConfig, Vec<PyHandler>, usize)>>,
+    /// What it is to be, and the threads of each plain handler; taken by the start.
+    config: Mutex<Option<(SiloConfig, usize)>>,
+    /// Each with its actor type, and whether it is a coroutine function.
+    handlers: Vec<(Option<String>, Arc<Slot>, bool)>,
     is_silo: bool,
+    /// The name in `memory://name`, by which `quark.testing` finds it.
+    network: Option<String>,
     running: Arc<Mutex<Option<Arc<Running>>>>,
     /// Kept after the stop, so that what it knew can still be asked.
     caller: Arc<Mutex<Option<Caller>>>,
@@ -70,31 +58,12 @@ pub(crate) struct Node {
 
 impl Node {
     fn caller(&self, py: Python<'_>) -> PyResult<Caller> {
-        check_fork().or_raise(py)?;
+        fork::check().or_raise(py)?;
         let caller = self.caller.lock().expect("no panic while locked").clone();
         let what = if self.is_silo { "silo" } else { "client" };
         caller.ok_or_else(|| {
             raise(py, &Error::new(ErrorKind::NotRunning, format!("the {what} was not started")))
         })
-    }
-
-    fn envelope(
-        actor_type: &Bound<'_, PyAny>,
-        actor_id: &Bound<'_, PyAny>,
-        method: &Bound<'_, PyAny>,
-        payload: &Bound<'_, PyAny>,
-        inherited: (Option<String>, Option<String>),
-    ) -> PyResult<CoreEnvelope> {
-        let envelope = CoreEnvelope::request(
-            args::text("actor_type", actor_type)?,
-            args::text("actor_id", actor_id)?,
-            args::text("method", method)?,
-            args::payload("payload", payload)?,
-        );
-        let (correlation_id, traceparent) = inherited;
-        Ok(envelope
-            .with_correlation_id(correlation_id.unwrap_or_default())
-            .with_traceparent(traceparent.unwrap_or_default()))
     }
 }
 
@@ -105,7 +74,7 @@ impl Node {
     fn new(
         silo_id: Option<&Bound<'_, PyAny>>,
         options: &Bound<'_, PyDict>,
-        handlers: Vec<PyHandler>,
+        handlers: Vec<Given>,
     ) -> PyResult<Self> {
         let py = options.py();
         let is_silo = silo_id.is_some();
@@ -121,9 +90,18 @@ impl Node {
                 configure(&mut config, &mut threads, &name, &value)?;
             }
         }
+        let network = match &config.membership {
+            Some(MembershipUrl::Memory { name, .. }) => Some(name.clone()),
+            _ => None,
+        };
         Ok(Self {
-            config: Mutex::new(Some((config, handlers, threads))),
+            config: Mutex::new(Some((config, threads))),
+            handlers: handlers
+                .into_iter()
+                .map(|(name, call, is_async)| (name, Slot::new(call), is_async))
+                .collect(),
             is_silo,
+            network,
             running: Arc::default(),
             caller: Arc::default(),
             endpoint: Arc::default(),
@@ -132,27 +110,17 @@ impl Node {
     }
 
     /// Starts; coroutine handlers run on the bridge's loop.
-    fn start(&self, py: Python<'_>, bridge: Option<&Bridge>) -> PyResult<Py<PyAny>> {
-        check_fork().or_raise(py)?;
+    fn start<'py>(&self, py: Python<'py>, bridge: Option<&Bridge>) -> PyResult<Bound<'py, PyAny>> {
+        fork::check().or_raise(py)?;
         let taken = self.config.lock().expect("no panic while locked").take();
-        let Some((config, handlers, threads)) = taken else {
+        let Some((mut config, threads)) = taken else {
             return Err(raise(py, &Error::new(ErrorKind::NotRunning, "it was started before")));
         };
         let mut given: Vec<(Option<String>, Arc<dyn Handler>)> = Vec::new();
-        for (actor_type, call, is_async) in handlers {
-            let call = Arc::new(call);
-            given.push((actor_type, match (is_async, bridge) {
-                (true, Some(bridge)) => Arc::new(AsyncHandler { call, mailbox: bridge.mailbox() }),
-                (true, None) => {
-                    let problem = "handler: a coroutine function needs an event loop; use quark.Silo or a plain function";
-                    return Err(PyTypeError::new_err(problem));
-                }
-                (false, _) => {
-                    // Each has threads of its own, so that one that never returns holds up no other type's.
-                    Arc::new(PlainHandler { call, lanes: Lanes::new(threads) })
-                }
-            }));
+        for (actor_type, slot, is_async) in &self.handlers {
+            given.push((actor_type.clone(), handlers::make(slot, *is_async, bridge, threads)?));
         }
+        let network = testing::network_of(&mut config);
         let (running, caller, bound) = (self.running.clone(), self.caller.clone(), self.endpoint.clone());
         let is_silo = self.is_silo;
         run(py, bridge, async move {
@@ -161,11 +129,19 @@ impl Node {
                 for (actor_type, handler) in given {
                     builder = builder.raw_handler(actor_type, handler);
                 }
+                if let Some(network) = &network {
+                    builder = builder.network(network);
+                }
                 let silo = builder.start_closed().await?;
                 *bound.lock().expect("no panic while locked") = Some(silo.endpoint().clone());
                 Running::Silo(silo)
             } else {
-                Running::Client(Client::from_config(config).start().await?)
+                let builder = Client::from_config(config);
+                let builder = match &network {
+                    Some(network) => builder.network(network),
+                    None => builder,
+                };
+                Running::Client(builder.start().await?)
             };
             *caller.lock().expect("no panic while locked") = Some(started.caller().clone());
             let open = match &started {
@@ -182,8 +158,13 @@ impl Node {
     }
 
     /// Leaves: see `quark.Silo.stop`.
-    fn stop(&self, py: Python<'_>, bridge: Option<&Bridge>, drain: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-        check_fork().or_raise(py)?;
+    fn stop<'py>(
+        &self,
+        py: Python<'py>,
+        bridge: Option<&Bridge>,
+        drain: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        fork::check().or_raise(py)?;
         let drain = args::duration("drain", drain)?;
         let running = self.running.lock().expect("no panic while locked").take();
         run(py, bridge, async move {
@@ -198,7 +179,7 @@ impl Node {
 
     /// Stops without waiting for it; from inside a handler, which is part of what a stop waits for.
     fn stop_soon(&self, py: Python<'_>, drain: &Bound<'_, PyAny>) -> PyResult<()> {
-        check_fork().or_raise(py)?;
+        fork::check().or_raise(py)?;
         let drain = args::duration("drain", drain)?;
         let Some(running) = self.running.lock().expect("no panic while locked").take() else { return Ok(()) };
         host::handle().or_raise(py)?.spawn(async move {
@@ -212,101 +193,114 @@ impl Node {
 
     /// Ends at once and tells nobody.
     fn abort(&self, py: Python<'_>) {
-        if FORKED.load(Ordering::Relaxed) {
+        if fork::is_forked() {
             return;
         }
         let running = self.running.lock().expect("no panic while locked").take();
         py.detach(|| drop(running));
     }
 
-    /// Begins a call: (future, handle).
-    #[allow(clippy::too_many_arguments)]
-    fn call(
+    /// Calls; the reply is a memoryview when `view` says so.
+    fn call<'py>(
         &self,
-        py: Python<'_>,
-        bridge: &Bridge,
-        actor_type: &Bound<'_, PyAny>,
-        actor_id: &Bound<'_, PyAny>,
-        method: &Bound<'_, PyAny>,
-        payload: &Bound<'_, PyAny>,
-        timeout: &Bound<'_, PyAny>,
-        inherited: (Option<String>, Option<String>),
-    ) -> PyResult<(Py<PyAny>, CallHandle)> {
+        py: Python<'py>,
+        bridge: Option<&Bridge>,
+        message: Message<'py>,
+        timeout: &Bound<'py, PyAny>,
+        view: bool,
+        current: Current<'_, 'py>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let caller = self.caller(py)?;
-        let envelope = Self::envelope(actor_type, actor_id, method, payload, inherited)?;
+        let envelope = message::envelope(message, current)?;
         let timeout = args::timeout("timeout", timeout)?;
-        let future = bridge.create_future(py)?;
-        let (mailbox, completed) = (bridge.mailbox(), future.clone_ref(py));
-        let handle = caller.call_with(envelope, timeout, move |ended| {
-            mailbox.push(Item::Ended(completed, ended.map(Outcome::Bytes)));
-        });
-        Ok((future, CallHandle(handle)))
+        let outcome = if view { Outcome::View } else { Outcome::Bytes };
+        begin(py, bridge, |ending| {
+            handling(current, || {
+                caller.call_with(envelope, timeout, move |ended| ending.tell(ended.map(outcome))).into()
+            })
+        })
     }
 
-    /// Calls and blocks.
-    #[allow(clippy::too_many_arguments)]
-    fn call_blocking(
+    /// Makes many calls at once; gives a list of what became of each, in their order.
+    fn call_many<'py>(
         &self,
-        py: Python<'_>,
-        actor_type: &Bound<'_, PyAny>,
-        actor_id: &Bound<'_, PyAny>,
-        method: &Bound<'_, PyAny>,
-        payload: &Bound<'_, PyAny>,
-        timeout: &Bound<'_, PyAny>,
-        inherited: (Option<String>, Option<String>),
-    ) -> PyResult<Py<PyAny>> {
+        py: Python<'py>,
+        bridge: Option<&Bridge>,
+        calls: &Bound<'py, PyAny>,
+        timeout: &Bound<'py, PyAny>,
+        current: Current<'_, 'py>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let caller = self.caller(py)?;
-        let envelope = Self::envelope(actor_type, actor_id, method, payload, inherited)?;
+        let envelopes = message::envelopes(calls, current)?;
         let timeout = args::timeout("timeout", timeout)?;
-        host::check_may_block().or_raise(py)?;
-        let (done, waiter) = host::done_and_waiter();
-        let handle = caller.call_with(envelope, timeout, move |ended| done(ended.map(Outcome::Bytes)));
-        wait(py, waiter, || {
-            handle.cancel();
-        })?
-        .into_python(py)
+        begin(py, bridge, |ending| {
+            if envelopes.is_empty() {
+                ending.tell(Ok(Outcome::Many(Vec::new())));
+                return Begun::from_iter([]);
+            }
+            let gathering = Arc::new(Mutex::new(Gathering::new(envelopes.len(), ending)));
+            let call = |(place, envelope)| {
+                let gathering = gathering.clone();
+                caller.call_with(envelope, timeout, move |ended| {
+                    gathering.lock().expect("no panic while locked").ended(place, ended);
+                })
+            };
+            // One batch: whoever is to be woken is woken once.
+            let make = || envelopes.into_iter().enumerate().map(call).collect();
+            handling(current, || host::batch(make))
+        })
     }
 
     /// Sends one way.
-    #[allow(clippy::too_many_arguments)]
-    fn notify(
+    fn notify<'py>(
         &self,
-        py: Python<'_>,
+        py: Python<'py>,
         bridge: Option<&Bridge>,
-        actor_type: &Bound<'_, PyAny>,
-        actor_id: &Bound<'_, PyAny>,
-        method: &Bound<'_, PyAny>,
-        payload: &Bound<'_, PyAny>,
-        timeout: &Bound<'_, PyAny>,
-        inherited: (Option<String>, Option<String>),
-    ) -> PyResult<Py<PyAny>> {
+        message: Message<'py>,
+        timeout: &Bound<'py, PyAny>,
+        current: Current<'_, 'py>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let caller = self.caller(py)?;
-        let envelope = Self::envelope(actor_type, actor_id, method, payload, inherited)?;
+        let envelope = message::envelope(message, current)?;
         let timeout = args::timeout("timeout", timeout)?;
-        run(py, bridge, async move { caller.post(envelope, timeout).await.map(|()| Outcome::Nothing) })
+        let posted = async move { caller.post(envelope, timeout).await.map(|()| Outcome::Nothing) };
+        run(py, bridge, handling(current, || host::inheriting(posted)))
     }
 
     /// Sends an envelope and gives the response envelope.
-    fn send(
+    fn send<'py>(
         &self,
-        py: Python<'_>,
+        py: Python<'py>,
         bridge: Option<&Bridge>,
         envelope: &Envelope,
-        timeout: &Bound<'_, PyAny>,
-    ) -> PyResult<Py<PyAny>> {
+        timeout: &Bound<'py, PyAny>,
+        current: Current<'_, 'py>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let caller = self.caller(py)?;
         let timeout = args::timeout("timeout", timeout)?;
         let envelope = envelope.to_core();
-        run(py, bridge, async move { Ok(Outcome::Envelope(Box::new(caller.send(envelope, timeout).await?))) })
+        let sent = async move { Ok(Outcome::Envelope(Box::new(caller.send(envelope, timeout).await?))) };
+        run(py, bridge, handling(current, || host::inheriting(sent)))
     }
 
-    /// Waits for a view with another version than this one, and gives its version.
-    fn next_view(&self, py: Python<'_>, bridge: Option<&Bridge>, version: u64) -> PyResult<Py<PyAny>> {
+    /// The view that [`next_view`](Self::next_view) goes on from; calls may still follow the one before.
+    fn latest_view<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let view = self.caller(py)?.watch().borrow().clone();
+        view_parts(py, &view)
+    }
+
+    /// Waits for a view with another version than this one, and gives it: its version, and its silos.
+    fn next_view<'py>(
+        &self,
+        py: Python<'py>,
+        bridge: Option<&Bridge>,
+        version: u64,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let mut views = self.caller(py)?.watch();
         run(py, bridge, async move {
             let changed = views.wait_for(|view| view.version() != version).await;
             let view = changed.map_err(|_| Error::new(ErrorKind::NotRunning, "it was stopped"))?;
-            Ok(Outcome::Number(view.version()))
+            Ok(Outcome::Silos(view.clone()))
         })
     }
 
@@ -344,7 +338,7 @@ impl Node {
     #[getter]
     fn is_running(&self) -> bool {
         let caller = self.caller.lock().expect("no panic while locked");
-        caller.as_ref().is_some_and(Caller::is_running) && check_fork().is_ok()
+        caller.as_ref().is_some_and(Caller::is_running) && fork::check().is_ok()
     }
 
     #[getter]
@@ -353,66 +347,34 @@ impl Node {
     }
 
     #[getter]
+    fn network(&self) -> Option<&str> {
+        self.network.as_deref()
+    }
+
+    #[getter]
     fn endpoint(&self, py: Python<'_>) -> PyResult<String> {
         let endpoint = self.endpoint.lock().expect("no panic while locked").clone();
         let not_started = || raise(py, &Error::new(ErrorKind::NotRunning, "the silo was not started"));
         endpoint.map(|endpoint| endpoint.to_string()).ok_or_else(not_started)
     }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.handlers.iter().try_for_each(|(_, slot, _)| slot.visit(&visit))
+    }
+
+    /// Nobody but its own handlers knows of it any more.
+    fn __clear__(&self) {
+        self.handlers.iter().for_each(|(_, slot, _)| slot.clear());
+        if !fork::is_forked() {
+            drop(self.running.lock().expect("no panic while locked").take());
+        }
+    }
 }
 
 impl Drop for Node {
     fn drop(&mut self) {
-        if FORKED.load(Ordering::Relaxed) {
-            // Dropping takes locks, and the thread that held one at the fork does not exist here.
+        if fork::is_forked() {
             std::mem::forget(self.running.lock().ok().and_then(|mut running| running.take()));
         }
     }
-}
-
-/// One keyword argument of `quark.Silo` and `quark.Client`.
-pub(crate) fn configure(
-    config: &mut SiloConfig,
-    threads: &mut usize,
-    name: &str,
-    value: &Bound<'_, PyAny>,
-) -> PyResult<()> {
-    let py = value.py();
-    let text = || args::text(name, value);
-    let timeout = || Ok::<_, PyErr>(args::timeout(name, value)?.unwrap_or_default());
-    match name {
-        "membership" => config.membership = Some(text()?.parse().or_raise(py)?),
-        "listen" => config.listen = Endpoint::parse(name, &text()?).or_raise(py)?,
-        "advertise" => config.advertise = Some(Endpoint::parse(name, &text()?).or_raise(py)?),
-        "cluster" => {
-            config.transport.cluster = text()?;
-            config.timing.cluster.clone_from(&config.transport.cluster);
-        }
-        "virtual_nodes" => config.virtual_nodes = args::number(name, value)?,
-        "allow_plaintext" => config.allow_plaintext = args::flag(name, value)?,
-        "default_timeout" => config.transport.default_timeout = timeout()?,
-        "max_payload" => config.transport.max_payload = args::number(name, value)?,
-        "inbox_capacity" => config.inbox_capacity = args::number(name, value)?,
-        "inbox_bytes" => config.inbox_bytes = args::number(name, value)?,
-        "outbox_capacity" => config.transport.outbox_capacity = args::number(name, value)?,
-        "max_pending" => config.transport.max_pending = args::number(name, value)?,
-        "answer_capacity" => config.transport.answer_capacity = args::number(name, value)?,
-        "zone" => config.zone = Some(text()?),
-        "labels" => config.labels = args::pairs(name, value)?.into_iter().collect(),
-        "ttl" => config.timing.ttl = timeout()?,
-        "heartbeat" => config.timing.heartbeat = timeout()?,
-        "start_timeout" => config.timing.start_timeout = timeout()?,
-        "placement" => {
-            for (actor_type, placement) in args::pairs(name, value)? {
-                config.placement.insert(actor_type, placement.parse().or_raise(py)?);
-            }
-        }
-        "handler_threads" => {
-            *threads = args::number(name, value)?;
-            if !(1..=256).contains(threads) {
-                return Err(raise(py, &Error::invalid(name, *threads, "must be 1 to 256")));
-            }
-        }
-        _ => return Err(PyTypeError::new_err(format!("unknown option {name}"))),
-    }
-    Ok(())
 }

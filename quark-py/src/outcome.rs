@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
-use quark_core::host::{self, Waiter};
-use quark_core::{Result, SiloInfo};
+use pyo3::types::{PyBytes, PyList};
+use quark_core::host::{self, Done, Mailbox, Waiter};
+use quark_core::{Error, Result, SiloInfo, View};
 
-use crate::bridge::{Bridge, Item};
+use crate::bridge::{Begun, Bridge, Item};
+use crate::buffer;
 use crate::envelope::Envelope;
 use crate::errors::{OrRaise as _, exception};
 
@@ -18,50 +19,82 @@ pub(crate) enum Outcome {
     Nothing,
     Number(u64),
     Bytes(Bytes),
+    /// The same bytes as a memoryview.
+    View(Bytes),
+    /// Of many calls: a list of `bytes` and exceptions.
+    Many(Vec<Result<Bytes>>),
     Envelope(Box<quark_core::Envelope>),
+    Silos(Arc<View>),
 }
 
 impl Outcome {
-    pub(crate) fn into_python(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+    fn into_python(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         Ok(match self {
             Self::Nothing => py.None(),
             Self::Number(number) => number.into_pyobject(py)?.into_any().unbind(),
             Self::Bytes(bytes) => PyBytes::new(py, &bytes).into_any().unbind(),
+            Self::View(bytes) => buffer::view_of(py, bytes)?.into_any().unbind(),
+            Self::Many(endings) => {
+                let list = PyList::empty(py);
+                for ending in endings {
+                    match ending {
+                        Ok(bytes) => list.append(PyBytes::new(py, &bytes))?,
+                        Err(error) => list.append(exception(py, &error)?)?,
+                    }
+                }
+                list.into_any().unbind()
+            }
             Self::Envelope(envelope) => Py::new(py, Envelope::from(*envelope))?.into_any(),
+            Self::Silos(view) => view_parts(py, &view)?.unbind(),
         })
     }
 }
 
-/// Runs a future of the core's: with a bridge, returns a future of its loop; without one, blocks.
-pub(crate) fn run(
-    py: Python<'_>,
-    bridge: Option<&Bridge>,
-    work: impl Future<Output = Result<Outcome>> + Send + 'static,
-) -> PyResult<Py<PyAny>> {
-    match bridge {
-        Some(bridge) => {
-            let runtime = host::handle().or_raise(py)?;
-            let future = bridge.create_future(py)?;
-            let (mailbox, completed) = (bridge.mailbox(), future.clone_ref(py));
-            runtime.spawn(async move { mailbox.push(Item::Ended(completed, work.await)) });
-            Ok(future)
-        }
-        None => {
-            host::check_may_block().or_raise(py)?;
-            let runtime = host::handle().or_raise(py)?;
-            let (done, waiter) = host::done_and_waiter();
-            runtime.spawn(async move { done(work.await) });
-            wait(py, waiter, || {})?.into_python(py)
+/// Who is told of an ending, exactly once, from whatever thread.
+pub(crate) enum Ending {
+    Future(Arc<Mailbox<Item>>, Py<PyAny>),
+    Thread(Done<Outcome>),
+}
+
+impl Ending {
+    pub(crate) fn tell(self, ended: Result<Outcome>) {
+        match self {
+            Self::Future(mailbox, future) => mailbox.push(Item::Ended(future, ended)),
+            Self::Thread(done) => done.tell(ended),
         }
     }
 }
 
+/// Begins something that can be given up. With a bridge, returns a future of its loop and what gives up; without one,
+/// blocks, gives up at Ctrl-C, and returns the outcome.
+pub(crate) fn begin<'py>(
+    py: Python<'py>,
+    bridge: Option<&Bridge>,
+    begin: impl FnOnce(Ending) -> Begun,
+) -> PyResult<Bound<'py, PyAny>> {
+    let Some(bridge) = bridge else {
+        host::check_may_block().or_raise(py)?;
+        let (done, waiter) = host::done_and_waiter();
+        let begun = begin(Ending::Thread(done));
+        return wait(py, waiter, || begun.cancel())?.into_python(py).map(|outcome| outcome.into_bound(py));
+    };
+    let future = bridge.create_future(py)?;
+    let begun = begin(Ending::Future(bridge.mailbox(), future.clone_ref(py)));
+    Ok((future, begun).into_pyobject(py)?.into_any())
+}
+
+/// The same for a future of the core's.
+pub(crate) fn run<'py>(
+    py: Python<'py>,
+    bridge: Option<&Bridge>,
+    work: impl Future<Output = Result<Outcome>> + Send + 'static,
+) -> PyResult<Bound<'py, PyAny>> {
+    let runtime = host::handle().or_raise(py)?;
+    begin(py, bridge, |ending| runtime.spawn(async move { ending.tell(work.await) }).abort_handle().into())
+}
+
 /// Blocks without the GIL; Ctrl-C ends it with `KeyboardInterrupt` after `interrupted`.
-pub(crate) fn wait(
-    py: Python<'_>,
-    mut waiter: Waiter<Outcome>,
-    interrupted: impl FnOnce(),
-) -> PyResult<Outcome> {
+fn wait(py: Python<'_>, mut waiter: Waiter<Outcome>, interrupted: impl FnOnce()) -> PyResult<Outcome> {
     const SLICE: Duration = Duration::from_millis(50);
     loop {
         if let Some(ended) = py.detach(|| waiter.wait_for(SLICE)) {
@@ -80,17 +113,47 @@ pub(crate) fn complete(py: Python<'_>, future: &Py<PyAny>, ended: Result<Outcome
     if future.call_method0(pyo3::intern!(py, "done"))?.is_truthy()? {
         return Ok(());
     }
-    match ended {
-        Ok(outcome) => {
-            let value = outcome.into_python(py)?;
-            future.call_method1(pyo3::intern!(py, "set_result"), (value,))?;
-        }
-        Err(error) => {
-            let error = exception(py, &error)?;
-            future.call_method1(pyo3::intern!(py, "set_exception"), (error,))?;
+    let failed =
+        |error: Bound<'_, PyAny>| future.call_method1(pyo3::intern!(py, "set_exception"), (error,)).map(drop);
+    match ended.map(|outcome| outcome.into_python(py)) {
+        Ok(Ok(value)) => future.call_method1(pyo3::intern!(py, "set_result"), (value,)).map(drop),
+        // No memory for the outcome: its caller must hear of that too.
+        Ok(Err(problem)) => failed(problem.into_value(py).into_bound(py).into_any()),
+        Err(error) => failed(exception(py, &error)?),
+    }
+}
+
+/// Counts the endings of many calls; the last one tells.
+pub(crate) struct Gathering {
+    endings: Vec<Option<Result<Bytes>>>,
+    left: usize,
+    ending: Option<Ending>,
+}
+
+impl Gathering {
+    /// Of `count` calls, at least one.
+    pub(crate) fn new(count: usize, ending: Ending) -> Self {
+        Self {
+            endings: std::iter::repeat_with(|| None).take(count).collect(),
+            left: count,
+            ending: Some(ending),
         }
     }
-    Ok(())
+
+    /// One has ended.
+    pub(crate) fn ended(&mut self, place: usize, ended: Result<Bytes>) {
+        self.endings[place] = Some(ended);
+        self.left -= 1;
+        if self.left == 0
+            && let Some(ending) = self.ending.take()
+        {
+            let missing = || Err(Error::new(quark_core::ErrorKind::Internal, "a call has no ending"));
+            let endings = std::mem::take(&mut self.endings);
+            ending.tell(Ok(Outcome::Many(
+                endings.into_iter().map(|ended| ended.unwrap_or_else(missing)).collect(),
+            )));
+        }
+    }
 }
 
 /// A silo as the arguments of `quark.SiloInfo`.
@@ -113,4 +176,10 @@ pub(crate) fn silo_info(py: Python<'_>, info: &SiloInfo) -> PyResult<Py<PyAny>> 
 /// The silos of a view, as Python sees them.
 pub(crate) fn silo_infos(py: Python<'_>, silos: &[Arc<SiloInfo>]) -> PyResult<Vec<Py<PyAny>>> {
     silos.iter().map(|info| silo_info(py, info)).collect()
+}
+
+/// A view: its version, and its silos.
+pub(crate) fn view_parts<'py>(py: Python<'py>, view: &View) -> PyResult<Bound<'py, PyAny>> {
+    let silos = view.silos().map(|info| silo_info(py, info)).collect::<PyResult<Vec<_>>>()?;
+    Ok((view.version(), silos).into_pyobject(py)?.into_any())
 }

@@ -3,10 +3,12 @@
 use std::sync::Mutex;
 
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyMemoryView};
 use quark_core::Request as CoreRequest;
+use quark_core::host::Handling;
 
 use crate::args;
+use crate::buffer;
 use crate::errors::OrRaise as _;
 
 /// A received request. A handler answers by what it returns or raises.
@@ -16,6 +18,15 @@ pub(crate) struct Request(Mutex<CoreRequest>);
 impl Request {
     pub(crate) fn new(request: CoreRequest) -> Self {
         Self(Mutex::new(request))
+    }
+
+    /// What calls made while it is handled inherit.
+    pub(crate) fn handling(&self) -> Handling {
+        self.with(Handling::of)
+    }
+
+    pub(crate) fn has_trace(&self) -> bool {
+        self.with(|request| !request.traceparent().is_empty())
     }
 
     fn with<T>(&self, read: impl FnOnce(&CoreRequest) -> T) -> T {
@@ -49,6 +60,11 @@ impl Request {
         self.with(|request| PyBytes::new(py, request.payload()))
     }
 
+    /// The arguments as a read-only memoryview, without a copy. They live as long as it and what is made of it.
+    fn view<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyMemoryView>> {
+        buffer::view_of(py, self.with(|request| request.payload().clone()))
+    }
+
     /// The message id.
     #[getter]
     fn message_id(&self) -> String {
@@ -61,10 +77,10 @@ impl Request {
         self.with(|request| request.correlation_id().to_owned())
     }
 
-    /// The W3C traceparent, or an empty string.
+    /// The W3C traceparent, or an empty string; calls made while handling inherit it.
     #[getter]
     fn traceparent(&self) -> String {
-        self.with(|request| request.envelope().traceparent.clone())
+        self.with(|request| request.traceparent().to_owned())
     }
 
     /// The id of the silo or client that sent it.
@@ -77,6 +93,12 @@ impl Request {
     #[getter]
     fn time_left(&self) -> f64 {
         self.with(|request| request.time_left().as_secs_f64())
+    }
+
+    /// Whether it was answered.
+    #[getter]
+    fn is_answered(&self) -> bool {
+        self.with(CoreRequest::is_answered)
     }
 
     /// Whether nobody waits for the answer any more: the caller gave up, its time is over, or its link is gone.

@@ -1,5 +1,6 @@
 //! `quark.HashRing`.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use pyo3::prelude::*;
@@ -12,6 +13,9 @@ use crate::errors::OrRaise as _;
 pub(crate) fn hash(key: &Bound<'_, PyAny>) -> PyResult<u32> {
     Ok(quark_core::hash(&args::text("key", key)?))
 }
+
+/// What pickle keeps: the function that makes a ring, and its argument.
+type Reduced<'py> = (Bound<'py, PyAny>, (BTreeMap<String, u32>,));
 
 /// A consistent hash ring, usable alone and from any thread.
 #[pyclass(frozen, module = "quark")]
@@ -69,6 +73,40 @@ impl HashRing {
     #[getter]
     fn silos(&self) -> Vec<String> {
         self.snapshot().silos().map(ToString::to_string).collect()
+    }
+
+    /// The part of all keys that each silo owns; together 1.
+    fn shares(&self) -> BTreeMap<String, f64> {
+        let ring = self.snapshot();
+        ring.silos().map(ToString::to_string).zip(ring.shares()).collect()
+    }
+
+    /// How many virtual nodes each silo has.
+    fn virtual_nodes(&self) -> BTreeMap<String, u32> {
+        let ring = self.snapshot();
+        ring.silos().map(|id| (id.to_string(), ring.virtual_nodes(id.as_str()).unwrap_or(0))).collect()
+    }
+
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Reduced<'py>> {
+        Ok((slf.get_type().getattr("_of")?, (slf.get().virtual_nodes(),)))
+    }
+
+    /// A ring of these silos with their virtual nodes.
+    #[staticmethod]
+    fn _of(py: Python<'_>, silos: BTreeMap<String, u32>) -> PyResult<Self> {
+        let ring = Self::default();
+        for (silo_id, virtual_nodes) in silos {
+            ring.0
+                .lock()
+                .expect("no panic while a ring is locked")
+                .add(&silo_id, virtual_nodes)
+                .or_raise(py)?;
+        }
+        Ok(ring)
+    }
+
+    fn __eq__(&self, other: &Self) -> bool {
+        self.snapshot() == other.snapshot()
     }
 
     fn __len__(&self) -> usize {

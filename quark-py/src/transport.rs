@@ -2,18 +2,21 @@
 
 use std::sync::{Arc, Mutex};
 
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use quark_core::{
-    Endpoint, Error, ErrorKind, Handler, SiloConfig, SiloId, SiloInfo, Transport as CoreTransport,
+    Endpoint, Error, ErrorKind, SiloConfig, SiloId, SiloInfo, Transport as CoreTransport, host,
 };
 
 use crate::args;
 use crate::bridge::Bridge;
 use crate::envelope::Envelope;
 use crate::errors::{OrRaise as _, raise};
-use crate::handlers::{AsyncHandler, Lanes, PlainHandler};
-use crate::node::{check_fork, configure};
+use crate::fork;
+use crate::handlers::{self, Slot};
+use crate::message::{Current, handling};
+use crate::options::configure;
 use crate::outcome::{Outcome, run};
 
 /// A transport alone. It is made at its start, when the loop of its handler is known.
@@ -22,13 +25,13 @@ pub(crate) struct Transport {
     id: SiloId,
     config: SiloConfig,
     listens: bool,
-    handler: (Arc<Py<PyAny>>, bool),
+    handler: (Arc<Slot>, bool),
     started: Arc<Mutex<Option<Arc<CoreTransport>>>>,
 }
 
 impl Transport {
     fn started(&self, py: Python<'_>) -> PyResult<Arc<CoreTransport>> {
-        check_fork().or_raise(py)?;
+        fork::check().or_raise(py)?;
         let started = self.started.lock().expect("no panic while locked").clone();
         started.ok_or_else(|| raise(py, &Error::new(ErrorKind::NotRunning, "the transport was not started")))
     }
@@ -53,16 +56,13 @@ impl Transport {
                 configure(&mut config, &mut 1, &name, &value)?;
             }
         }
-        Ok(Self { id, config, listens, handler: (Arc::new(call), is_async), started: Arc::default() })
+        Ok(Self { id, config, listens, handler: (Slot::new(call), is_async), started: Arc::default() })
     }
 
-    fn start(&self, py: Python<'_>, bridge: Option<&Bridge>) -> PyResult<Py<PyAny>> {
-        check_fork().or_raise(py)?;
-        let (call, is_async) = self.handler.clone();
-        let handler: Arc<dyn Handler> = match bridge {
-            Some(bridge) if is_async => Arc::new(AsyncHandler { call, mailbox: bridge.mailbox() }),
-            _ => Arc::new(PlainHandler { call, lanes: Lanes::new(1) }),
-        };
+    fn start<'py>(&self, py: Python<'py>, bridge: Option<&Bridge>) -> PyResult<Bound<'py, PyAny>> {
+        fork::check().or_raise(py)?;
+        let (slot, is_async) = &self.handler;
+        let handler = handlers::make(slot, *is_async, bridge, 1)?;
         let listen = self.listens.then(|| self.config.listen.clone());
         let transport = CoreTransport::new(self.id.clone(), listen, self.config.transport.clone(), handler)
             .or_raise(py)?;
@@ -74,7 +74,12 @@ impl Transport {
         })
     }
 
-    fn stop(&self, py: Python<'_>, bridge: Option<&Bridge>, drain: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+    fn stop<'py>(
+        &self,
+        py: Python<'py>,
+        bridge: Option<&Bridge>,
+        drain: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let drain = args::duration("drain", drain)?;
         let transport = self.started.lock().expect("no panic while locked").clone();
         run(py, bridge, async move {
@@ -85,13 +90,13 @@ impl Transport {
         })
     }
 
-    fn connect(
+    fn connect<'py>(
         &self,
-        py: Python<'_>,
+        py: Python<'py>,
         bridge: Option<&Bridge>,
-        silo_id: &Bound<'_, PyAny>,
-        endpoint: &Bound<'_, PyAny>,
-    ) -> PyResult<Py<PyAny>> {
+        silo_id: &Bound<'py, PyAny>,
+        endpoint: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let transport = self.started(py)?;
         let id = SiloId::new(args::text("silo_id", silo_id)?).or_raise(py)?;
         let endpoint = Endpoint::parse("endpoint", &args::text("endpoint", endpoint)?).or_raise(py)?;
@@ -106,21 +111,22 @@ impl Transport {
         Ok(())
     }
 
-    fn send(
+    fn send<'py>(
         &self,
-        py: Python<'_>,
+        py: Python<'py>,
         bridge: Option<&Bridge>,
-        target: &Bound<'_, PyAny>,
+        target: &Bound<'py, PyAny>,
         envelope: &Envelope,
-        timeout: &Bound<'_, PyAny>,
-    ) -> PyResult<Py<PyAny>> {
+        timeout: &Bound<'py, PyAny>,
+        current: Current<'_, 'py>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let transport = self.started(py)?;
         let target = args::text("target", target)?;
         let timeout = args::timeout("timeout", timeout)?.unwrap_or(self.config.transport.default_timeout);
         let envelope = envelope.to_core();
-        run(py, bridge, async move {
-            Ok(Outcome::Envelope(Box::new(transport.send(&target, envelope, timeout).await?)))
-        })
+        let sent =
+            async move { Ok(Outcome::Envelope(Box::new(transport.send(&target, envelope, timeout).await?))) };
+        run(py, bridge, handling(current, || host::inheriting(sent)))
     }
 
     #[getter]
@@ -132,5 +138,17 @@ impl Transport {
     fn local_endpoint(&self) -> Option<String> {
         let started = self.started.lock().expect("no panic while locked").clone();
         started.and_then(|transport| transport.local_endpoint()).map(|endpoint| endpoint.to_string())
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.handler.0.visit(&visit)
+    }
+
+    /// Nobody but its own handler knows of it any more.
+    fn __clear__(&self) {
+        self.handler.0.clear();
+        if !fork::is_forked() {
+            drop(self.started.lock().expect("no panic while locked").take());
+        }
     }
 }

@@ -28,7 +28,7 @@ enum Language {
     Python,
 }
 
-const SUBJECTS: [Subject; 7] = [
+const SUBJECTS: [Subject; 8] = [
     Subject { name: "raw tonic, one thread", against: None, language: Language::Rust, word: "tonic" },
     Subject {
         name: "Quark, Rust to Rust",
@@ -56,6 +56,12 @@ const SUBJECTS: [Subject; 7] = [
         language: Language::Python,
         word: "quark-def",
     },
+    Subject {
+        name: "Quark, Python, def, call_many",
+        against: Some("grpc.aio"),
+        language: Language::Python,
+        word: "quark-many",
+    },
 ];
 const DEPTHS: [usize; 2] = [1, 256];
 
@@ -64,7 +70,11 @@ type Figures = BTreeMap<String, f64>;
 
 pub(crate) fn run(mut args: Args) -> Result<()> {
     let seconds = if args.flag("--quick") { "1" } else { "3" };
+    let copies = args.flag("--copies");
     args.finish()?;
+    if copies {
+        return count_copies();
+    }
     let venv = Venv::ready(Needs::Tests)?;
     let binaries = target().join("release");
     step("Rust and C, release", || {
@@ -112,6 +122,13 @@ pub(crate) fn run(mut args: Args) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Which copies of a large payload remain between two Python programs.
+fn count_copies() -> Result<()> {
+    let venv = Venv::ready(Needs::Tests)?;
+    venv.install_wheel(Profile::Release)?;
+    process::run(process::command(venv.python()).arg("python-tests/bench/copies.py"))
 }
 
 fn build_c(binaries: &Path) -> Result<PathBuf> {

@@ -32,7 +32,8 @@ cargo xtask COMMAND
   demo [--release]               build everything that the demo runs, and run it
   test [rust|c|python] [FILTER]  the tests, beside a Redis; all of them without an argument
   gen [--check]                  write the generated files, or only compare them
-  bench [FILTER]                 the benchmarks
+  bench [--quick]                echo beside raw tonic, grpc.aio and asyncio TCP; prints ratios
+  bench --copies                 which copies of a large payload remain between two Python programs
   simulate [--seeds N] [--from S]  simulated clusters with faults, checked by the delivery rules; default 10000
   chaos [--faults N] [--seed S] [--membership redis|gossip|both]
                                  faults in a cluster of processes, every call checked against the delivery rules

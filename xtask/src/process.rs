@@ -22,6 +22,12 @@ impl Failure {
         Self { message: message.into(), hint: None }
     }
 
+    /// The same, and where it was.
+    pub(crate) fn within(mut self, place: &str) -> Self {
+        self.message = format!("{place}, {}", self.message);
+        self
+    }
+
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self

@@ -10,13 +10,14 @@ mod workers;
 
 pub use log::{LogSink, set_log_sink};
 pub use mailbox::Mailbox;
-pub use runtime::{Waiter, check_fork, check_may_block, done_and_waiter, handle, run};
+pub use runtime::{Done, Waiter, check_fork, check_may_block, done_and_waiter, handle, run};
 pub use workers::Workers;
 
 pub use crate::batch::run as batch;
-pub use crate::context::inherit;
+pub use crate::trace::new_traceparent;
 
-/// What calls made while a request is handled inherit from it: the correlation id and the trace.
+/// What calls made while a request is handled inherit from it: the correlation id, the trace, and the deadline while the
+/// request is not answered.
 pub struct Handling(crate::context::Current);
 
 impl Handling {
@@ -30,6 +31,11 @@ impl Handling {
     pub fn run<T>(self, callback: impl FnOnce() -> T) -> T {
         self.0.sync_scope(callback)
     }
+}
+
+/// A call's future that inherits from the request that is being handled here, wherever it will be polled.
+pub fn inheriting<F: Future>(future: F) -> impl Future<Output = F::Output> {
+    crate::context::inheriting(crate::context::current(), future)
 }
 
 /// The request, from now on in a queue of the host's. Dropped there, as when the silo stops, it is answered as not

@@ -98,17 +98,28 @@ pub fn check_may_block() -> Result<()> {
 pub fn run<T: Send + 'static>(future: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
     check_may_block()?;
     let (done, waiter) = done_and_waiter();
-    handle()?.spawn(async move { done(future.await) });
+    handle()?.spawn(async move { done.tell(future.await) });
     waiter.wait()
 }
 
 /// What waits for one result on a thread of the host's.
 pub struct Waiter<T>(mpsc::Receiver<Result<T>>);
 
-/// A function to be called with the result, and what waits for it.
-pub fn done_and_waiter<T: Send + 'static>() -> (impl FnOnce(Result<T>) + Send + 'static, Waiter<T>) {
+/// What is told the result that a [`Waiter`] waits for.
+pub struct Done<T>(mpsc::SyncSender<Result<T>>);
+
+impl<T> Done<T> {
+    /// The result is there. Never blocks.
+    pub fn tell(self, result: Result<T>) {
+        let _ = self.0.send(result);
+    }
+}
+
+/// What is to be told the result, and what waits for it.
+#[must_use]
+pub fn done_and_waiter<T: Send + 'static>() -> (Done<T>, Waiter<T>) {
     let (sender, receiver) = mpsc::sync_channel(1);
-    (move |result| drop(sender.send(result)), Waiter(receiver))
+    (Done(sender), Waiter(receiver))
 }
 
 impl<T> Waiter<T> {

@@ -142,6 +142,12 @@ impl MemoryMembership {
     }
 }
 
+/// Lets those run first who were woken by a new view, so that on a runtime of one thread all others have seen it when a
+/// start or a stop returns: tests rely on that.
+async fn let_others_see() {
+    tokio::task::yield_now().await;
+}
+
 impl Provider for MemoryMembership {
     fn start(&self, role: Role, views: ViewPublisher, _: Arc<dyn Prober>) -> Work<'_, u64> {
         Box::pin(async move {
@@ -149,6 +155,7 @@ impl Provider for MemoryMembership {
             let incarnation = silo.as_ref().map_or(0, |info| info.incarnation);
             let silo = silo.map(|info| info.silo_id.clone());
             *self.place.lock().expect("no panic while locked") = Some(Place { seat, silo });
+            let_others_see().await;
             Ok(incarnation)
         })
     }
@@ -170,6 +177,7 @@ impl Provider for MemoryMembership {
     fn stop(&self) -> Work<'_> {
         Box::pin(async move {
             self.leave();
+            let_others_see().await;
             Ok(())
         })
     }

@@ -28,10 +28,10 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::config::TransportConfig;
+use crate::config::{MAX_TIMEOUT, TransportConfig};
 use crate::endpoint::Endpoint;
 use crate::envelope::{Envelope, EnvelopeKind};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Delivered, Error, ErrorKind, Result};
 use crate::handler::Handler;
 use crate::id::{SiloId, check_name};
 use crate::request::Request;
@@ -194,8 +194,7 @@ impl Transport {
     pub async fn send(&self, target: &str, envelope: Envelope, timeout: Duration) -> Result<Envelope> {
         self.engine.check_running()?;
         check_name("target", target, crate::id::MAX_SILO_ID_BYTES)?;
-        let deadline = Instant::now() + timeout;
-        let envelope = self.engine.outbound(envelope)?;
+        let (envelope, deadline) = self.engine.prepare(envelope, timeout)?;
         if target == self.engine.local().as_str() {
             let one_way = envelope.one_way;
             let (sender, receiver) = oneshot::channel();
@@ -283,17 +282,39 @@ impl Drop for Waiting {
 }
 
 impl Engine {
+    /// Checks and completes a request of a caller's, and says when it must have ended: also, at the latest, when the caller
+    /// of the request that is being handled here stops waiting.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`, `PAYLOAD_TOO_LARGE`; `TIMEOUT` when that has been already.
+    pub(crate) fn prepare(&self, mut envelope: Envelope, timeout: Duration) -> Result<(Envelope, Instant)> {
+        crate::config::check_timeout("timeout", timeout)?;
+        let latest = crate::context::inherit(&mut envelope);
+        let envelope = self.outbound(envelope)?;
+        let now = Instant::now();
+        let deadline = now + timeout.min(MAX_TIMEOUT);
+        match latest {
+            Some(latest) if latest <= now => {
+                let message = "the request that is being handled has no time left, its caller has given up";
+                Err(Error::new(ErrorKind::Timeout, message).with_delivered(Delivered::No))
+            }
+            Some(latest) => Ok((envelope, deadline.min(latest))),
+            None => Ok((envelope, deadline)),
+        }
+    }
+
     /// Checks and completes an envelope that leaves this silo.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT`, `PAYLOAD_TOO_LARGE`.
-    pub(crate) fn outbound(&self, mut envelope: Envelope) -> Result<Envelope> {
+    fn outbound(&self, mut envelope: Envelope) -> Result<Envelope> {
         crate::id::check_actor(&envelope.actor_type, &envelope.actor_id)?;
         crate::id::check_method(&envelope.method_name)?;
         if envelope.message_id.len() > crate::id::MAX_MESSAGE_ID_BYTES {
             return Err(Error::invalid("message_id", envelope.message_id, "is longer than 64 bytes"));
         }
         check_payload(&envelope.payload, self.config().max_payload)?;
+        crate::trace::check(&envelope.traceparent)?;
         envelope.kind = EnvelopeKind::Request;
         if envelope.origin.is_empty() {
             envelope.origin = self.local().as_str().to_owned();

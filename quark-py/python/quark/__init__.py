@@ -6,13 +6,14 @@ language, and the reply comes back.
     async with quark.Silo("silo-1", membership="redis://localhost", handler=on_request) as silo:
         reply = await silo.call("Greeter", "ann", "greet", b"hello")
 
-``quark.blocking`` has the same for programs without an event loop.
+``quark.blocking`` has the same for programs without an event loop, ``quark.testing`` a cluster with faults for tests.
 """
 
 from . import blocking
+from ._aio import Client, Membership, Silo, Transport
 from ._errors import *  # noqa: F403
+from ._handlers import current_request
 from ._quark import Envelope, HashRing, Request, __version__, hash
-from ._silo import Client, Membership, Silo, Transport
 from ._types import Health, MembershipEvent, SiloInfo, SiloStatus
 
 # In full, because type checkers read it and do not run it.
@@ -52,5 +53,11 @@ __all__ = [
     "UnreachableError",
     "__version__",
     "blocking",
+    "current_request",
     "hash",
 ]
+
+# Public names say where they are to be had.
+for _name in __all__:
+    if getattr(globals()[_name], "__module__", "").startswith("quark._"):
+        globals()[_name].__module__ = __name__

@@ -1,5 +1,6 @@
 """The exceptions: one class for each code, all under :class:`QuarkError`."""
 
+import re
 from typing import Any, ClassVar, Dict, Tuple, Type
 
 from . import _quark
@@ -100,7 +101,25 @@ class PayloadTooLargeError(QuarkError, ValueError):
 
 
 class HandlerFailedError(QuarkError):
-    """The handler raised, panicked or dropped the request; carries its message."""
+    """The handler raised, panicked or dropped the request; carries its message.
+
+    What a Python handler raises arrives as ``Type: text``; handlers in other languages may keep to that form too.
+    """
+
+    @property
+    def exception_type(self) -> "str | None":
+        """The name of the class that the handler raised; None where the message is not of that form."""
+        found = _RAISED.match(self.message)
+        return found.group(1) if found else None
+
+    @property
+    def exception_text(self) -> str:
+        """What the exception said; the whole message where it is not of that form."""
+        found = _RAISED.match(self.message)
+        return self.message if found is None else found.group(2) or ""
+
+
+_RAISED = re.compile(r"([A-Za-z_]\w*)(?:: (.*))?\Z", re.DOTALL)
 
 
 class NoHandlerError(QuarkError):

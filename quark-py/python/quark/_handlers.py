@@ -10,19 +10,26 @@ from ._quark import Request
 
 _log = logging.getLogger("quark.handler")
 
-#: The correlation id and trace of the request that is being handled; calls made meanwhile inherit them.
-inherited: "contextvars.ContextVar[Tuple[Optional[str], Optional[str]]]" = contextvars.ContextVar(
-    "quark_inherited", default=(None, None)
-)
-#: Whether this code runs inside a handler.
-handling: "contextvars.ContextVar[bool]" = contextvars.ContextVar("quark_handling", default=False)
+#: The request that this code handles. Calls made meanwhile inherit its correlation id and trace, and its deadline until
+#: it is answered.
+current: "contextvars.ContextVar[Optional[Request]]" = contextvars.ContextVar("quark_request", default=None)
 
 Native = Tuple[Optional[str], Callable[[Request], None], bool]
 
 
-def _enter(request: Request) -> None:
-    inherited.set((request.correlation_id, request.traceparent))
-    handling.set(True)
+def current_request() -> Optional[Request]:
+    """The request that the running code handles, also in the tasks and contexts that its handler made; else None.
+
+    Calls inherit its correlation id and its trace, and end when its caller stops waiting, at the latest. Work that is to
+    go on after the answer may: from then on nothing limits it.
+    """
+    return current.get()
+
+
+def is_handling() -> bool:
+    """Whether the handler of the current request is still at it."""
+    request = current.get()
+    return request is not None and not request.is_answered
 
 
 def _answer(request: Request, reply: Any) -> None:
@@ -34,7 +41,10 @@ def _answer(request: Request, reply: Any) -> None:
 
 
 def _fail(request: Request, error: BaseException) -> None:
-    text = str(error)
+    try:
+        text = str(error)
+    except Exception:
+        text = "(its text cannot be had)"
     if not isinstance(error, asyncio.CancelledError):  # The loop ends; nobody made a mistake.
         _log.error("%r failed", request, exc_info=error)
     try:
@@ -58,7 +68,7 @@ def _wrap_async(handler: Callable[[Request], Any], context: contextvars.Context)
     tasks: "Set[asyncio.Task[None]]" = set()  # The loop itself holds tasks weakly.
 
     async def handle(request: Request) -> None:
-        _enter(request)
+        current.set(request)
         try:
             reply = await handler(request)
         except Exception as error:
@@ -79,7 +89,7 @@ def _wrap_async(handler: Callable[[Request], Any], context: contextvars.Context)
 
 def _wrap_plain(handler: Callable[[Request], Any], context: contextvars.Context) -> Callable[[Request], None]:
     def run(request: Request) -> None:
-        _enter(request)
+        current.set(request)
         try:
             reply = handler(request)
         except BaseException as error:  # SystemExit in a worker thread ends the request, not the program.

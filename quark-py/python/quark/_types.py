@@ -3,7 +3,15 @@
 import enum
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any, Dict, Iterable, List, Literal, Mapping, Optional, Tuple, cast
+from typing import TYPE_CHECKING, Any, Dict, Iterable, List, Literal, Mapping, Optional, Tuple, Union, cast
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+#: Anything with the buffer protocol: ``bytes``, ``bytearray``, ``memoryview``, ``array``, ``mmap``, a NumPy array.
+Payload = Union[bytes, bytearray, memoryview, "Buffer"]
+#: One of the calls of ``call_many``: actor type, actor id, method, and the payload unless it is empty.
+Call = Union[Tuple[str, str, str], Tuple[str, str, str, Payload]]
 
 
 class SiloStatus(enum.IntEnum):

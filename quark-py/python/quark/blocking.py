@@ -1,16 +1,19 @@
-"""Silos and clients for programs without an event loop: the same names, without ``await``.
+"""Silos, clients, membership and transport for programs without an event loop: the same names, without ``await``.
 
-Usable from any thread; Ctrl-C interrupts a call. Handlers are plain functions.
+Usable from any thread; Ctrl-C interrupts what blocks in the main thread. Handlers are plain functions.
 """
 
 from types import TracebackType
-from typing import Optional, Type
+from typing import Any, Iterable, Iterator, List, Literal, Optional, Type, Union, overload
 
 from . import _handlers, _logging
+from ._base import Base, ClientBase, MembershipBase, Self, SiloBase, TransportBase, endings
+from ._errors import NotRunningError, QuarkError
+from ._handlers import current
 from ._quark import Envelope
-from ._silo import Base, ClientBase, Payload, Self, SiloBase, _context
+from ._types import Call, MembershipEvent, Payload, SiloInfo, events_between
 
-__all__ = ["Client", "Silo"]
+__all__ = ["Client", "Membership", "Silo", "Transport"]
 
 
 class _Blocking(Base):
@@ -25,9 +28,9 @@ class _Blocking(Base):
         """Tells the others, answers what came in, waits for what runs, ``drain`` seconds at most, and leaves.
 
         A second stop has no effect. From inside a handler it returns at once, and the stop happens when the handler
-        has returned.
+        has returned. Ctrl-C ends everything at once.
         """
-        if _handlers.handling.get():
+        if _handlers.is_handling():
             self._node.stop_soon(drain)
         else:
             self._node.stop(None, drain)
@@ -41,6 +44,7 @@ class _Blocking(Base):
     ) -> None:
         self.stop()
 
+    @overload
     def call(
         self,
         actor_type: str,
@@ -51,10 +55,55 @@ class _Blocking(Base):
         timeout: Optional[float] = None,
         correlation_id: Optional[str] = None,
         traceparent: Optional[str] = None,
-    ) -> bytes:
+        view: Literal[False] = False,
+    ) -> bytes: ...
+
+    @overload
+    def call(
+        self,
+        actor_type: str,
+        actor_id: str,
+        method: str,
+        payload: Payload = b"",
+        *,
+        timeout: Optional[float] = None,
+        correlation_id: Optional[str] = None,
+        traceparent: Optional[str] = None,
+        view: Literal[True],
+    ) -> memoryview: ...
+
+    def call(
+        self,
+        actor_type: str,
+        actor_id: str,
+        method: str,
+        payload: Payload = b"",
+        *,
+        timeout: Optional[float] = None,
+        correlation_id: Optional[str] = None,
+        traceparent: Optional[str] = None,
+        view: bool = False,
+    ) -> Union[bytes, memoryview]:
         """Calls an actor wherever it lives and returns the reply; see :meth:`quark.Silo.call`."""
-        context = _context(correlation_id, traceparent)
-        return self._node.call_blocking(actor_type, actor_id, method, payload, timeout, context)
+        message = (actor_type, actor_id, method, payload, correlation_id, traceparent)
+        reply: Union[bytes, memoryview] = self._node.call(None, message, timeout, view, current.get())
+        return reply
+
+    @overload
+    def call_many(
+        self, calls: Iterable[Call], *, timeout: Optional[float] = None, return_exceptions: Literal[False] = False
+    ) -> List[bytes]: ...
+
+    @overload
+    def call_many(
+        self, calls: Iterable[Call], *, timeout: Optional[float] = None, return_exceptions: Literal[True]
+    ) -> List[Union[bytes, QuarkError]]: ...
+
+    def call_many(
+        self, calls: Iterable[Call], *, timeout: Optional[float] = None, return_exceptions: bool = False
+    ) -> List[Any]:
+        """Makes many calls at once and returns their replies in the same order; see :meth:`quark.Silo.call_many`."""
+        return endings(self._node.call_many(None, calls, timeout, current.get()), return_exceptions)
 
     def notify(
         self,
@@ -68,13 +117,32 @@ class _Blocking(Base):
         traceparent: Optional[str] = None,
     ) -> None:
         """Sends one way; see :meth:`quark.Silo.notify`."""
-        context = _context(correlation_id, traceparent)
-        self._node.notify(None, actor_type, actor_id, method, payload, timeout, context)
+        message = (actor_type, actor_id, method, payload, correlation_id, traceparent)
+        self._node.notify(None, message, timeout, current.get())
 
     def send(self, envelope: Envelope, *, timeout: Optional[float] = None) -> Envelope:
         """Sends an envelope to whoever owns its actor and returns the response envelope."""
-        response: Envelope = self._node.send(None, envelope, timeout)
+        response: Envelope = self._node.send(None, envelope, timeout, current.get())
         return response
+
+    def events(self) -> Iterator[MembershipEvent]:
+        """What changes in the view from now on, until it is stopped; blocks between changes."""
+        return _events(self._node)
+
+
+def _events(source: Any) -> Iterator[MembershipEvent]:
+    # What is known now is looked up now, not at the first `next`.
+    return _changes(source, *source.latest_view())
+
+
+def _changes(source: Any, version: int, before: List[SiloInfo]) -> Iterator[MembershipEvent]:
+    while True:
+        try:
+            version, after = source.next_view(None, version)
+        except NotRunningError:
+            return
+        yield from events_between(before, after)
+        before = after
 
 
 class Silo(SiloBase, _Blocking):
@@ -83,3 +151,43 @@ class Silo(SiloBase, _Blocking):
 
 class Client(ClientBase, _Blocking):
     """Calls actors and hosts nothing; see :class:`quark.Client`."""
+
+
+class Membership(MembershipBase):
+    """Who is in the cluster, usable alone; see :class:`quark.Membership`."""
+
+    def start(self, silo_id: str, endpoint: Optional[str] = None) -> int:
+        """Takes part as a silo at ``endpoint``, or only looks on without one; returns the incarnation."""
+        _logging.follow()
+        incarnation: int = self._native.start(None, silo_id, endpoint)
+        return incarnation
+
+    def stop(self) -> None:
+        """Leaves. A second stop has no effect."""
+        self._native.stop(None)
+
+    def events(self) -> Iterator[MembershipEvent]:
+        """What changes from now on, until it is stopped; blocks between changes."""
+        return _events(self._native)
+
+
+class Transport(TransportBase):
+    """Envelopes between two processes, usable alone; see :class:`quark.Transport`."""
+
+    def start(self) -> None:
+        """Begins to listen."""
+        _logging.follow()
+        self._native.start(None)
+
+    def stop(self, drain: float = 10.0) -> None:
+        """Answers what came in, ``drain`` seconds at most, and closes every link."""
+        self._native.stop(None, drain)
+
+    def connect(self, info: SiloInfo) -> None:
+        """Learns where a silo is and links to it."""
+        self._native.connect(None, info.silo_id, info.endpoint)
+
+    def send(self, target: str, envelope: Envelope, *, timeout: Optional[float] = None) -> Envelope:
+        """Sends a request and returns the response envelope."""
+        response: Envelope = self._native.send(None, target, envelope, timeout, current.get())
+        return response

@@ -22,6 +22,7 @@ pub(crate) struct Example {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Language {
     Python,
+    Pytest,
     C,
     Cpp,
     Rust,
@@ -73,6 +74,7 @@ fn marked(words: &str, number: usize, count: usize) -> Result<Example> {
     let mut words = words.split_whitespace();
     let language = match words.next() {
         Some("python") => Language::Python,
+        Some("pytest") => Language::Pytest,
         Some("c") => Language::C,
         Some("cpp") => Language::Cpp,
         Some("rust") => Language::Rust,
@@ -144,7 +146,7 @@ fn fence(line: &str) -> Option<(usize, usize)> {
 }
 
 fn problem(line: usize, what: &str) -> Failure {
-    Failure::new(format!("README.md, line {line}: {what}"))
+    Failure::new(format!("line {line}: {what}"))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `readme`: runs the marked examples of the README, so that it is run and not believed.
+//! `readme`: runs the marked examples of the README and of docs/, so that they are run and not believed.
 
 mod extract;
 mod run;
@@ -23,29 +23,22 @@ pub(crate) fn beside_redis() -> Result<()> {
     redis::run_self_beside(&Venv::ready(Needs::Build)?, &["readme", "--inner"])
 }
 
-/// Runs those in Python, with what is installed in an environment, in a process with this PATH.
+/// Runs those of the README in Python, with what is installed in an environment, in a process with this PATH.
 pub(crate) fn run_python_examples(venv: &Venv, path: &OsStr) -> Result<()> {
-    let mut examples = marked()?;
-    examples.retain(|example| example.language == Language::Python);
+    let mut examples = marked(README)?;
+    examples.retain(|(_, example)| example.language == Language::Python);
     run_with(&run::Runner::new(venv)?.path(path), &examples)
 }
 
-fn marked() -> Result<Vec<Example>> {
-    let text = fs::read_to_string(process::root().join("README.md"));
-    let examples = extract::examples(&text.map_err(|e| Failure::new(format!("README.md: {e}")))?)?;
-    if examples.is_empty() {
-        return Err(
-            Failure::new("README.md marks no example to be run").hint("see xtask/src/readme/extract.rs")
-        );
-    }
-    Ok(examples)
-}
-
 fn run_examples() -> Result<()> {
-    let examples = marked()?;
-    let venv = Venv::ready(Needs::Build)?;
-    let has = |languages: &[Language]| examples.iter().any(|example| languages.contains(&example.language));
-    if has(&[Language::Python, Language::Shell]) {
+    let mut examples = Vec::new();
+    for page in pages()? {
+        examples.extend(marked(&page)?);
+    }
+    let has =
+        |languages: &[Language]| examples.iter().any(|(_, example)| languages.contains(&example.language));
+    let venv = Venv::ready(if has(&[Language::Pytest]) { Needs::Tests } else { Needs::Build })?;
+    if has(&[Language::Python, Language::Pytest, Language::Shell]) {
         venv.install_wheel(Profile::Debug)?;
     }
     if has(&[Language::C, Language::Cpp, Language::Shell]) {
@@ -56,14 +49,41 @@ fn run_examples() -> Result<()> {
     run_with(&run::Runner::new(&venv)?, &examples)
 }
 
-fn run_with(runner: &run::Runner<'_>, examples: &[Example]) -> Result<()> {
+/// The marked examples of a page, beside its name.
+fn marked(page: &str) -> Result<Vec<(String, Example)>> {
+    let unreadable = |e| Failure::new(format!("{page}: {e}"));
+    let text = fs::read_to_string(process::root().join(page)).map_err(unreadable)?;
+    let marked = extract::examples(&text).map_err(|failure| failure.within(page))?;
+    if page == README && marked.is_empty() {
+        return Err(
+            Failure::new("README.md marks no example to be run").hint("see xtask/src/readme/extract.rs")
+        );
+    }
+    Ok(marked.into_iter().map(|example| (page.to_owned(), example)).collect())
+}
+
+fn run_with(runner: &run::Runner<'_>, examples: &[(String, Example)]) -> Result<()> {
     let mut failed = 0;
-    for example in examples {
-        if let Err(failure) = step(&format!("README: {}", example.name), || runner.run(example)) {
+    for (page, example) in examples {
+        if let Err(failure) = step(&format!("{page}: {}", example.name), || runner.run(page, example)) {
             eprintln!("{failure}");
             failed += 1;
         }
     }
-    println!("README: {} examples, {failed} failed", examples.len());
-    if failed == 0 { Ok(()) } else { Err(Failure::new(format!("{failed} examples of README.md failed"))) }
+    println!("{} examples, {failed} failed", examples.len());
+    if failed == 0 { Ok(()) } else { Err(Failure::new(format!("{failed} examples failed"))) }
+}
+
+const README: &str = "README.md";
+
+/// The README first, then what is in docs/.
+fn pages() -> Result<Vec<String>> {
+    let unreadable = |e: std::io::Error| Failure::new(format!("docs: {e}"));
+    let mut docs = Vec::new();
+    for entry in fs::read_dir(process::root().join("docs")).map_err(unreadable)? {
+        let name = entry.map_err(unreadable)?.file_name().to_string_lossy().into_owned();
+        docs.extend(name.ends_with(".md").then(|| format!("docs/{name}")));
+    }
+    docs.sort();
+    Ok([README.to_owned()].into_iter().chain(docs).collect())
 }

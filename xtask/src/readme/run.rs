@@ -1,4 +1,4 @@
-//! Running one example of the README in its language, with a limit, and comparing what it prints.
+//! Running one example in its language, with a limit, and comparing what it prints.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -58,7 +58,7 @@ impl<'a> Runner<'a> {
     }
 
     /// Builds and runs an example.
-    pub(crate) fn run(&self, example: &Example) -> Result<()> {
+    pub(crate) fn run(&self, page: &str, example: &Example) -> Result<()> {
         let code = match &self.redis {
             Some(redis) => example.code.replace(LOCAL_REDIS, redis),
             None => example.code.clone(),
@@ -73,6 +73,13 @@ impl<'a> Runner<'a> {
                     .arg(self.write(&format!("{}.py", example.name), &code)?);
                 python
             }
+            Language::Pytest => {
+                let mut pytest = process::command(self.venv.python());
+                // With the settings of the tests, under which warnings are errors too.
+                pytest.args(["-m", "pytest", "-q", "-c", "python-tests/pyproject.toml"]);
+                pytest.arg(self.write(&format!("test_{}.py", example.name), &code)?);
+                pytest
+            }
             Language::Shell => self.shell(&self.write(&format!("{}.sh", example.name), &code)?),
             Language::C => {
                 self.compiled("CC", "cc", "-std=c11", &self.write(&format!("{}.c", example.name), &code)?)?
@@ -85,7 +92,7 @@ impl<'a> Runner<'a> {
             )?,
             Language::Rust => self.rust(&example.name, &code)?,
         };
-        let where_from = format!("README.md, line {} ({})", example.line, example.name);
+        let where_from = format!("{page}, line {} ({})", example.line, example.name);
         let printed = output_within(&mut program, Duration::from_secs(example.timeout), &where_from)?;
         match &example.output {
             Some(expected) if !matches(expected, &printed) => {

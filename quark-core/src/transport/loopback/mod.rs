@@ -66,6 +66,11 @@ impl LoopbackNetwork {
         self.0.paths.delay(least, most);
     }
 
+    /// The same for what goes from one host to the other; it counts instead of the general delay.
+    pub fn delay_way(&self, from: &str, to: &str, least: Duration, most: Duration) {
+        self.0.paths.delay_way(from, to, least, most);
+    }
+
     /// Nothing gets from one host to the other any more. What is on its way arrives after [`heal`](Self::heal), unless
     /// the links have been given up by then, as they are when a probe goes unanswered.
     pub fn cut(&self, from: &str, to: &str) {

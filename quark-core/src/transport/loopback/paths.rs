@@ -19,13 +19,20 @@ pub(super) struct Paths {
 struct State {
     random: fastrand::Rng,
     delay: (Duration, Duration),
+    /// Of single ways, by the two hosts' ids.
+    delays: HashMap<(String, String), (Duration, Duration)>,
     /// By the two hosts' ids: since when.
     cuts: HashMap<(String, String), Instant>,
 }
 
 impl Default for Paths {
     fn default() -> Self {
-        let state = State { random: fastrand::Rng::new(), delay: Default::default(), cuts: HashMap::new() };
+        let state = State {
+            random: fastrand::Rng::new(),
+            delay: Default::default(),
+            delays: HashMap::new(),
+            cuts: HashMap::new(),
+        };
         Self { state: Mutex::new(state), changed: Notify::new() }
     }
 }
@@ -41,6 +48,10 @@ impl Paths {
 
     pub(super) fn delay(&self, least: Duration, most: Duration) {
         self.lock().delay = (least, most.max(least));
+    }
+
+    pub(super) fn delay_way(&self, from: &str, to: &str, least: Duration, most: Duration) {
+        self.lock().delays.insert((from.to_owned(), to.to_owned()), (least, most.max(least)));
     }
 
     pub(super) fn cut(&self, from: &str, to: &str) {
@@ -73,16 +84,20 @@ impl Paths {
     }
 
     /// When what leaves now arrives.
-    pub(super) fn arrival(&self) -> Instant {
+    pub(super) fn arrival(&self, from: &SiloId, to: &SiloId) -> Instant {
         let mut state = self.lock();
-        let (least, most) = state.delay;
+        let own = match state.delays.is_empty() {
+            true => None,
+            false => state.delays.get(&(from.to_string(), to.to_string())),
+        };
+        let (least, most) = own.copied().unwrap_or(state.delay);
         let spread = u64::try_from((most - least).as_micros()).unwrap_or(u64::MAX);
         Instant::now() + least + Duration::from_micros(state.random.u64(0..=spread))
     }
 
     /// Takes as long as a message from one host to the other, for ever while the way is cut.
     pub(super) async fn travel(&self, from: &SiloId, to: &SiloId) {
-        tokio::time::sleep_until(self.arrival()).await;
+        tokio::time::sleep_until(self.arrival(from, to)).await;
         loop {
             let changed = self.changed();
             let mut changed = std::pin::pin!(changed);

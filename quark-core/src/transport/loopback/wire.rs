@@ -111,7 +111,7 @@ impl Wire {
     }
 
     fn put(&self, message: Inbound, bytes: usize) {
-        let arrival = self.network.paths.arrival();
+        let arrival = self.network.paths.arrival(&self.from, &self.to);
         let mut state = self.lock();
         if !state.reader_gone && !state.reset {
             // One link keeps the order, as TCP does.

@@ -1,21 +1,20 @@
-"""Silos, clients, membership and transport for asyncio."""
+"""What asyncio and blocking programs share: descriptions of silos, clients, membership and transport, and all that does
+not wait. The verbs that wait are in ``_aio`` and ``blocking``, over the same native functions."""
 
-import asyncio
-from types import TracebackType
-from typing import Any, AsyncIterator, Callable, List, Mapping, Optional, Type, TypeVar, Union
+import warnings
+from typing import Any, Callable, List, Mapping, Optional, TypeVar, Union
 
-from . import _handlers, _logging, _loop, _quark
-from ._errors import NotRunningError
-from ._quark import Envelope, Request
-from ._types import Health, MembershipEvent, SiloInfo, _health, events_between
+from . import _handlers, _loop, _quark
+from ._errors import QuarkError
+from ._quark import Request
+from ._types import Health, SiloInfo, _health
 
 Handler = Callable[[Request], Any]
-Payload = Union[bytes, bytearray, memoryview]
 Self = TypeVar("Self", bound="Base")
 
 
 class Base:
-    """What asyncio and blocking silos and clients share: all that does not wait."""
+    """A silo or a client."""
 
     _node: _quark.Node
 
@@ -41,6 +40,12 @@ class Base:
     def is_running(self) -> bool:
         """Whether it has been started and not stopped, in this process."""
         return self._node.is_running
+
+    def __del__(self) -> None:
+        node = getattr(self, "_node", None)
+        if node is not None and node.is_running:
+            warnings.warn(f"{self!r} was dropped without stop", ResourceWarning, source=self)
+            node.abort()
 
 
 class SiloBase(Base):
@@ -169,122 +174,7 @@ def _plain_dict(mapping: Any) -> Any:
     return dict(mapping) if isinstance(mapping, Mapping) else mapping
 
 
-class _Async(Base):
-    """The verbs, awaited."""
-
-    async def start(self) -> None:
-        """Starts; returns when it sees itself and the others. Coroutine handlers run on this loop."""
-        _logging.follow()
-        await self._node.start(_loop.bridge())
-
-    async def stop(self, drain: float = 10.0) -> None:
-        """Tells the others, answers what came in, waits for what runs, ``drain`` seconds at most, and leaves.
-
-        A second stop has no effect. From inside a handler it returns at once, and the stop happens when the handler
-        has returned.
-        """
-        if _handlers.handling.get():
-            self._node.stop_soon(drain)
-        else:
-            await self._node.stop(_loop.bridge(), drain)
-
-    async def __aenter__(self: Self) -> Self:
-        await self.start()  # type: ignore[attr-defined]
-        return self
-
-    async def __aexit__(
-        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
-    ) -> None:
-        await self.stop()
-
-    async def call(
-        self,
-        actor_type: str,
-        actor_id: str,
-        method: str,
-        payload: Payload = b"",
-        *,
-        timeout: Optional[float] = None,
-        correlation_id: Optional[str] = None,
-        traceparent: Optional[str] = None,
-    ) -> bytes:
-        """Calls an actor wherever it lives and returns the reply.
-
-        ``timeout`` is in seconds; None is the default of 30. Raises a :class:`quark.QuarkError`. Cancelling the task
-        gives the call up.
-        """
-        context = _context(correlation_id, traceparent)
-        future, handle = self._node.call(
-            _loop.bridge(), actor_type, actor_id, method, payload, timeout, context
-        )
-        try:
-            return await future
-        except asyncio.CancelledError:
-            handle.cancel()
-            raise
-
-    async def notify(
-        self,
-        actor_type: str,
-        actor_id: str,
-        method: str,
-        payload: Payload = b"",
-        *,
-        timeout: Optional[float] = None,
-        correlation_id: Optional[str] = None,
-        traceparent: Optional[str] = None,
-    ) -> None:
-        """Sends one way: returns when the message is on its way; it is handed over at most once."""
-        context = _context(correlation_id, traceparent)
-        await self._node.notify(_loop.bridge(), actor_type, actor_id, method, payload, timeout, context)
-
-    async def send(self, envelope: Envelope, *, timeout: Optional[float] = None) -> Envelope:
-        """Sends an envelope to whoever owns its actor and returns the response envelope."""
-        response: Envelope = await self._node.send(_loop.bridge(), envelope, timeout)
-        return response
-
-    async def events(self) -> AsyncIterator[MembershipEvent]:
-        """What changes in the view from now on, until it is stopped."""
-        async for event in _events(self._node):
-            yield event
-
-
-def _context(correlation_id: Optional[str], traceparent: Optional[str]) -> Any:
-    if correlation_id is None and traceparent is None:
-        return _handlers.inherited.get()
-    outer_correlation, outer_trace = _handlers.inherited.get()
-    return (
-        outer_correlation if correlation_id is None else correlation_id,
-        outer_trace if traceparent is None else traceparent,
-    )
-
-
-async def _events(source: Any) -> AsyncIterator[MembershipEvent]:
-    version, before = source.view_version(), source.silos()
-    while True:
-        try:
-            version = await source.next_view(_loop.bridge(), version)
-        except NotRunningError:
-            return
-        after = source.silos()
-        for event in events_between(before, after):
-            yield event
-        before = after
-
-
-class Silo(SiloBase, _Async):
-    """A member of the cluster: hosts handlers, owns part of the ring, calls others.
-
-    ``async def`` handlers run on the loop that started the silo, plain ``def`` handlers on worker threads. Both return
-    something bytes-like (None is an empty reply) or raise, which the caller sees as ``HandlerFailedError``.
-    """
-
-
-class Client(ClientBase, _Async):
-    """Calls actors, hosts nothing, is in no ring, sees the view."""
-
-
-class Membership:
+class MembershipBase:
     """Who is in the cluster, usable alone."""
 
     def __init__(
@@ -298,16 +188,6 @@ class Membership:
     ) -> None:
         options = {"cluster": cluster, "ttl": ttl, "heartbeat": heartbeat, "start_timeout": start_timeout}
         self._native = _quark.Membership(url, options)
-
-    async def start(self, silo_id: str, endpoint: Optional[str] = None) -> int:
-        """Takes part as a silo at ``endpoint``, or only looks on without one; returns the incarnation."""
-        _logging.follow()
-        incarnation: int = await self._native.start(_loop.bridge(), silo_id, endpoint)
-        return incarnation
-
-    async def stop(self) -> None:
-        """Leaves. A second stop has no effect."""
-        await self._native.stop(_loop.bridge())
 
     def silos(self) -> List[SiloInfo]:
         """The silos of the current view, sorted by id."""
@@ -326,13 +206,8 @@ class Membership:
         """The version of the current view."""
         return self._native.view_version()
 
-    async def events(self) -> AsyncIterator[MembershipEvent]:
-        """What changes from now on."""
-        async for event in _events(self._native):
-            yield event
 
-
-class Transport:
+class TransportBase:
     """Envelopes between two processes, usable alone; listens when it is given ``listen``."""
 
     def __init__(
@@ -347,27 +222,9 @@ class Transport:
         options = {"listen": listen, "cluster": cluster, "max_payload": max_payload}
         self._native = _quark.Transport(silo_id, options, *_handlers.wrap(handler))
 
-    async def start(self) -> None:
-        """Begins to listen."""
-        _logging.follow()
-        await self._native.start(_loop.bridge())
-
-    async def stop(self, drain: float = 10.0) -> None:
-        """Answers what came in, ``drain`` seconds at most, and closes every link."""
-        await self._native.stop(_loop.bridge(), drain)
-
-    async def connect(self, info: SiloInfo) -> None:
-        """Learns where a silo is and links to it."""
-        await self._native.connect(_loop.bridge(), info.silo_id, info.endpoint)
-
     def disconnect(self, silo_id: str) -> None:
         """Forgets a silo."""
         self._native.disconnect(silo_id)
-
-    async def send(self, target: str, envelope: Envelope, *, timeout: Optional[float] = None) -> Envelope:
-        """Sends a request and returns the response envelope."""
-        response: Envelope = await self._native.send(_loop.bridge(), target, envelope, timeout)
-        return response
 
     @property
     def local_silo_id(self) -> str:
@@ -378,3 +235,12 @@ class Transport:
     def local_endpoint(self) -> Optional[str]:
         """Where it listens, with the real port."""
         return self._native.local_endpoint
+
+
+def endings(ended: List[Union[bytes, QuarkError]], return_exceptions: bool) -> List[Any]:
+    """What ``call_many`` returns: in the order of the calls; the first error is raised unless errors are asked for."""
+    if not return_exceptions:
+        for ending in ended:
+            if isinstance(ending, QuarkError):
+                raise ending
+    return ended

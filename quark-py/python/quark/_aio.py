@@ -1,0 +1,224 @@
+"""Silos, clients, membership and transport for asyncio: the verbs that wait."""
+
+import asyncio
+from types import TracebackType
+from typing import Any, AsyncIterator, Iterable, List, Literal, Optional, Tuple, Type, Union, overload
+
+from . import _handlers, _logging, _loop
+from ._base import Base, ClientBase, MembershipBase, Self, SiloBase, TransportBase, endings
+from ._errors import NotRunningError, QuarkError
+from ._handlers import current
+from ._quark import Begun, Envelope
+from ._types import Call, MembershipEvent, Payload, SiloInfo, events_between
+
+
+async def _end(begun: "Tuple[asyncio.Future[Any], Begun]") -> Any:
+    """Waits for what was begun; cancelling gives it up."""
+    future, handle = begun
+    try:
+        return await future
+    except asyncio.CancelledError:
+        handle.cancel()
+        raise
+
+
+class _Async(Base):
+    """The verbs, awaited."""
+
+    async def start(self) -> None:
+        """Starts; returns when it sees itself and the others. Coroutine handlers run on this loop."""
+        _logging.follow()
+        await _end(self._node.start(_loop.bridge()))
+
+    async def stop(self, drain: float = 10.0) -> None:
+        """Tells the others, answers what came in, waits for what runs, ``drain`` seconds at most, and leaves.
+
+        A second stop has no effect. From inside a handler it returns at once, and the stop happens when the handler
+        has returned. Cancelling it ends everything at once.
+        """
+        if _handlers.is_handling():
+            self._node.stop_soon(drain)
+        else:
+            await _end(self._node.stop(_loop.bridge(), drain))
+
+    async def __aenter__(self: Self) -> Self:
+        await self.start()  # type: ignore[attr-defined]
+        return self
+
+    async def __aexit__(
+        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        await self.stop()
+
+    @overload
+    async def call(
+        self,
+        actor_type: str,
+        actor_id: str,
+        method: str,
+        payload: Payload = b"",
+        *,
+        timeout: Optional[float] = None,
+        correlation_id: Optional[str] = None,
+        traceparent: Optional[str] = None,
+        view: Literal[False] = False,
+    ) -> bytes: ...
+
+    @overload
+    async def call(
+        self,
+        actor_type: str,
+        actor_id: str,
+        method: str,
+        payload: Payload = b"",
+        *,
+        timeout: Optional[float] = None,
+        correlation_id: Optional[str] = None,
+        traceparent: Optional[str] = None,
+        view: Literal[True],
+    ) -> memoryview: ...
+
+    async def call(
+        self,
+        actor_type: str,
+        actor_id: str,
+        method: str,
+        payload: Payload = b"",
+        *,
+        timeout: Optional[float] = None,
+        correlation_id: Optional[str] = None,
+        traceparent: Optional[str] = None,
+        view: bool = False,
+    ) -> Union[bytes, memoryview]:
+        """Calls an actor wherever it lives and returns the reply.
+
+        ``timeout`` is in seconds; None is the default of 30. Inside a handler the call ends when its own caller stops
+        waiting, at the latest. Raises a :class:`quark.QuarkError`. Cancelling the task gives the call up.
+
+        A read-only ``payload`` of 16 KiB or more is not copied: what is beneath it must not change until the call has
+        ended. With ``view`` the reply is a read-only memoryview, which saves its copy to ``bytes``; its memory is kept
+        by it and by what is made of it, until the last is gone or released.
+        """
+        message = (actor_type, actor_id, method, payload, correlation_id, traceparent)
+        future, begun = self._node.call(_loop.bridge(), message, timeout, view, current.get())
+        try:
+            reply: Union[bytes, memoryview] = await future
+            return reply
+        except asyncio.CancelledError:
+            begun.cancel()
+            raise
+
+    @overload
+    async def call_many(
+        self, calls: Iterable[Call], *, timeout: Optional[float] = None, return_exceptions: Literal[False] = False
+    ) -> List[bytes]: ...
+
+    @overload
+    async def call_many(
+        self, calls: Iterable[Call], *, timeout: Optional[float] = None, return_exceptions: Literal[True]
+    ) -> List[Union[bytes, QuarkError]]: ...
+
+    async def call_many(
+        self, calls: Iterable[Call], *, timeout: Optional[float] = None, return_exceptions: bool = False
+    ) -> List[Any]:
+        """Makes many calls at once and returns their replies in the same order, when the last has ended.
+
+        Each is a tuple ``(actor_type, actor_id, method)`` or ``(actor_type, actor_id, method, payload)``. Costs much
+        less than a task for each. An error is raised, the first in their order, or with ``return_exceptions`` stands in
+        its place. ``timeout`` is that of each; cancelling gives all of them up.
+        """
+        begun = self._node.call_many(_loop.bridge(), calls, timeout, current.get())
+        return endings(await _end(begun), return_exceptions)
+
+    async def notify(
+        self,
+        actor_type: str,
+        actor_id: str,
+        method: str,
+        payload: Payload = b"",
+        *,
+        timeout: Optional[float] = None,
+        correlation_id: Optional[str] = None,
+        traceparent: Optional[str] = None,
+    ) -> None:
+        """Sends one way: returns when the message is on its way; it is handed over at most once."""
+        message = (actor_type, actor_id, method, payload, correlation_id, traceparent)
+        await _end(self._node.notify(_loop.bridge(), message, timeout, current.get()))
+
+    async def send(self, envelope: Envelope, *, timeout: Optional[float] = None) -> Envelope:
+        """Sends an envelope to whoever owns its actor and returns the response envelope."""
+        response: Envelope = await _end(self._node.send(_loop.bridge(), envelope, timeout, current.get()))
+        return response
+
+    async def events(self) -> AsyncIterator[MembershipEvent]:
+        """What changes in the view from now on, until it is stopped."""
+        async for event in _events(self._node):
+            yield event
+
+
+async def _events(source: Any) -> AsyncIterator[MembershipEvent]:
+    version, before = source.latest_view()
+    while True:
+        try:
+            version, after = await _end(source.next_view(_loop.bridge(), version))
+        except NotRunningError:
+            return
+        for event in events_between(before, after):
+            yield event
+        before = after
+
+
+class Silo(SiloBase, _Async):
+    """A member of the cluster: hosts handlers, owns part of the ring, calls others.
+
+    ``async def`` handlers run on the loop that started the silo, plain ``def`` handlers on worker threads. Both return
+    something bytes-like (None is an empty reply) or raise, which the caller sees as ``HandlerFailedError``. Calls may
+    come from any thread and any event loop. Stop it: one that is dropped ends without a word to the others, as a crash
+    would, with a ``ResourceWarning``.
+    """
+
+
+class Client(ClientBase, _Async):
+    """Calls actors, hosts nothing, is in no ring, sees the view."""
+
+
+class Membership(MembershipBase):
+    """Who is in the cluster, usable alone."""
+
+    async def start(self, silo_id: str, endpoint: Optional[str] = None) -> int:
+        """Takes part as a silo at ``endpoint``, or only looks on without one; returns the incarnation."""
+        _logging.follow()
+        incarnation: int = await _end(self._native.start(_loop.bridge(), silo_id, endpoint))
+        return incarnation
+
+    async def stop(self) -> None:
+        """Leaves. A second stop has no effect."""
+        await _end(self._native.stop(_loop.bridge()))
+
+    async def events(self) -> AsyncIterator[MembershipEvent]:
+        """What changes from now on."""
+        async for event in _events(self._native):
+            yield event
+
+
+class Transport(TransportBase):
+    """Envelopes between two processes, usable alone; listens when it is given ``listen``."""
+
+    async def start(self) -> None:
+        """Begins to listen."""
+        _logging.follow()
+        await _end(self._native.start(_loop.bridge()))
+
+    async def stop(self, drain: float = 10.0) -> None:
+        """Answers what came in, ``drain`` seconds at most, and closes every link."""
+        await _end(self._native.stop(_loop.bridge(), drain))
+
+    async def connect(self, info: SiloInfo) -> None:
+        """Learns where a silo is and links to it."""
+        await _end(self._native.connect(_loop.bridge(), info.silo_id, info.endpoint))
+
+    async def send(self, target: str, envelope: Envelope, *, timeout: Optional[float] = None) -> Envelope:
+        """Sends a request and returns the response envelope."""
+        begun = self._native.send(_loop.bridge(), target, envelope, timeout, current.get())
+        response: Envelope = await _end(begun)
+        return response

@@ -1,0 +1,56 @@
+//! The keyword arguments of silos, clients and transports, checked one by one.
+
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use quark_core::{Endpoint, Error, SiloConfig};
+
+use crate::args;
+use crate::errors::{OrRaise as _, raise};
+
+/// One keyword argument of `quark.Silo` and `quark.Client`.
+pub(crate) fn configure(
+    config: &mut SiloConfig,
+    threads: &mut usize,
+    name: &str,
+    value: &Bound<'_, PyAny>,
+) -> PyResult<()> {
+    let py = value.py();
+    let text = || args::text(name, value);
+    let timeout = || Ok::<_, PyErr>(args::timeout(name, value)?.unwrap_or_default());
+    match name {
+        "membership" => config.membership = Some(text()?.parse().or_raise(py)?),
+        "listen" => config.listen = Endpoint::parse(name, &text()?).or_raise(py)?,
+        "advertise" => config.advertise = Some(Endpoint::parse(name, &text()?).or_raise(py)?),
+        "cluster" => {
+            config.transport.cluster = text()?;
+            config.timing.cluster.clone_from(&config.transport.cluster);
+        }
+        "virtual_nodes" => config.virtual_nodes = args::number(name, value)?,
+        "allow_plaintext" => config.allow_plaintext = args::flag(name, value)?,
+        "default_timeout" => config.transport.default_timeout = timeout()?,
+        "max_payload" => config.transport.max_payload = args::number(name, value)?,
+        "inbox_capacity" => config.inbox_capacity = args::number(name, value)?,
+        "inbox_bytes" => config.inbox_bytes = args::number(name, value)?,
+        "outbox_capacity" => config.transport.outbox_capacity = args::number(name, value)?,
+        "max_pending" => config.transport.max_pending = args::number(name, value)?,
+        "answer_capacity" => config.transport.answer_capacity = args::number(name, value)?,
+        "zone" => config.zone = Some(text()?),
+        "labels" => config.labels = args::pairs(name, value)?.into_iter().collect(),
+        "ttl" => config.timing.ttl = timeout()?,
+        "heartbeat" => config.timing.heartbeat = timeout()?,
+        "start_timeout" => config.timing.start_timeout = timeout()?,
+        "placement" => {
+            for (actor_type, placement) in args::pairs(name, value)? {
+                config.placement.insert(actor_type, placement.parse().or_raise(py)?);
+            }
+        }
+        "handler_threads" => {
+            *threads = args::number(name, value)?;
+            if !(1..=256).contains(threads) {
+                return Err(raise(py, &Error::invalid(name, *threads, "must be 1 to 256")));
+            }
+        }
+        _ => return Err(PyTypeError::new_err(format!("unknown option {name}"))),
+    }
+    Ok(())
+}
