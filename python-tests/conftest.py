@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
+import sys
 from typing import Iterator
 
 import pytest
@@ -38,3 +40,14 @@ def redis_server(redis_for_session: redis_for_tests.RedisForTests) -> str:
 def cluster_name() -> str:
     """A cluster name that no other test has."""
     return f"test-{secrets.token_hex(6)}"
+
+
+if sys.version_info < (3, 10):
+
+    @pytest.fixture(scope="session", autouse=True)
+    def loop_to_restore() -> Iterator[None]:
+        """The last pytest-asyncio for 3.9 makes a loop where it finds none, and nobody would close that one."""
+        loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
+        yield
+        loop.close()

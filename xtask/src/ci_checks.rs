@@ -3,27 +3,30 @@
 use std::process::Command;
 
 use crate::args::Args;
-use crate::process::{self, Failure, Result, cargo, root, step};
-use crate::python::{Needs, Profile, Venv};
-use crate::{generate, readme};
-
-/// Python programs as users write them, in terms of the public face only.
-const TYPING_SAMPLES: &str = "python-tests/typing";
+use crate::process::{self, Failure, Result, cargo, step};
+use crate::python::{Needs, Venv};
+use crate::{generate, readme, typing};
 
 type Check = fn() -> Result<()>;
 
-pub(crate) fn run(args: Args) -> Result<()> {
+pub(crate) fn run(mut args: Args) -> Result<()> {
+    let only = args.word();
     args.finish()?;
     let checks: [(&str, Check); 6] = [
         ("formatting", formatting),
         ("lints", lints),
         ("generated files", || generate::generate(true)),
         ("documentation", documentation),
-        ("typing", typing),
+        ("typing", typing::check),
         ("README", readme::beside_redis),
     ];
+    let wanted = |name: &str| only.as_deref().is_none_or(|only| only.eq_ignore_ascii_case(name));
+    if !checks.iter().any(|(name, _)| wanted(name)) {
+        let names = checks.map(|(name, _)| name).join(", ");
+        return Err(Failure::new("there is no such check").hint(format!("there are {names}")));
+    }
     let mut failed = Vec::new();
-    for (name, check) in checks {
+    for (name, check) in checks.into_iter().filter(|(name, _)| wanted(name)) {
         if let Err(failure) = check() {
             eprintln!("{failure}");
             failed.push(name);
@@ -57,18 +60,4 @@ fn documentation() -> Result<()> {
 /// Has the Python binding built against the environment's Python, as maturin does, and not whichever it finds.
 fn with_python(cargo: &mut Command) -> Result<&mut Command> {
     Ok(cargo.env("PYO3_PYTHON", Venv::ready(Needs::Nothing)?.python()))
-}
-
-/// What the stubs promise holds in users' files.
-fn typing() -> Result<()> {
-    let venv = Venv::ready(Needs::Tests)?;
-    venv.install_wheel(Profile::Debug)?;
-    step("typing", || {
-        let mut mypy = process::command(venv.python());
-        mypy.args(["-m", "mypy", "--strict", "python-tests/redis_for_tests.py", "quark-py/python/quark"]);
-        if root().join(TYPING_SAMPLES).exists() {
-            mypy.arg(TYPING_SAMPLES);
-        }
-        process::run(&mut mypy)
-    })
 }

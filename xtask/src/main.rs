@@ -1,5 +1,5 @@
 //! Every routine of the project, as `cargo xtask COMMAND`. One file for each command; what several of them need is in
-//! `process` (running things), `python` (the environment and the wheel) and `redis`.
+//! `process` (running things), `python` (the environment and the wheel), `interpreter` and `redis`.
 
 mod args;
 mod bench;
@@ -9,13 +9,17 @@ mod demo;
 mod detect;
 mod dist_wheel;
 mod generate;
+mod interpreter;
 mod process;
 mod python;
+mod pythons;
 mod readme;
 mod redis;
 mod simulate;
 mod tally;
 mod test;
+mod try_wheel;
+mod typing;
 
 use std::process::ExitCode;
 
@@ -38,8 +42,11 @@ cargo xtask COMMAND
                                  how fast membership reacts, as a table; N minutes without a false eviction, default 20;
                                  FIGURE is killed, stopped, cut-off, leave, lost-row or false-eviction
   readme                         run the examples of the README, beside a Redis
-  ci-checks                      formatting, lints, generated files, documentation, README, typing
-  dist-wheel                     the release wheel, into dist/
+  ci-checks [NAME]               formatting, lints, generated files, documentation, typing, README; or one of them
+  pythons [--others] [FILTER]    the Python tests on every CPython 3.9 to 3.14 of this machine; --others leaves out the
+                                 one that `test` runs
+  dist-wheel                     the wheel for others and the source distribution, into dist/, checked
+  try-wheel [--verbose]          installs that wheel alone, without Rust, runs the README and prints import times
 
 Set QUARK_PYTHON to choose the Python (3.9 or later), QUARK_TEST_REDIS to use a Redis that is there already, and
 QUARK_TEST_REDIS_KIND to container or process to choose the kind that is started.
@@ -58,7 +65,9 @@ fn main() -> ExitCode {
         Some("detect") => detect::run(args),
         Some("readme") => readme::run(args),
         Some("ci-checks") => ci_checks::run(args),
+        Some("pythons") => pythons::run(args),
         Some("dist-wheel") => dist_wheel::run(args),
+        Some("try-wheel") => try_wheel::run(args),
         None | Some("help" | "--help" | "-h") => {
             print!("{USAGE}");
             return ExitCode::SUCCESS;

@@ -3,11 +3,13 @@
 //! Nothing is installed twice: each requirements file leaves its text, and the wheel its fingerprint, beside what was
 //! installed from it.
 
+use std::ffi::OsString;
 use std::fs;
 use std::hash::{DefaultHasher, Hasher as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
+use crate::interpreter::Interpreter;
 use crate::process::{self, Failure, Result, step};
 
 /// How much has to be in the environment.
@@ -19,6 +21,10 @@ pub(crate) enum Needs {
     Build,
     /// What the tests import.
     Tests,
+    /// That and the type checkers.
+    Types,
+    /// What builds a wheel for others and proves that it is one.
+    Dist,
 }
 
 /// How the wheel is built.
@@ -26,6 +32,8 @@ pub(crate) enum Needs {
 pub(crate) enum Profile {
     Debug,
     Release,
+    /// For other machines: small, and linked against an old glibc.
+    Dist,
 }
 
 /// A virtual environment.
@@ -34,18 +42,37 @@ pub(crate) struct Venv {
 }
 
 impl Venv {
-    /// The environment, made and filled if need be.
+    /// The project's environment, made and filled if need be.
     pub(crate) fn ready(needs: Needs) -> Result<Self> {
-        let venv = Self { folder: process::target().join("xtask-venv") };
-        venv.create()?;
-        let build = ["requirements-build.txt"].as_slice();
-        let tests = ["requirements.txt", "requirements-build.txt"].as_slice();
+        let venv = Self::at(process::target().join("xtask-venv"), &Interpreter::find()?)?;
+        venv.fill(needs)?;
+        Ok(venv)
+    }
+
+    /// An environment for this interpreter, the one that is there or a new one.
+    pub(crate) fn at(folder: PathBuf, base: &Interpreter) -> Result<Self> {
+        let venv = Self { folder };
+        venv.create(base)?;
+        Ok(venv)
+    }
+
+    /// A new environment with nothing in it.
+    pub(crate) fn fresh(folder: PathBuf) -> Result<Self> {
+        let _ = fs::remove_dir_all(&folder);
+        Self::at(folder, &Interpreter::find()?)
+    }
+
+    /// Installs what is needed unless it is there.
+    pub(crate) fn fill(&self, needs: Needs) -> Result<()> {
+        const BUILD: &str = "requirements-build.txt";
+        const TESTS: &str = "requirements.txt";
         match needs {
             Needs::Nothing => Ok(()),
-            Needs::Build => venv.install(build),
-            Needs::Tests => venv.install(tests),
-        }?;
-        Ok(venv)
+            Needs::Build => self.install(&[BUILD]),
+            Needs::Tests => self.install(&[TESTS, BUILD]),
+            Needs::Types => self.install(&["requirements-types.txt", TESTS, BUILD]),
+            Needs::Dist => self.install(&["requirements-dist.txt", BUILD]),
+        }
     }
 
     /// Its interpreter.
@@ -62,14 +89,19 @@ impl Venv {
     pub(crate) fn install_wheel(&self, profile: Profile) -> Result<()> {
         step("Python wheel", || {
             let wheel = self.build_wheel(profile, &process::target().join("wheels"))?;
-            let content = fs::read(&wheel).map_err(|e| Failure::new(format!("{}: {e}", wheel.display())))?;
-            let mut hasher = DefaultHasher::new();
-            hasher.write(&content);
-            let fingerprint = format!("{:016x}", hasher.finish());
-            self.once("wheel", &fingerprint, || {
-                let pip = ["install", "--quiet", "--force-reinstall", "--no-deps"];
-                process::run(self.pip().args(pip).arg(&wheel))
-            })
+            self.install_built(&wheel)
+        })
+    }
+
+    /// Installs a wheel, if it is another than the one that is there.
+    pub(crate) fn install_built(&self, wheel: &Path) -> Result<()> {
+        let content = fs::read(wheel).map_err(|e| Failure::new(format!("{}: {e}", wheel.display())))?;
+        let mut hasher = DefaultHasher::new();
+        hasher.write(&content);
+        let fingerprint = format!("{:016x}", hasher.finish());
+        self.once("wheel", &fingerprint, || {
+            let pip = ["install", "--quiet", "--force-reinstall", "--no-deps"];
+            process::run(self.pip().args(pip).arg(wheel))
         })
     }
 
@@ -86,6 +118,7 @@ impl Venv {
             // For this machine only, so that nothing has to be audited.
             Profile::Debug => maturin.args(["--compatibility", "linux"]),
             Profile::Release => maturin.arg("--release"),
+            Profile::Dist => self.portable(&mut maturin)?,
         };
         // maturin asks the activated environment, and there may be another one.
         maturin.env("VIRTUAL_ENV", &self.folder).env_remove("CONDA_PREFIX");
@@ -95,8 +128,29 @@ impl Venv {
             .ok_or_else(|| Failure::new(format!("maturin left no wheel in {}", folder.display())))
     }
 
-    fn create(&self) -> Result<()> {
-        let base = BasePython::find()?;
+    /// Has maturin build for machines that are older than this one or laid out otherwise.
+    fn portable<'a>(&self, maturin: &'a mut Command) -> Result<&'a mut Command> {
+        maturin.args(["--profile", "dist", "--compression-level", "9"]);
+        if cfg!(target_os = "linux") {
+            // maturin looks for zig, and for a Python that has it, in the PATH.
+            maturin.args(["--zig", "--compatibility", "manylinux2014"]).env("PATH", self.path()?);
+        }
+        // Messages of panics name source files; where they were on this machine is nobody's business.
+        let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+        let cargo = home.or_else(|| std::env::home_dir().map(|home| home.join(".cargo"))).unwrap_or_default();
+        let remapped = [(process::root(), "quark"), (cargo, "cargo")];
+        let flags = remapped.map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
+        Ok(maturin.env_remove("RUSTFLAGS").env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}")))
+    }
+
+    /// The PATH with the environment's programs in front.
+    pub(crate) fn path(&self) -> Result<OsString> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        std::env::join_paths(std::iter::once(self.folder.join("bin")).chain(std::env::split_paths(&path)))
+            .map_err(|e| Failure::new(e.to_string()))
+    }
+
+    fn create(&self, base: &Interpreter) -> Result<()> {
         let stamp = format!("{} {}", base.version, base.program);
         if self.read_stamp("python") == stamp && self.python().exists() {
             return Ok(());
@@ -127,7 +181,8 @@ impl Venv {
         })
     }
 
-    fn pip(&self) -> Command {
+    /// pip in this environment.
+    pub(crate) fn pip(&self) -> Command {
         let mut pip = process::command(self.python());
         pip.args(["-m", "pip", "--disable-pip-version-check"]);
         pip
@@ -156,71 +211,8 @@ impl Venv {
     }
 }
 
-fn wheels(folder: &Path) -> Vec<PathBuf> {
+/// The wheels in a folder.
+pub(crate) fn wheels(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     entries.filter(|path| path.extension().is_some_and(|extension| extension == "whl")).collect()
-}
-
-/// An interpreter that the environment can be made from.
-struct BasePython {
-    program: String,
-    version: String,
-}
-
-impl BasePython {
-    /// `QUARK_PYTHON`, else the first of the usual names that really runs, is new enough and can make environments.
-    ///
-    /// Running it is the only way to know: a name in the PATH may be a shim without an interpreter behind it.
-    fn find() -> Result<Self> {
-        if let Ok(program) = std::env::var("QUARK_PYTHON") {
-            return Self::probe(&program)
-                .map_err(|why| Failure::new(format!("QUARK_PYTHON={program} cannot be used: {why}")));
-        }
-        let names = ["python3", "python", "/usr/bin/python3"].map(str::to_owned).into_iter();
-        let versions = (9..=14).rev().map(|minor| format!("python3.{minor}"));
-        let mut reasons = Vec::new();
-        for program in names.chain(versions) {
-            match Self::probe(&program) {
-                Ok(found) => return Ok(found),
-                Err(why) => reasons.push(format!("{program}: {why}")),
-            }
-        }
-        Err(Failure::new(format!("no usable Python ({})", reasons.join("; ")))
-            .hint("install CPython 3.9 or later with its venv module, or name one in QUARK_PYTHON"))
-    }
-
-    fn probe(program: &str) -> std::result::Result<Self, String> {
-        const QUESTION: &str = "import sys, venv, ensurepip; \
-            print(sys.version_info >= (3, 9), '%s %d.%d.%d' % ((sys.implementation.name,) + sys.version_info[:3]))";
-        let asked = process::command(program).args(["-c", QUESTION]).stdin(Stdio::null()).output();
-        let output = asked.map_err(|e| match e.kind() {
-            std::io::ErrorKind::NotFound => "not found".to_owned(),
-            _ => e.to_string(),
-        })?;
-        let said = String::from_utf8_lossy(&output.stdout);
-        match said.trim().split_once(' ') {
-            Some(("True", version)) => Ok(Self { program: program.to_owned(), version: version.to_owned() }),
-            Some((_, version)) => Err(format!("is {version}, too old")),
-            None => {
-                let complaint = String::from_utf8_lossy(&output.stderr);
-                let mut lines = complaint.trim().lines();
-                // Of a traceback the last line says it, of a shim's message the first.
-                let telling =
-                    if complaint.starts_with("Traceback") { lines.next_back() } else { lines.next() };
-                Err(telling.unwrap_or("says nothing").to_owned())
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::BasePython;
-
-    #[test]
-    fn a_python_that_only_seems_to_be_there_is_told_from_one_that_is() {
-        assert_eq!(BasePython::probe("no-such-python").err().as_deref(), Some("not found"));
-        assert_eq!(BasePython::probe("false").err().as_deref(), Some("says nothing"));
-        assert!(BasePython::find().is_ok_and(|python| python.version.contains(" 3.")));
-    }
 }

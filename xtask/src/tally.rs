@@ -1,8 +1,8 @@
 //! Counting tests by what their runners print, and holding skips against the list of expected ones.
 
-use std::fmt;
+use std::{fmt, fs};
 
-use crate::process::{Failure, Result, root};
+use crate::process::{Failure, Result, root, target};
 
 /// Counts over all runners.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -65,13 +65,39 @@ impl Tally {
         }
     }
 
-    /// What was skipped.
-    pub(crate) fn skips(&self) -> &[String] {
-        &self.skips
+    /// Names the skips and holds them against the list; returns all problems. What failed without a test's failing
+    /// counts, too.
+    pub(crate) fn judge(&mut self, mut problems: Vec<Failure>) -> Result<Vec<Failure>> {
+        self.skips.iter().for_each(|skip| println!("skipped: {skip}"));
+        for skip in self.judge_skips(&expected_skips()?) {
+            problems.push(
+                Failure::new(format!("a test was skipped: {skip}"))
+                    .hint("may it? then xtask/expected-skips.txt"),
+            );
+        }
+        if !problems.is_empty() && self.failed == 0 {
+            // It did not come to a test's failing: something did not build or start.
+            self.failed = problems.len();
+        }
+        Ok(problems)
+    }
+
+    /// Adds the counts of another.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+        self.skips.extend_from_slice(&other.skips);
+    }
+
+    /// Leaves the counts in a file of the build directory.
+    pub(crate) fn write(&self, name: &str) -> Result<()> {
+        let written = fs::write(target().join(name), format!("{self}\n"));
+        written.map_err(|e| Failure::new(format!("{name}: {e}")))
     }
 
     /// Counts each skip that is not expected as a failure, and returns them.
-    pub(crate) fn judge_skips(&mut self, expected: &[String]) -> Vec<String> {
+    fn judge_skips(&mut self, expected: &[String]) -> Vec<String> {
         let surprise = |skip: &&String| !expected.iter().any(|text| skip.contains(text.as_str()));
         let surprises: Vec<String> = self.skips.iter().filter(surprise).cloned().collect();
         self.failed += surprises.len();
@@ -88,13 +114,12 @@ impl fmt::Display for Tally {
 }
 
 /// The texts of `xtask/expected-skips.txt`; none when the environment says that nothing may be left out.
-pub(crate) fn expected_skips() -> Result<Vec<String>> {
+fn expected_skips() -> Result<Vec<String>> {
     if std::env::var_os("QUARK_TEST_NO_SKIPS").is_some() {
         return Ok(Vec::new());
     }
     let path = root().join("xtask/expected-skips.txt");
-    let text =
-        std::fs::read_to_string(&path).map_err(|e| Failure::new(format!("{}: {e}", path.display())))?;
+    let text = fs::read_to_string(&path).map_err(|e| Failure::new(format!("{}: {e}", path.display())))?;
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     Ok(lines.map(str::to_owned).collect())
 }

@@ -9,7 +9,7 @@ use crate::args::Args;
 use crate::process::{self, Failure, Result, cargo, run_and_see, step, target};
 use crate::python::{Needs, Profile, Venv};
 use crate::redis;
-use crate::tally::{Tally, expected_skips};
+use crate::tally::Tally;
 
 /// What `cargo test` and the build before it are about: the wheel is tested from Python, the generators by `gen`.
 const WORKSPACE: [&str; 6] = ["--locked", "--workspace", "--exclude", "quark-py", "--exclude", "xtask-gen"];
@@ -37,22 +37,11 @@ fn run_parts(venv: &Venv, part: Option<&str>, filter: Option<&str>) -> Result<()
     if matches!(part, None | Some("python")) {
         problems.extend(python_tests(venv, filter, &mut tally).err());
     }
-    tally.skips().iter().for_each(|skip| println!("skipped: {skip}"));
-    for skip in tally.judge_skips(&expected_skips()?) {
-        problems.push(
-            Failure::new(format!("a test was skipped: {skip}")).hint("may it? then xtask/expected-skips.txt"),
-        );
-    }
-    if !problems.is_empty() && tally.failed == 0 {
-        // It did not come to a test's failing: something did not build or start.
-        tally.failed = problems.len();
-    }
-    for problem in &problems {
+    for problem in tally.judge(problems)? {
         eprintln!("{problem}");
     }
     println!("\n{tally}");
-    let written = fs::write(target().join("test-summary.txt"), format!("{tally}\n"));
-    written.map_err(|e| Failure::new(format!("test-summary.txt: {e}")))?;
+    tally.write("test-summary.txt")?;
     if tally.failed > 0 {
         return Err(Failure::new("there were failures"));
     }
@@ -88,8 +77,17 @@ fn cargo_tests(part: Option<&str>, filter: Option<&str>, tally: &mut Tally) -> R
 
 fn python_tests(venv: &Venv, filter: Option<&str>, tally: &mut Tally) -> Result<()> {
     venv.install_wheel(Profile::Debug)?;
-    // A test lets a C program and a Python program call each other.
-    step("the library for C", || process::run(&mut cargo(&["build", "--locked", "--package", "quark-ffi"])))?;
+    library_for_c()?;
+    pytest(venv, filter, tally)
+}
+
+/// A Python test lets a C program and a Python program call each other.
+pub(crate) fn library_for_c() -> Result<()> {
+    step("the library for C", || process::run(&mut cargo(&["build", "--locked", "--package", "quark-ffi"])))
+}
+
+/// The Python tests with whatever is installed in an environment.
+pub(crate) fn pytest(venv: &Venv, filter: Option<&str>, tally: &mut Tally) -> Result<()> {
     let status = step("Python tests", || {
         let mut pytest = process::command(venv.python());
         pytest.args(["-m", "pytest", "python-tests"]);

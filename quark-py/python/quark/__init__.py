@@ -13,31 +13,52 @@ from . import _quark
 
 _quark.check_interpreter()  # Before anything else of it is used.
 
-from . import blocking  # noqa: E402
-from ._aio import Client, Membership, Silo, Transport  # noqa: E402
-from ._errors import *  # noqa: E402, F403
-from ._errors import __all__ as _error_names  # noqa: E402
-from ._handlers import current_request  # noqa: E402
-from ._quark import Envelope, HashRing, Request, __version__, hash  # noqa: E402
-from ._types import Health, MembershipEvent, SiloInfo, SiloStatus  # noqa: E402
+from . import blocking
+from ._aio import Client, Membership, Silo, Transport
+from ._errors import *
+from ._handlers import current_request
+from ._quark import Envelope, HashRing, Request, __version__, hash
+from ._types import Health, MembershipEvent, SiloInfo, SiloStatus
 
+# In full, because type checkers read it and do not run it.
 __all__ = [
+    "AddressInUseError",
+    "CallCancelledError",
     "Client",
+    "ConnectionLostError",
     "Envelope",
+    "HandlerFailedError",
     "HashRing",
     "Health",
+    "IdInUseError",
+    "IncompatibleError",
+    "InternalError",
+    "InvalidArgumentError",
+    "IsolatedError",
     "Membership",
     "MembershipEvent",
+    "MembershipUnavailableError",
+    "NoHandlerError",
+    "NoSiloError",
+    "NotOwnerError",
+    "NotRunningError",
+    "OverloadedError",
+    "PayloadTooLargeError",
+    "ProtocolError",
+    "QuarkError",
+    "QuarkTimeoutError",
+    "ReentrantError",
     "Request",
     "Silo",
     "SiloInfo",
     "SiloStatus",
     "Transport",
+    "UnauthenticatedError",
+    "UnreachableError",
     "__version__",
     "blocking",
     "current_request",
     "hash",
-    *_error_names,
 ]
 
 # Public names say where they are to be had.

@@ -47,8 +47,8 @@ class QuarkError(Exception):
     def __init__(self, message: str = "", *, delivered: "str | None" = None, retryable: "bool | None" = None) -> None:
         super().__init__(message)
         self.message = message
-        self.delivered = self._delivered if delivered is None else delivered
-        self.retryable = self._retryable if retryable is None else retryable
+        self.delivered: str = self._delivered if delivered is None else delivered
+        self.retryable: bool = self._retryable if retryable is None else retryable
 
     def __str__(self) -> str:
         return f"{self.name}: {self.message}" if self.name else self.message

@@ -39,7 +39,7 @@ class Cluster:
         """
         name = f"test-{secrets.token_hex(8)}"
         #: The membership of its silos and clients; give it to the program under test.
-        self.url = f"memory://{name}"
+        self.url: str = f"memory://{name}"
         self._name = name
         self._network = _quark.Network(name, patience)
 

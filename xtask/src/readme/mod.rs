@@ -3,13 +3,14 @@
 mod extract;
 mod run;
 
+use std::ffi::OsStr;
 use std::fs;
 
 use crate::args::Args;
 use crate::process::{self, Failure, Result, cargo, step};
 use crate::python::{Needs, Profile, Venv};
 use crate::redis;
-use extract::Language;
+use extract::{Example, Language};
 
 pub(crate) fn run(mut args: Args) -> Result<()> {
     let inner = args.flag("--inner");
@@ -22,18 +23,17 @@ pub(crate) fn beside_redis() -> Result<()> {
     redis::run_self_beside(&Venv::ready(Needs::Build)?, &["readme", "--inner"])
 }
 
+/// Runs those of the README in Python, with what is installed in an environment, in a process with this PATH.
+pub(crate) fn run_python_examples(venv: &Venv, path: &OsStr) -> Result<()> {
+    let mut examples = marked(README)?;
+    examples.retain(|(_, example)| example.language == Language::Python);
+    run_with(&run::Runner::new(venv)?.path(path), &examples)
+}
+
 fn run_examples() -> Result<()> {
     let mut examples = Vec::new();
     for page in pages()? {
-        let unreadable = |e| Failure::new(format!("{page}: {e}"));
-        let text = fs::read_to_string(process::root().join(&page)).map_err(unreadable)?;
-        let marked = extract::examples(&text).map_err(|failure| failure.within(&page))?;
-        if page == README && marked.is_empty() {
-            return Err(
-                Failure::new("README.md marks no example to be run").hint("see xtask/src/readme/extract.rs")
-            );
-        }
-        examples.extend(marked.into_iter().map(|example| (page.clone(), example)));
+        examples.extend(marked(&page)?);
     }
     let has =
         |languages: &[Language]| examples.iter().any(|(_, example)| languages.contains(&example.language));
@@ -46,15 +46,31 @@ fn run_examples() -> Result<()> {
             process::run(&mut cargo(&["build", "--locked", "--package", "quark-ffi"]))
         })?;
     }
-    let runner = run::Runner::new(venv)?;
+    run_with(&run::Runner::new(&venv)?, &examples)
+}
+
+/// The marked examples of a page, beside its name.
+fn marked(page: &str) -> Result<Vec<(String, Example)>> {
+    let unreadable = |e| Failure::new(format!("{page}: {e}"));
+    let text = fs::read_to_string(process::root().join(page)).map_err(unreadable)?;
+    let marked = extract::examples(&text).map_err(|failure| failure.within(page))?;
+    if page == README && marked.is_empty() {
+        return Err(
+            Failure::new("README.md marks no example to be run").hint("see xtask/src/readme/extract.rs")
+        );
+    }
+    Ok(marked.into_iter().map(|example| (page.to_owned(), example)).collect())
+}
+
+fn run_with(runner: &run::Runner<'_>, examples: &[(String, Example)]) -> Result<()> {
     let mut failed = 0;
-    for (page, example) in &examples {
+    for (page, example) in examples {
         if let Err(failure) = step(&format!("{page}: {}", example.name), || runner.run(page, example)) {
             eprintln!("{failure}");
             failed += 1;
         }
     }
-    println!("README and docs: {} examples, {failed} failed", examples.len());
+    println!("{} examples, {failed} failed", examples.len());
     if failed == 0 { Ok(()) } else { Err(Failure::new(format!("{failed} examples failed"))) }
 }
 

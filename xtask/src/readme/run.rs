@@ -1,5 +1,6 @@
 //! Running one example in its language, with a limit, and comparing what it prints.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{Read as _, Seek as _};
 use std::path::{Path, PathBuf};
@@ -34,18 +35,26 @@ debug = false
 [workspace]
 "#;
 
-pub(crate) struct Runner {
-    venv: Venv,
+pub(crate) struct Runner<'a> {
+    venv: &'a Venv,
     folder: PathBuf,
     redis: Option<String>,
+    path: OsString,
 }
 
-impl Runner {
-    pub(crate) fn new(venv: Venv) -> Result<Self> {
+impl<'a> Runner<'a> {
+    /// With the environment's Python as `python`.
+    pub(crate) fn new(venv: &'a Venv) -> Result<Self> {
         let folder = target().join("readme");
         let redis = std::env::var("QUARK_TEST_REDIS").ok();
         fs::create_dir_all(&folder).map_err(|e| at(&folder, &e))?;
-        Ok(Self { venv, folder, redis })
+        Ok(Self { venv, folder, redis, path: venv.path()? })
+    }
+
+    /// The PATH of the examples in Python and in shell.
+    pub(crate) fn path(mut self, path: &OsStr) -> Self {
+        path.clone_into(&mut self.path);
+        self
     }
 
     /// Builds and runs an example.
@@ -57,7 +66,11 @@ impl Runner {
         let mut program = match example.language {
             Language::Python => {
                 let mut python = process::command(self.venv.python());
-                python.arg("-W").arg("error").arg(self.write(&format!("{}.py", example.name), &code)?);
+                python
+                    .env("PATH", &self.path)
+                    .arg("-W")
+                    .arg("error")
+                    .arg(self.write(&format!("{}.py", example.name), &code)?);
                 python
             }
             Language::Pytest => {
@@ -67,7 +80,7 @@ impl Runner {
                 pytest.arg(self.write(&format!("test_{}.py", example.name), &code)?);
                 pytest
             }
-            Language::Shell => self.shell(&self.write(&format!("{}.sh", example.name), &code)?)?,
+            Language::Shell => self.shell(&self.write(&format!("{}.sh", example.name), &code)?),
             Language::C => {
                 self.compiled("CC", "cc", "-std=c11", &self.write(&format!("{}.c", example.name), &code)?)?
             }
@@ -96,14 +109,11 @@ impl Runner {
         Ok(path)
     }
 
-    /// In the root of the repository, where a reader would be, and with the environment's Python as `python`.
-    fn shell(&self, script: &Path) -> Result<Command> {
-        let programs = self.venv.python().parent().map(Path::to_path_buf);
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let paths = std::env::join_paths(programs.into_iter().chain(std::env::split_paths(&path)));
+    /// In the root of the repository, where a reader would be.
+    fn shell(&self, script: &Path) -> Command {
         let mut shell = process::command("sh");
-        shell.arg("-eu").arg(script).env("PATH", paths.map_err(|e| Failure::new(e.to_string()))?);
-        Ok(shell)
+        shell.arg("-eu").arg(script).env("PATH", &self.path);
+        shell
     }
 
     fn compiled(&self, variable: &str, compiler: &str, standard: &str, source: &Path) -> Result<Command> {

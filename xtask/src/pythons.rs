@@ -1,0 +1,70 @@
+//! `pythons`: the Python tests with one and the same wheel on every CPython that is claimed and that this machine has.
+
+use std::path::Path;
+use std::time::Instant;
+
+use crate::args::Args;
+use crate::interpreter::Interpreter;
+use crate::process::{Failure, Result, step, target};
+use crate::python::{Needs, Profile, Venv};
+use crate::tally::Tally;
+use crate::{redis, test};
+
+/// Where the counts are left.
+const SUMMARY: &str = "pythons-summary.txt";
+
+pub(crate) fn run(mut args: Args) -> Result<()> {
+    let inner = args.flag("--inner");
+    let others = args.flag("--others");
+    let filter = args.word();
+    args.finish()?;
+    if inner {
+        return on_each(others, filter.as_deref());
+    }
+    let words =
+        ["pythons", "--inner"].into_iter().chain(others.then_some("--others")).chain(filter.as_deref());
+    redis::run_self_beside(&Venv::ready(Needs::Nothing)?, &words.collect::<Vec<_>>())
+}
+
+fn on_each(others: bool, filter: Option<&str>) -> Result<()> {
+    let base = Interpreter::find()?;
+    let builder = Venv::ready(Needs::Build)?;
+    let wheel = step("Python wheel", || builder.build_wheel(Profile::Debug, &target().join("wheels")))?;
+    test::library_for_c()?;
+    let mut total = Tally::default();
+    let mut report = Vec::new();
+    for python in Interpreter::all() {
+        if python.free_threaded {
+            report.push(format!("{} free-threaded: not claimed, not run", python.version));
+            continue;
+        }
+        if others && (python.minor, false) == (base.minor, base.free_threaded) {
+            report.push(format!("{}: left to `cargo xtask test`", python.version));
+            continue;
+        }
+        let start = Instant::now();
+        let tally = on_one(&python, &wheel, filter)?;
+        report.push(format!("{}: {tally} in {:.0} s", python.version, start.elapsed().as_secs_f64()));
+        total.add(&tally);
+    }
+    println!();
+    report.iter().for_each(|line| println!("{line}"));
+    println!("\n{total}");
+    total.write(SUMMARY)?;
+    if total.failed > 0 { Err(Failure::new("there were failures")) } else { Ok(()) }
+}
+
+/// What fails before there are tests counts as one failure, and the other versions have their turn.
+fn on_one(python: &Interpreter, wheel: &Path, filter: Option<&str>) -> Result<Tally> {
+    println!("\n== {} ({})", python.version, python.program);
+    let mut tally = Tally::default();
+    let folder = target().join("pythons").join(format!("3.{}", python.minor));
+    let tested = Venv::at(folder, python).and_then(|venv| {
+        venv.fill(Needs::Tests)?;
+        venv.install_built(wheel)?;
+        test::pytest(&venv, filter, &mut tally)
+    });
+    let problems = tally.judge(tested.err().into_iter().collect())?;
+    problems.iter().for_each(|problem| eprintln!("{problem}"));
+    Ok(tally)
+}
