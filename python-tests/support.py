@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import pathlib
 import signal
 import subprocess
@@ -47,16 +48,13 @@ def run_child(
     else:
         (folder / "program.py").write_text(code, encoding="utf-8")
         command += [str(folder / "program.py")]
-    with subprocess.Popen([*command, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([*command, *args], text=True, start_new_session=True, **pipes) as child:
         try:
             out, error = child.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
-            child.send_signal(signal.SIGABRT)
-            try:
-                out, error = child.communicate(timeout=5)
-            except subprocess.TimeoutExpired:  # A child of its own may hold the pipes open.
-                child.kill()
-                raise
+            os.killpg(child.pid, signal.SIGABRT)  # And its children, which may be what hangs.
+            out, error = child.communicate(timeout=timeout)
             raise AssertionError(f"not within {timeout} s\n{out[-2000:]}\n{error[-4000:]}") from None
     return subprocess.CompletedProcess(command, child.returncode, out, error)
 

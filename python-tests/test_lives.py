@@ -126,3 +126,58 @@ flat(life)
 """,
         timeout=55,
     )
+
+
+def test_row_32_requests_leave_nothing_whatever_becomes_of_them():
+    ends_well(
+        COMMON
+        + """
+import logging
+logging.disable()
+entered = []
+
+async def handler(request):
+    if request.method_name == "fail":
+        raise ValueError
+    if request.method_name == "never":
+        entered.append(1)
+        await asyncio.sleep(0.01)
+    return request.payload
+
+def plain(request):
+    if request.method_name == "fail":
+        raise ValueError
+    return request.payload
+
+async def life(node):
+    calls = [node.call(kind, str(i), how, b"x") for i in range(50) for kind in "AP" for how in ("", "fail")]
+    await asyncio.gather(*calls, return_exceptions=True)
+    call = asyncio.ensure_future(node.call("A", "1", "never"))
+    while not entered:
+        await asyncio.sleep(0)
+    call.cancel()
+    entered.clear()
+    await asyncio.gather(call, return_exceptions=True)
+    await node.notify("A", "1", "")
+
+async def main():
+    async with quark.Silo("a", membership=url, handlers={"A": handler, "P": plain}) as silo:
+        async with quark.Client(membership=url) as client:
+            async def lives(times):
+                for _ in range(times):
+                    await life(silo)
+                    await life(client)
+                while len(asyncio.all_tasks()) > 1:
+                    await asyncio.sleep(0.001)
+                return counts()
+
+            before = await lives(20)
+            half = await lives(20)
+            after = await lives(20)
+    assert after[0] <= before[0] and after[1] <= before[1], ("threads, descriptors", before, after)
+    assert after[2] <= before[2] + 50, ("objects", before, half, after)
+    assert after[3] - half[3] < 3 << 20, ("memory", before, half, after)
+
+asyncio.run(main())
+"""
+    )
