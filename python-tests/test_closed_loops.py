@@ -1,5 +1,5 @@
-"""Event loops that end before what was begun on them. Each test is a process of its own with a limit; the rows are those
-of docs/FAILURES.md."""
+"""Event loops that end before what was begun on them. Each test is a process of its own with a limit; the rows are
+those of docs/FAILURES.md."""
 
 import pytest
 

@@ -1,5 +1,5 @@
-"""Silos that nobody holds any more, in whatever state and order: they go, with all that they held, exactly once. Each test
-is a process of its own with a limit; the rows are those of docs/FAILURES.md."""
+"""Silos that nobody holds any more, in whatever state and order: they go, with all that they held, exactly once. Each
+test is a process of its own with a limit; the rows are those of docs/FAILURES.md."""
 
 import pytest
 

@@ -1,6 +1,6 @@
-"""Interpreters that end while Quark is at work: the exit takes no longer than without it, its code is the program's, and
-nothing is said. Each is a process of its own with a limit, and ends many times, because what goes wrong there does so now
-and then. The rows are those of docs/FAILURES.md."""
+"""Interpreters that end while Quark is at work: the exit takes no longer than without it, its code is the program's,
+and nothing is said. Each is a process of its own with a limit, and ends many times, because what goes wrong there does so
+now and then. The rows are those of docs/FAILURES.md."""
 
 import pytest
 

@@ -50,9 +50,9 @@ if child == 0:
             caller.silos,
             caller.start,
         ]
+        verbs.append(caller.stop)
         if caller.is_running or "not running" not in repr(caller):
             os._exit(100)
-        verbs.append(caller.stop)
     os._exit(next((n for n, verb in enumerate(verbs, 1) if not refused(verb)), 0))
 assert ended(child) == 0, "the number of the verb that worked"
 for caller in (silo, client):
@@ -107,8 +107,7 @@ def test_row_25_in_a_forked_child_every_verb_of_asyncio_says_not_running(loop: s
         + VERBS
         + f"""
 async def main():
-    silo = quark.Silo("a", membership=url, handler=echo)
-    membership = quark.Membership("memory://alone")
+    silo, membership = quark.Silo("a", membership=url, handler=echo), quark.Membership("memory://alone")
     transport = quark.Transport("t", handler=echo, listen="127.0.0.1:0")
     parts = silo, membership, transport
     await silo.start()
@@ -132,7 +131,10 @@ asyncio.run(main())
     )
 
 
-@pytest.mark.parametrize("way", ["sys.exit(3)", "os._exit(3)", "raise SystemExit(3)", "os.kill(os.getpid(), 9)", "pass"])
+WAYS = ["sys.exit(3)", "os._exit(3)", "raise SystemExit(3)", "os.kill(os.getpid(), 9)", "pass"]
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_row_25_how_the_child_ends_disturbs_nothing(way: str):
     """What the child inherits is taken apart in it, in whatever order, while calls are under way in the parent."""
     out = ends_well(
@@ -180,12 +182,8 @@ for thread in threads:
 assert not wrong
 for node in (client, silo, host):
     node.stop()
-
-async def stop():
-    await transport.stop()
-    await membership.stop()
-
-asyncio.run(stop())
+asyncio.run(transport.stop())
+asyncio.run(membership.stop())
 """,
         flags=FORKS,
     )

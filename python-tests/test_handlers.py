@@ -1,5 +1,5 @@
-"""What handlers raise and return: the caller is told, the silo lives. Each test is a process of its own with a limit; the
-rows are those of docs/FAILURES.md."""
+"""What handlers raise and return: the caller is told, the silo lives. Each test is a process of its own with a limit;
+the rows are those of docs/FAILURES.md."""
 
 import pytest
 
