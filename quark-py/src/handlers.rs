@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use pyo3::exceptions::PyTypeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use quark_core::host::{Mailbox, Workers, queued, unless_abandoned};
+use quark_core::host::{Mailbox, Surroundings, Workers, queued, unless_abandoned};
 use quark_core::{Handler, Request as CoreRequest};
 
 use crate::bridge::{Bridge, Item};
@@ -102,8 +102,18 @@ struct Lanes {
 
 impl Lanes {
     fn new(threads: usize) -> Self {
+        // A state of the interpreter's for as long as the thread lives: making one for each request costs, and may hang a
+        // child that is forked meanwhile (CPython before 3.12). One crossing for all that is there.
+        let surroundings = || Surroundings {
+            thread: |work| {
+                let _ = Python::try_attach(|py| py.detach(work));
+            },
+            batch: |work| {
+                let _ = Python::try_attach(|_| work());
+            },
+        };
         let lane = || {
-            Workers::new("quark-handler", 1, |(slot, request): (Arc<Slot>, CoreRequest)| {
+            let run = |(slot, request): (Arc<Slot>, CoreRequest)| {
                 if process::is_ending() {
                     return std::mem::forget(request);
                 }
@@ -112,7 +122,8 @@ impl Lanes {
                         error.write_unraisable(py, None);
                     }
                 });
-            })
+            };
+            Workers::surrounded("quark-handler", 1, surroundings(), run)
         };
         Self {
             hasher: std::hash::RandomState::new(),

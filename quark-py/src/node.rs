@@ -50,6 +50,8 @@ pub(crate) struct Node {
     /// The name in `memory://name`, by which `quark.testing` finds it.
     network: Option<String>,
     running: Arc<Mutex<Option<Arc<Running>>>>,
+    /// Held by a stop; another one waits for it.
+    stopping: Arc<tokio::sync::Mutex<()>>,
     /// Kept after the stop, so that what it knew can still be asked.
     caller: Arc<Mutex<Option<Caller>>>,
     endpoint: Arc<Mutex<Option<Endpoint>>>,
@@ -103,6 +105,7 @@ impl Node {
             is_silo,
             network,
             running: Arc::default(),
+            stopping: Arc::default(),
             caller: Arc::default(),
             endpoint: Arc::default(),
             id: id.to_string(),
@@ -167,7 +170,9 @@ impl Node {
         process::check_fork().or_raise(py)?;
         let drain = args::duration("drain", drain)?;
         let running = self.running.lock().expect("no panic while locked").take();
+        let stopping = self.stopping.clone();
         run(py, bridge, async move {
+            let _stopping = stopping.lock().await;
             match running.as_deref() {
                 Some(Running::Silo(silo)) => silo.stop(drain).await,
                 Some(Running::Client(client)) => client.stop(drain).await,
@@ -337,8 +342,11 @@ impl Node {
 
     #[getter]
     fn is_running(&self) -> bool {
+        if process::is_forked() {
+            return false;
+        }
         let caller = self.caller.lock().expect("no panic while locked");
-        caller.as_ref().is_some_and(Caller::is_running) && process::check_fork().is_ok()
+        caller.as_ref().is_some_and(Caller::is_running)
     }
 
     #[getter]
@@ -375,6 +383,9 @@ impl Drop for Node {
     fn drop(&mut self) {
         if process::is_forked() {
             std::mem::forget(self.running.lock().ok().and_then(|mut running| running.take()));
+        } else {
+            // Here, with the GIL, and not on the runtime's thread, whoever there lets go of them last.
+            self.handlers.iter().for_each(|(_, slot, _)| slot.clear());
         }
     }
 }

@@ -37,7 +37,7 @@ class _Async(Base):
         A second stop has no effect. From inside a handler it returns at once, and the stop happens when the handler
         has returned. Cancelling it ends everything at once.
         """
-        if _handlers.is_handling():
+        if _handlers.is_handling(self._origin):
             self._node.stop_soon(drain)
         else:
             _loop.close_the_dead()

@@ -29,10 +29,10 @@ def current_request() -> Optional[Request]:
     return current.get()
 
 
-def is_handling() -> bool:
-    """Whether the handler of the current request is still at it."""
+def is_handling(origin: "Origin") -> bool:
+    """Whether this code belongs to a handler of that origin which is still at it."""
     request = current.get()
-    return request is not None and not request.is_answered
+    return request is not None and not request.is_answered and _owner.get() is origin
 
 
 def _answer(request: Request, reply: Any) -> None:
@@ -72,6 +72,11 @@ class Origin:
     def starts_here(self) -> None:
         """From now on it is the present one."""
         self.context = contextvars.copy_context()
+        self.context.run(_owner.set, self)
+
+
+#: Whose handler this code is.
+_owner: "contextvars.ContextVar[Optional[Origin]]" = contextvars.ContextVar("quark_owner", default=None)
 
 
 def wrap(handler: Callable[[Request], Any], origin: Origin) -> "Tuple[Callable[[Request], None], bool]":

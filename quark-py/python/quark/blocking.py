@@ -31,7 +31,7 @@ class _Blocking(Base):
         A second stop has no effect. From inside a handler it returns at once, and the stop happens when the handler
         has returned. Ctrl-C ends everything at once.
         """
-        if _handlers.is_handling():
+        if _handlers.is_handling(self._origin):
             self._node.stop_soon(drain)
         else:
             _loop.close_the_dead()
