@@ -23,15 +23,12 @@ pub(crate) fn run(args: Args) -> Result<()> {
     if cfg!(target_os = "linux") {
         step("auditwheel", || audit(&venv, &wheel))?;
     }
-    let library = step("what is in the wheel", || look_into(&venv, &wheel))?;
+    step("size", || measure(&venv, &wheel))?;
     let sources = step("source distribution", || build_sources(&venv, &dist))?;
     step("a wheel of the source distribution", || install_sources(&sources))?;
-    println!("{}", shown(&wheel));
-    println!("{}", shown(&sources));
-    let fits =
-        [fits("wheel", mib(&wheel)?, WHEEL_LIMIT), fits("library in it", mib(&library)?, LIBRARY_LIMIT)];
-    println!("source distribution: {:.2} MiB", mib(&sources)?);
-    if fits == [true, true] { Ok(()) } else { Err(Failure::new("too large, see above")) }
+    println!("{}, {:.2} MiB", shown(&wheel), mib(&wheel)?);
+    println!("{}, {:.2} MiB", shown(&sources), mib(&sources)?);
+    Ok(())
 }
 
 /// Where it all goes.
@@ -53,7 +50,10 @@ fn audit(venv: &Venv, wheel: &Path) -> Result<()> {
     if promised.split('.').any(|tag| tag == seen) && seen.starts_with("manylinux_2_17_") {
         return Ok(());
     }
-    Err(Failure::new(format!("the wheel promises {promised}, but auditwheel finds {seen}:\n{report}")))
+    let wanted = "manylinux_2_17 is wanted";
+    Err(Failure::new(format!(
+        "{wanted}, the wheel's name says {promised}, auditwheel finds {seen}:\n{report}"
+    )))
 }
 
 /// The platform tag in a report of auditwheel, which breaks its lines anywhere.
@@ -63,8 +63,24 @@ fn platform(report: &str) -> Option<String> {
     after.split_once('"').map(|(tag, _)| tag.to_owned())
 }
 
+/// Prints the sizes of the wheel and of the library in it, and holds them against the limits.
+fn measure(venv: &Venv, wheel: &Path) -> Result<()> {
+    let library = unpacked_library(venv, wheel)?;
+    let mut fits = true;
+    for (what, file, limit) in [("wheel", wheel, WHEEL_LIMIT), ("library in it", &library, LIBRARY_LIMIT)] {
+        let size = mib(file)?;
+        println!("   {what}: {size:.2} MiB, limit {limit:.2}");
+        fits &= size <= limit;
+    }
+    if fits {
+        Ok(())
+    } else {
+        Err(Failure::new("too large").hint("see the limits in xtask/src/dist_wheel.rs"))
+    }
+}
+
 /// Unpacks the wheel and returns the library in it.
-fn look_into(venv: &Venv, wheel: &Path) -> Result<PathBuf> {
+fn unpacked_library(venv: &Venv, wheel: &Path) -> Result<PathBuf> {
     let folder = target().join("dist-wheel");
     let _ = fs::remove_dir_all(&folder);
     let mut unpack = process::command(venv.python());
@@ -122,11 +138,6 @@ fn install_sources(sources: &Path) -> Result<()> {
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     entries.filter(|path| path.to_string_lossy().ends_with(".tar.gz")).collect()
-}
-
-fn fits(what: &str, size: f64, limit: f64) -> bool {
-    println!("{what}: {size:.2} MiB, limit {limit:.2}");
-    size <= limit
 }
 
 fn mib(file: &Path) -> Result<f64> {
