@@ -45,6 +45,11 @@
  *     `user_data` comes first; its finalizer, which may be NULL, runs exactly once, when the
  *     last callback has returned or when the function that took it failed. A callback must not throw or longjmp.
  *
+ * Event loops
+ *     A program with a loop of its own need not be called by other threads: quark_config_set_loop has callbacks and
+ *     finalizers wait until the program runs them with quark_loop_run, which it does when quark_loop_descriptor is
+ *     readable.
+ *
  * Promise
  *     QUARK_ABI_VERSION and the SONAME are raised when something breaks. Numbers never change; new ones are appended.
  *     The library never prints, aborts or exits.
@@ -289,6 +294,12 @@ typedef struct quark_envelope_t quark_envelope_t;
  * An error: a code, a message, and whether the handler got the request. Immutable; readable from any thread.
  */
 typedef struct quark_error_t quark_error_t;
+
+/**
+ * Where the callbacks of silos, clients, memberships and transports wait for an event loop of the program's own: see
+ * `quark_config_set_loop`. Several may share one.
+ */
+typedef struct quark_loop_t quark_loop_t;
 
 /**
  * Who is in a cluster, without a silo: takes part for a program that has a transport of its own, or only looks on. Any
@@ -559,6 +570,29 @@ quark_bytes_view_t quark_bytes_view(const quark_bytes_t *bytes);
 void quark_bytes_free(quark_bytes_t *bytes);
 
 /**
+ * A loop without anything that is due. `QUARK_INTERNAL` when there are no descriptors left.
+ */
+quark_status_t quark_loop_new(quark_loop_t **event_loop, quark_error_t **error);
+
+/**
+ * Frees a loop. What still uses it goes on, and what is due there runs while that is stopped or freed. NULL is allowed.
+ */
+void quark_loop_free(quark_loop_t *event_loop);
+
+/**
+ * The descriptor to poll for reading (`poll`, `epoll`, libuv, asio ...): it is readable when something is due. It stays the
+ * loop's: neither read nor close it. -1 for NULL.
+ */
+int32_t quark_loop_descriptor(const quark_loop_t *event_loop);
+
+/**
+ * Runs the callbacks that are due, `at_most` of them (0: all that are due now), on this thread, and says how many that
+ * were. Does not wait. Call it on one thread at a time. Inside a callback that it runs it does nothing; 0 for NULL.
+ */
+size_t quark_loop_run(quark_loop_t *event_loop,
+                      size_t at_most);
+
+/**
  * Gives log messages of `max_level` (`QUARK_LOG_...`) and graver ones to a callback, one at a time, on a thread that does
  * nothing else; NULL as the callback ends that. The callback that was there before gets what was logged before, then
  * its finalizer runs, and then this returns; called inside the log callback it does not wait for that. Messages
@@ -696,6 +730,17 @@ quark_status_t quark_config_set_answer_capacity(quark_config_t *config,
  */
 quark_status_t quark_config_set_callback_threads(quark_config_t *config,
                                                  uint32_t threads);
+
+/**
+ * Has all callbacks, and the finalizers of what is started from now on, run in `quark_loop_run` of this loop instead of on
+ * threads of Quark's, one at a time and in order; NULL takes that back. `callback_threads` then says nothing. The loop
+ * stays yours.
+ *
+ * What blocks on the loop's thread keeps callbacks waiting: make calls with the `_async` functions there. The `_stop` and
+ * `_free` functions run what is due while they wait; call them on the loop's thread.
+ */
+quark_status_t quark_config_set_loop(quark_config_t *config,
+                                     const quark_loop_t *event_loop);
 
 /**
  * How actors of a type are placed: `consistent-hash` (the default), `random`, `prefer-local` or `stateless-worker`.

@@ -36,6 +36,11 @@
  *     `user_data` comes first; its finalizer, which may be NULL, runs exactly once, when the
  *     last callback has returned or when the function that took it failed. A callback must not throw or longjmp.
  *
+ * Event loops
+ *     A program with a loop of its own need not be called by other threads: quark_config_set_loop has callbacks and
+ *     finalizers wait until the program runs them with quark_loop_run, which it does when quark_loop_descriptor is
+ *     readable.
+ *
  * Promise
  *     QUARK_ABI_VERSION and the SONAME are raised when something breaks. Numbers never change; new ones are appended.
  *     The library never prints, aborts or exits.

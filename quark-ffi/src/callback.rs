@@ -9,11 +9,14 @@ use std::cell::RefCell;
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use bytes::Bytes;
 use quark_core::host::{self, Handling, Waiter, Workers};
 use quark_core::{Error, ErrorKind, Handler, MembershipEvent, Request, Result};
 
+use crate::config::quark_config_t;
+use crate::event_loop::Loop;
 use crate::request::quark_request_t;
 use crate::silo_info::quark_silo_info_t;
 use crate::status::quark_error_t;
@@ -100,7 +103,7 @@ impl<F: Copy> Callback<F> {
 }
 
 #[derive(Clone, Copy)]
-struct Unowned<F> {
+pub(crate) struct Unowned<F> {
     function: F,
     data: Pointer,
 }
@@ -113,12 +116,36 @@ pub(crate) type MembershipFn = unsafe extern "C" fn(*mut c_void, i32, *const qua
 
 /// The threads of one silo's callbacks, and what these own.
 pub(crate) struct Host {
-    workers: Workers<Job>,
+    desk: Desk,
     /// Of each pool.
     threads: usize,
     /// Tokens given out, and the top bit once closed.
     tokens: AtomicUsize,
     ending: Mutex<Ending>,
+}
+
+/// Where callbacks run.
+enum Desk {
+    /// On threads that do nothing else.
+    Threads(Workers<Job>),
+    /// Where the program runs its own.
+    Loop(Arc<Loop>),
+}
+
+impl Desk {
+    fn new(name: &str, threads: usize, event_loop: Option<&Arc<Loop>>) -> Self {
+        match event_loop {
+            None => Self::Threads(Workers::new(name, threads, Job::run)),
+            Some(event_loop) => Self::Loop(event_loop.clone()),
+        }
+    }
+
+    fn push(&self, job: Job) {
+        match self {
+            Self::Threads(workers) => workers.push(job),
+            Self::Loop(event_loop) => event_loop.push(job),
+        }
+    }
 }
 
 const CLOSED: usize = 1 << (usize::BITS - 1);
@@ -133,7 +160,7 @@ struct Ending {
 /// Something that will end in a callback. Finalizers wait for it.
 pub(crate) struct Token(Arc<Host>);
 
-enum Job {
+pub(crate) enum Job {
     Request { callback: Unowned<RequestFn>, request: Request, token: Token },
     Reply { callback: Unowned<ReplyFn>, result: Result<Bytes>, token: Token },
     Event { callback: Unowned<MembershipFn>, kind: i32, silo: Box<quark_silo_info_t>, token: Token },
@@ -147,14 +174,16 @@ struct Running {
 }
 
 thread_local! {
-    static RUNNING: RefCell<Option<Running>> = const { RefCell::new(None) };
+    /// The innermost is the last: who waits on a thread that runs a loop runs callbacks inside a callback.
+    static RUNNING: RefCell<Vec<Running>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Host {
-    /// A host whose callbacks of one kind run on `threads` threads at once.
-    pub(crate) fn new(threads: usize) -> Arc<Self> {
+    /// A host whose callbacks of one kind run on so many threads at once, or in a loop, as the config says.
+    pub(crate) fn new(config: &quark_config_t) -> Arc<Self> {
+        let threads = config.callback_threads;
         Arc::new(Self {
-            workers: Workers::new("quark-callback", threads, Job::run),
+            desk: Desk::new("quark-callback", threads, config.event_loop.as_ref()),
             threads,
             tokens: AtomicUsize::new(0),
             ending: Mutex::default(),
@@ -175,7 +204,7 @@ impl Host {
     /// No callback begins after this but those that have a token. Finalizers run after the last of them.
     pub(crate) fn close(self: &Arc<Self>) {
         if self.tokens.fetch_or(CLOSED, Ordering::AcqRel) == 0 {
-            self.workers.push(Job::Finish(self.clone()));
+            self.desk.push(Job::Finish(self.clone()));
         }
     }
 
@@ -183,9 +212,22 @@ impl Host {
     pub(crate) fn or_close<T>(self: &Arc<Self>, started: Result<T>) -> Result<T> {
         if started.is_err() && host::check_fork().is_ok() {
             self.close();
-            let _ = self.finished().wait();
+            let _ = self.wait(self.finished());
         }
         started
+    }
+
+    /// Blocks until the result is there. Callbacks that wait for the program's loop are run meanwhile, on this thread:
+    /// the result may depend on them.
+    pub(crate) fn wait<T>(&self, mut waiter: Waiter<T>) -> Result<T> {
+        let Desk::Loop(event_loop) = &self.desk else { return waiter.wait() };
+        const LOOK_AGAIN: Duration = Duration::from_millis(2);
+        loop {
+            event_loop.run_due(usize::MAX);
+            if let Some(result) = waiter.wait_for(LOOK_AGAIN) {
+                return result;
+            }
+        }
     }
 
     /// What waits until the finalizers have run.
@@ -214,22 +256,26 @@ impl Host {
 
     /// Whether this thread runs a callback of this host.
     pub(crate) fn is_running_here(&self) -> bool {
-        RUNNING
-            .with_borrow(|running| running.as_ref().is_some_and(|running| std::ptr::eq(running.host, self)))
+        RUNNING.with_borrow(|running| running.iter().any(|running| std::ptr::eq(running.host, self)))
     }
 
-    /// Does something when the callback that runs on this thread has returned.
-    pub(crate) fn after_callback(work: impl FnOnce() + 'static) {
+    /// Does something when the outermost callback of this host that runs on this thread has returned.
+    pub(crate) fn after_callback(&self, work: impl FnOnce() + 'static) {
         RUNNING.with_borrow_mut(|running| {
-            running.as_mut().expect("only called inside a callback").after.push(Box::new(work));
+            let own = running.iter_mut().find(|running| std::ptr::eq(running.host, self));
+            own.expect("only called inside a callback").after.push(Box::new(work));
         });
     }
 
     /// A handler that gives requests to this callback.
     pub(crate) fn handler(self: &Arc<Self>, callback: &Callback<RequestFn>) -> Arc<dyn Handler> {
         self.ending().owned.push(callback.data.clone());
-        let workers = Workers::new("quark-handler", self.threads, Job::run);
-        Arc::new(CHandler { host: self.clone(), workers, callback: callback.unowned() })
+        let event_loop = match &self.desk {
+            Desk::Threads(_) => None,
+            Desk::Loop(event_loop) => Some(event_loop),
+        };
+        let desk = Desk::new("quark-handler", self.threads, event_loop);
+        Arc::new(CHandler { host: self.clone(), desk, callback: callback.unowned() })
     }
 
     /// What tells this callback of events, in order.
@@ -247,7 +293,7 @@ impl Host {
                 _ => QUARK_SILO_UPDATED,
             };
             let silo = Box::new(quark_silo_info_t::new(event.silo().clone()));
-            host.workers.push(Job::Event { callback, kind, silo, token });
+            host.desk.push(Job::Event { callback, kind, silo, token });
             true
         }
     }
@@ -262,14 +308,14 @@ impl Host {
 impl Drop for Token {
     fn drop(&mut self) {
         if self.0.tokens.fetch_sub(1, Ordering::AcqRel) == CLOSED | 1 {
-            self.0.workers.push(Job::Finish(self.0.clone()));
+            self.0.desk.push(Job::Finish(self.0.clone()));
         }
     }
 }
 
 struct CHandler {
     host: Arc<Host>,
-    workers: Workers<Job>,
+    desk: Desk,
     callback: Unowned<RequestFn>,
 }
 
@@ -278,7 +324,7 @@ impl Handler for CHandler {
         let request = host::queued(request);
         // After the end the request is dropped, which answers it.
         let Some(token) = self.host.enter() else { return };
-        self.workers.push(Job::Request { callback: self.callback, request, token });
+        self.desk.push(Job::Request { callback: self.callback, request, token });
     }
 }
 
@@ -296,7 +342,7 @@ impl Completion {
     fn push(&mut self, result: Result<Bytes>) {
         if let Some(token) = self.token.take() {
             let host = token.0.clone();
-            host.workers.push(Job::Reply { callback: self.callback, result, token });
+            host.desk.push(Job::Reply { callback: self.callback, result, token });
         }
     }
 }
@@ -308,7 +354,7 @@ impl Drop for Completion {
 }
 
 impl Job {
-    fn run(self) {
+    pub(crate) fn run(self) {
         match self {
             Self::Request { callback, request, token } => {
                 if token.0.tokens.load(Ordering::Acquire) & CLOSED != 0 {
@@ -340,9 +386,10 @@ impl Job {
 impl Token {
     /// Runs foreign code, then what it put off until its end.
     fn call(self, callback: impl FnOnce()) {
-        RUNNING.set(Some(Running { host: Arc::as_ptr(&self.0), after: Vec::new() }));
+        let running = Running { host: Arc::as_ptr(&self.0), after: Vec::new() };
+        RUNNING.with_borrow_mut(|stack| stack.push(running));
         callback();
-        let after = RUNNING.take().map(|running| running.after);
+        let after = RUNNING.with_borrow_mut(Vec::pop).map(|running| running.after);
         after.into_iter().flatten().for_each(|work| work());
     }
 }

@@ -48,7 +48,7 @@ pub unsafe extern "C" fn quark_client_start(
 
 fn start(config: &quark_config_t) -> quark_core::Result<quark_client_t> {
     let builder = Client::from_config(config.for_client()?);
-    let host = Host::new(config.callback_threads);
+    let host = Host::new(config);
     let client = host.or_close(host::run(builder.start()))?;
     if let Some(callback) = &config.on_membership {
         lifecycle::follow(&host, callback, client.watch())?;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{c_char, c_void};
 use std::ptr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use quark_core::{Endpoint, Error, MembershipConfig, Result, SiloConfig, SiloId, TransportConfig};
@@ -10,6 +11,7 @@ use quark_core::{Endpoint, Error, MembershipConfig, Result, SiloConfig, SiloId, 
 use crate::callback::{
     Callback, MembershipFn, RequestFn, UserData, quark_finalizer_fn, quark_membership_fn, quark_request_fn,
 };
+use crate::event_loop::{self, Loop, quark_loop_t};
 use crate::status::quark_status_t;
 use crate::{guard, handle};
 
@@ -24,6 +26,7 @@ pub struct quark_config_t {
     settings: SiloConfig,
     listens: bool,
     pub(crate) callback_threads: usize,
+    pub(crate) event_loop: Option<Arc<Loop>>,
     pub(crate) handler: Option<Callback<RequestFn>>,
     pub(crate) handlers: BTreeMap<String, Callback<RequestFn>>,
     pub(crate) on_membership: Option<Callback<MembershipFn>>,
@@ -117,6 +120,7 @@ pub unsafe extern "C" fn quark_config_new(silo_id: *const c_char) -> *mut quark_
             settings: SiloConfig::new(SiloId::new_client()),
             listens: true,
             callback_threads: 1,
+            event_loop: None,
             handler: None,
             handlers: BTreeMap::new(),
             on_membership: None,
@@ -437,6 +441,26 @@ pub unsafe extern "C" fn quark_config_set_callback_threads(
                 return Err(Error::invalid("callback_threads", threads, "must be 1 to 1024"));
             }
             config.callback_threads = threads as usize;
+            Ok(())
+        })
+    }
+}
+
+/// Has all callbacks, and the finalizers of what is started from now on, run in `quark_loop_run` of this loop instead of on
+/// threads of Quark's, one at a time and in order; NULL takes that back. `callback_threads` then says nothing. The loop
+/// stays yours.
+///
+/// What blocks on the loop's thread keeps callbacks waiting: make calls with the `_async` functions there. The `_stop` and
+/// `_free` functions run what is due while they wait; call them on the loop's thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quark_config_set_loop(
+    config: *mut quark_config_t,
+    event_loop: *const quark_loop_t,
+) -> quark_status_t {
+    // SAFETY: the header demands NULL or a live config, and NULL or a live loop.
+    unsafe {
+        set(config, "loop", |config| {
+            config.event_loop = event_loop::of(event_loop);
             Ok(())
         })
     }

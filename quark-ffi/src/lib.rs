@@ -16,6 +16,7 @@ pub mod text;
 pub mod view;
 
 pub mod callback;
+pub mod event_loop;
 pub mod log;
 
 pub mod config;

@@ -66,10 +66,13 @@ impl<T: Stop> Lifecycle<T> {
             core.stop(drain).await
         };
         if self.host.is_running_here() {
-            Host::after_callback(move || drop(runtime.spawn(work)));
+            self.host.after_callback(move || drop(runtime.spawn(work)));
             return Ok(());
         }
-        host::run(work)
+        host::check_may_block()?;
+        let (done, waiter) = host::done_and_waiter();
+        runtime.spawn(async move { done.tell(work.await) });
+        self.host.wait(waiter)
     }
 
     /// Ends without a word to anybody and waits for callbacks and finalizers; inside a callback of its own, does so
@@ -94,11 +97,11 @@ impl<T: Stop> Lifecycle<T> {
                 let _one_at_a_time = stopping.lock().await;
                 end();
             };
-            Host::after_callback(move || drop(runtime.spawn(work)));
+            host.after_callback(move || drop(runtime.spawn(work)));
             return;
         }
         end();
-        let _ = host.finished().wait();
+        let _ = host.wait(host.finished());
     }
 }
 

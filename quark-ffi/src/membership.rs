@@ -53,7 +53,7 @@ fn new(config: &quark_config_t) -> Result<quark_membership_t> {
         Error::invalid("membership", "", "is required, as in redis://localhost or gossip://127.0.0.1:0")
     })?;
     let membership = Membership::new(&url, settings.timing)?;
-    let host = Host::new(config.callback_threads);
+    let host = Host::new(config);
     if let Some(callback) = &config.on_membership {
         lifecycle::follow(&host, callback, membership.watch())?;
     }

@@ -53,7 +53,7 @@ pub unsafe extern "C" fn quark_silo_start(
 
 fn start(config: &quark_config_t) -> quark_core::Result<(quark_silo_t, impl FnOnce() + use<>)> {
     let mut builder = Silo::from_config(config.for_silo()?);
-    let host = Host::new(config.callback_threads);
+    let host = Host::new(config);
     if let Some(callback) = &config.handler {
         builder = builder.raw_handler(None, host.handler(callback));
     }

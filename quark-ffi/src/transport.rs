@@ -57,7 +57,7 @@ pub unsafe extern "C" fn quark_transport_new(
 fn new(config: &quark_config_t) -> Result<quark_transport_t> {
     let (id, listen, settings) = config.for_transport()?;
     let default_timeout = settings.default_timeout;
-    let host = Host::new(config.callback_threads);
+    let host = Host::new(config);
     let handler = match &config.handler {
         Some(callback) => host.handler(callback),
         None => Arc::new(NoHandler),

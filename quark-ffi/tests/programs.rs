@@ -82,6 +82,7 @@ fn program_of(path: &str, standards: &[&str]) -> PathBuf {
 
 programs! {
     calls_in_c: "quark-ffi/tests/c/calls.c", "cc", "c11";
+    an_event_loop_of_the_programs_own: "quark-ffi/tests/c/event_loop.c", "cc", "c11";
     errors_in_c: "quark-ffi/tests/c/errors.c", "cc", "c11";
     lifecycle_in_c: "quark-ffi/tests/c/lifecycle.c", "cc", "c11";
     pressure_in_c: "quark-ffi/tests/c/pressure.c", "cc", "c11";

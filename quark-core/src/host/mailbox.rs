@@ -53,6 +53,13 @@ impl<T: Send + 'static> Mailbox<T> {
         }
     }
 
+    /// Makes the descriptor readable although nothing new has come: for who took more than he wants to handle now.
+    pub fn wake(self: &Arc<Self>) {
+        if !self.armed.swap(true, Ordering::AcqRel) {
+            batch::wake(self.clone());
+        }
+    }
+
     /// Nothing is taken any more: what comes from now on is dropped. Returns what is there.
     #[must_use]
     pub fn close(&self) -> Vec<T> {

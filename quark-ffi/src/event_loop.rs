@@ -1,0 +1,119 @@
+//! Callbacks for programs with an event loop of their own: they wait here until the program runs them, and a descriptor
+//! says that there are some. No thread of Quark's then ever calls the program.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use quark_core::host::{self, Mailbox};
+use quark_core::{Error, ErrorKind};
+
+use crate::callback::Job;
+use crate::guard;
+use crate::handle::{self, Out};
+use crate::status::{quark_error_t, quark_status_t};
+
+/// Where the callbacks of silos, clients, memberships and transports wait for an event loop of the program's own: see
+/// `quark_config_set_loop`. Several may share one.
+pub struct quark_loop_t(pub(crate) Arc<Loop>);
+
+/// What is due, in order.
+pub(crate) struct Loop {
+    mailbox: Arc<Mailbox<Job>>,
+    /// What was taken and not run yet.
+    due: Mutex<VecDeque<Job>>,
+}
+
+thread_local! {
+    /// The program runs what is due of some loop on this thread.
+    static RUNS: Cell<bool> = const { Cell::new(false) };
+}
+
+impl Loop {
+    pub(crate) fn push(&self, job: Job) {
+        self.mailbox.push(job);
+    }
+
+    fn due(&self) -> MutexGuard<'_, VecDeque<Job>> {
+        self.due.lock().expect("no panic while locked")
+    }
+
+    /// The same as [`run_due`](Self::run_due) for the program, which gets nothing inside a callback.
+    fn run(&self, at_most: usize) -> usize {
+        if RUNS.replace(true) {
+            return 0;
+        }
+        let count = self.run_due(at_most);
+        RUNS.set(false);
+        count
+    }
+
+    /// Runs what is due now, `at_most` of it; says how much that was.
+    pub(crate) fn run_due(&self, at_most: usize) -> usize {
+        let came = self.mailbox.take();
+        self.due().extend(came);
+        let count = self.due().len().min(at_most);
+        host::batch(|| {
+            for _ in 0..count {
+                // Not while locked: a callback may free what is due.
+                let next = self.due().pop_front();
+                next.into_iter().for_each(Job::run);
+            }
+        });
+        if !self.due().is_empty() {
+            self.mailbox.wake();
+        }
+        count
+    }
+}
+
+/// A loop without anything that is due. `QUARK_INTERNAL` when there are no descriptors left.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quark_loop_new(
+    event_loop: *mut *mut quark_loop_t,
+    error: *mut *mut quark_error_t,
+) -> quark_status_t {
+    // SAFETY: the header demands NULL or valid pointers.
+    unsafe {
+        guard::status_and_error(error, || {
+            let event_loop = Out::new(event_loop, "event_loop")?;
+            let failed = |error: std::io::Error| Error::new(ErrorKind::Internal, error.to_string());
+            let mailbox = Mailbox::new().map_err(failed)?;
+            event_loop.give(quark_loop_t(Arc::new(Loop { mailbox, due: Mutex::default() })));
+            Ok(())
+        })
+    }
+}
+
+/// Frees a loop. What still uses it goes on, and what is due there runs while that is stopped or freed. NULL is allowed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quark_loop_free(event_loop: *mut quark_loop_t) {
+    // SAFETY: the header demands NULL or a loop that is not used again.
+    guard::value((), || drop(unsafe { handle::take(event_loop) }));
+}
+
+/// The descriptor to poll for reading (`poll`, `epoll`, libuv, asio ...): it is readable when something is due. It stays the
+/// loop's: neither read nor close it. -1 for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quark_loop_descriptor(event_loop: *const quark_loop_t) -> i32 {
+    // SAFETY: the header demands NULL or a live loop.
+    guard::value(-1, || unsafe { event_loop.as_ref() }.map_or(-1, |it| it.0.mailbox.descriptor()))
+}
+
+/// Runs the callbacks that are due, `at_most` of them (0: all that are due now), on this thread, and says how many that
+/// were. Does not wait. Call it on one thread at a time. Inside a callback that it runs it does nothing; 0 for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quark_loop_run(event_loop: *mut quark_loop_t, at_most: usize) -> usize {
+    let limit = if at_most == 0 { usize::MAX } else { at_most };
+    // SAFETY: the header demands NULL or a live loop. Kept, because a callback may free it.
+    guard::value(0, || unsafe { event_loop.as_ref() }.map(|it| it.0.clone()).map_or(0, |it| it.run(limit)))
+}
+
+/// The loop that C named; nothing for NULL.
+///
+/// # Safety
+/// `event_loop` is NULL or alive.
+pub(crate) unsafe fn of(event_loop: *const quark_loop_t) -> Option<Arc<Loop>> {
+    // SAFETY: the caller vouches for NULL or a live loop.
+    unsafe { event_loop.as_ref() }.map(|it| it.0.clone())
+}
