@@ -62,6 +62,22 @@ def test_row_8_a_plain_handler_may_too_and_endless_recursion_is_refused():
         assert len(depths) > 10
 
 
+async def test_row_8_a_blocking_call_on_the_loop_that_should_answer_it_ends_by_its_deadline():
+    async def blocks_its_loop(request: quark.Request) -> bytes:
+        if request.method_name == "":
+            return request.payload
+        with pytest.raises(quark.QuarkTimeoutError):
+            client.call("T", request.actor_id, "", timeout=0.2)
+        return b"it lives"
+
+    async with silo("blocks", blocks_its_loop) as host:
+        client = blocking.Client(membership="memory://blocks")
+        client.start()
+        assert await host.call("T", "1", "blocks", timeout=LIMIT) == b"it lives"
+        assert await host.call("T", "1", "", b"x", timeout=LIMIT) == b"x"
+        client.stop()
+
+
 @pytest.mark.parametrize("kind", ["async", "plain"])
 async def test_row_9_a_handler_may_stop_its_silo_and_its_reply_arrives(kind: str):
     loop = asyncio.get_running_loop()
@@ -102,6 +118,29 @@ def test_row_11_blocking():
     for use in (host.start, lambda: host.call("T", "1", "")):
         with pytest.raises(quark.NotRunningError):
             use()
+
+
+async def test_row_11_clients_and_what_was_never_started():
+    url, loop = "memory://twice-clients", asyncio.get_running_loop()
+    client, blocking_client = quark.Client(membership=url), blocking.Client(membership=url)
+    never, alone, transport = silo("never", print), quark.Membership(url), quark.Transport("t", handler=print)
+    for part in (client, never, alone, transport):
+        await part.stop()
+    await client.start()
+    blocking_client.start()
+    for start in (client.start, lambda: loop.run_in_executor(None, blocking_client.start)):
+        with pytest.raises(quark.NotRunningError, match="started before"):
+            await start()
+    for _ in range(2):
+        await asyncio.gather(client.stop(), client.stop())
+        blocking_client.stop()
+    for use in (client.start, lambda: client.call("T", "1", ""), lambda: never.notify("T", "1", "")):
+        with pytest.raises(quark.NotRunningError):
+            await use()
+    with pytest.raises(quark.NotRunningError):
+        blocking_client.call("T", "1", "")
+    await never.start()
+    await never.stop()
 
 
 UNUSUAL = ["a:b", "{braces}", "*", "a b", "ü💡", "x" * 1024]

@@ -158,20 +158,34 @@ impl HashRing {
         self.0.silos.iter().map(|(id, _)| id)
     }
 
-    /// The part of all keys that each silo owns, in the order of [`silos`](Self::silos); together 1.
+    /// The part of all keys that each silo owns, in the order of [`silos`](Self::silos); together exactly 1.
     #[must_use]
     pub fn shares(&self) -> Vec<f64> {
-        const CIRCLE: u64 = 1 << 32;
         let mut owned = vec![0; self.len()];
-        let mut before = self.0.points.last().map_or(0, |last| u64::from(last.hash));
-        // A point owns what lies behind it up to the point before; of the points in one place only the first owns anything.
-        for (place, point) in self.0.points.iter().enumerate() {
-            let hash = u64::from(point.hash);
-            let arc = if place == 0 { hash + CIRCLE - before } else { hash - before };
+        // Of the points in one place only the first owns anything.
+        for (arc, point) in arcs(self.0.points.iter().map(|point| point.hash)).zip(&self.0.points) {
             owned[point.silo as usize] += arc;
-            before = hash;
         }
-        owned.into_iter().map(|arcs| arcs as f64 / CIRCLE as f64).collect()
+        owned.into_iter().map(part_of_circle).collect()
+    }
+
+    /// The part of all keys that goes from one owner to another when this ring becomes that one. An empty ring's keys
+    /// have no owner.
+    #[must_use]
+    pub fn moves(&self, after: &Self) -> BTreeMap<(Option<SiloId>, Option<SiloId>), f64> {
+        let mut places: Vec<u32> =
+            [self, after].iter().flat_map(|ring| &ring.0.points).map(|p| p.hash).collect();
+        places.sort_unstable();
+        places.dedup();
+        let mut moved = BTreeMap::new();
+        // No point of either ring lies within such an arc, so all of it has one owner.
+        for (arc, place) in arcs(places.iter().copied()).zip(&places) {
+            let (from, to) = (self.owner_at(*place), after.owner_at(*place));
+            if from != to {
+                *moved.entry((from.cloned(), to.cloned())).or_default() += arc;
+            }
+        }
+        moved.into_iter().map(|(pair, arcs)| (pair, part_of_circle(arcs))).collect()
     }
 
     /// How many virtual nodes a silo has, if it is there.
@@ -213,6 +227,23 @@ impl fmt::Debug for HashRing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map().entries(self.0.silos.iter().map(|(id, v)| (id, v))).finish()
     }
+}
+
+/// How many places lie behind each point up to the point before it, around the circle; points sorted.
+fn arcs(points: impl DoubleEndedIterator<Item = u32> + Clone) -> impl Iterator<Item = u64> {
+    let mut before = points.clone().next_back().map_or(0, |last| i64::from(last) - CIRCLE);
+    points.map(move |point| {
+        let point = i64::from(point);
+        (point - std::mem::replace(&mut before, point)).unsigned_abs()
+    })
+}
+
+/// How many places the circle has.
+const CIRCLE: i64 = 1 << 32;
+
+/// Exact, because the circle is a power of two and a float has more digits.
+fn part_of_circle(places: u64) -> f64 {
+    places as f64 / CIRCLE as f64
 }
 
 /// Checks a number of virtual nodes.
@@ -311,7 +342,7 @@ mod tests {
         ring.add("b", 150).unwrap();
         ring.add("c", 300).unwrap();
         let shares = ring.shares();
-        assert!((shares.iter().sum::<f64>() - 1.0).abs() < 1e-12);
+        assert_eq!(shares.iter().sum::<f64>(), 1.0);
         let places = 1_000_000_u32;
         let mut seen = vec![0; ring.len()];
         for place in 0..places {
@@ -322,5 +353,24 @@ mod tests {
             let looked = f64::from(seen) / f64::from(places);
             assert!((share - looked).abs() < 1e-3, "{share} {looked}");
         }
+    }
+
+    #[test]
+    fn what_moves_is_what_a_newcomer_owns_and_comes_from_the_others() {
+        let mut before = HashRing::new();
+        let mut after = HashRing::new();
+        after.add("a", 150).unwrap();
+        let a = Some(SiloId::new("a").unwrap());
+        assert_eq!(before.moves(&after), BTreeMap::from([((None, a.clone()), 1.0)]));
+        assert!(before.moves(&before).is_empty() && after.moves(&after).is_empty());
+        before.add("a", 150).unwrap();
+        before.add("b", 150).unwrap();
+        after = before.clone();
+        after.add("new", 150).unwrap();
+        let moves = before.moves(&after);
+        assert_eq!(moves.len(), 2);
+        assert!(moves.keys().all(|(_, to)| to.as_ref().is_some_and(|to| to.as_str() == "new")));
+        assert_eq!(moves.values().sum::<f64>(), after.shares()[2]);
+        assert_eq!(moves[&(a, Some(SiloId::new("new").unwrap()))], before.shares()[0] - after.shares()[0]);
     }
 }

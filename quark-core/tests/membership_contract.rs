@@ -29,7 +29,7 @@ mod contract {
             a_silo_that_shuts_down_owns_nothing_but_is_in_the_view a_dead_silo_leaves_the_view
             a_live_id_cannot_be_taken a_restart_takes_over_with_a_higher_incarnation
             a_client_sees_and_is_not_seen two_clusters_do_not_see_each_other view_versions_grow
-            a_second_stop_and_a_second_start_have_no_effect a_suspicion_of_a_live_silo_changes_nothing;
+            a_leave_right_after_its_announcement_is_no_less_one a_second_stop_and_a_second_start_have_no_effect a_suspicion_of_a_live_silo_changes_nothing;
         gossip = Gossip:
             a_silo_sees_itself_at_start two_silos_see_each_other changes_come_as_events a_leave_is_seen
             a_silo_that_shuts_down_owns_nothing_but_is_in_the_view a_dead_silo_leaves_the_view
@@ -99,6 +99,17 @@ mod contract {
         b.stop().await.unwrap();
         sees(&a, &["a", "c"]).await;
         sees(&c, &["a", "c"]).await;
+    }
+
+    async fn a_leave_right_after_its_announcement_is_no_less_one(mut cluster: Cluster) {
+        let a = cluster.member("a").await;
+        let b = cluster.member("b").await;
+        sees(&a, &["a", "b"]).await;
+        b.announce(SiloStatus::ShuttingDown).await.unwrap();
+        b.stop().await.unwrap();
+        // Long before it would be missed; its endpoint is still there.
+        let limit = std::time::Duration::from_secs(5);
+        assert!(tokio::time::timeout(limit, sees(&a, &["a"])).await.is_ok(), "it said farewell");
     }
 
     async fn a_silo_that_shuts_down_owns_nothing_but_is_in_the_view(mut cluster: Cluster) {
@@ -236,7 +247,22 @@ mod gossip {
         let client = Membership::new(&url, cluster.config.clone()).unwrap();
         let error = client.start(Role::Observer(SiloId::new_client())).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::MembershipUnavailable);
-        assert!(error.message().contains("seed="), "{error}");
+        assert!(
+            error.message().contains("seed=") && error.message().contains("none of the seeds"),
+            "{error}"
+        );
+        for (url, said) in [
+            ("gossip://127.0.0.1:0", "a client needs the gossip address"),
+            (
+                "gossip://127.0.0.1:0?seed=no.such.host.invalid:7",
+                "no seed has an address (no.such.host.invalid:7: ",
+            ),
+        ] {
+            let client = Membership::new(&url.parse().unwrap(), cluster.config.clone()).unwrap();
+            let error = client.start(Role::Observer(SiloId::new_client())).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::MembershipUnavailable);
+            assert!(error.message().contains(said), "{error}");
+        }
     }
 
     #[tokio::test]

@@ -11,6 +11,7 @@ use tokio::task::AbortHandle;
 
 use crate::handlers::Slot;
 use crate::outcome::{Outcome, complete};
+use crate::process;
 
 /// What waits for a loop.
 pub(crate) enum Item {
@@ -42,6 +43,12 @@ impl Bridge {
         self.mailbox.descriptor()
     }
 
+    /// Its loop is closed: drops what is there and what comes, which answers requests.
+    fn close(&self, py: Python<'_>) {
+        let dropped = self.mailbox.close();
+        py.detach(|| drop(dropped));
+    }
+
     /// Completes and starts everything that is there; called by the loop.
     fn drain(&self, py: Python<'_>) -> PyResult<()> {
         let mut first_error = None;
@@ -66,6 +73,15 @@ impl Bridge {
 
     pub(crate) fn mailbox(&self) -> Arc<Mailbox<Item>> {
         self.mailbox.clone()
+    }
+}
+
+impl Drop for Bridge {
+    /// Its loop is gone.
+    fn drop(&mut self) {
+        if !process::is_forked() {
+            drop(self.mailbox.close());
+        }
     }
 }
 

@@ -6,10 +6,12 @@ use std::sync::{Arc, Mutex};
 use pyo3::exceptions::PyTypeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use quark_core::host::{Mailbox, Workers, queued, unless_abandoned};
+use quark_core::host::{Mailbox, Surroundings, Workers, queued, unless_abandoned};
 use quark_core::{Handler, Request as CoreRequest};
 
 use crate::bridge::{Bridge, Item};
+use crate::foreign;
+use crate::process;
 use crate::request::Request;
 
 /// A handler as Python gives it: its actor type or None, `quark._handlers`' wrapper, whether that starts a coroutine.
@@ -41,11 +43,16 @@ impl Slot {
         drop(call);
     }
 
-    /// Hands a request to the handler; drops it, which answers it, when its caller or the handler is gone.
+    /// Hands a request to the handler; drops it, which answers it, when its caller or the handler is gone. When the
+    /// interpreter ends neither happens.
     pub(crate) fn call(&self, py: Python<'_>, request: CoreRequest) -> PyResult<()> {
+        if process::is_ending() {
+            std::mem::forget(request);
+            return Ok(());
+        }
         let Some(call) = self.get(py) else { return Ok(()) };
         match unless_abandoned(request) {
-            Some(request) => call.call1(py, (Request::new(request),)).map(drop),
+            Some(request) => foreign::call(call.bind(py), (Request::new(request),)).map(drop),
             None => Ok(()),
         }
     }
@@ -95,15 +102,28 @@ struct Lanes {
 
 impl Lanes {
     fn new(threads: usize) -> Self {
+        // A state of the interpreter's for as long as the thread lives: making one for each request costs, and may hang a
+        // child that is forked meanwhile (CPython before 3.12). One crossing for all that is there.
+        let surroundings = || Surroundings {
+            thread: |work| {
+                let _ = Python::try_attach(|py| py.detach(work));
+            },
+            batch: |work| {
+                let _ = Python::try_attach(|_| work());
+            },
+        };
         let lane = || {
-            Workers::new("quark-handler", 1, |(slot, request): (Arc<Slot>, CoreRequest)| {
-                // Not while the interpreter ends: then the request is dropped, which answers it.
+            let run = |(slot, request): (Arc<Slot>, CoreRequest)| {
+                if process::is_ending() {
+                    return std::mem::forget(request);
+                }
                 let _ = Python::try_attach(|py| {
                     if let Err(error) = slot.call(py, request) {
                         error.write_unraisable(py, None);
                     }
                 });
-            })
+            };
+            Workers::surrounded("quark-handler", 1, surroundings(), run)
         };
         Self {
             hasher: std::hash::RandomState::new(),

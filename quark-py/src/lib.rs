@@ -9,7 +9,7 @@ mod bridge;
 mod buffer;
 mod envelope;
 mod errors;
-mod fork;
+mod foreign;
 mod handlers;
 mod log;
 mod membership;
@@ -17,6 +17,7 @@ mod message;
 mod node;
 mod options;
 mod outcome;
+mod process;
 mod request;
 mod ring;
 mod testing;
@@ -39,5 +40,10 @@ fn _quark(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(ring::hash, module)?)?;
     module.add_function(wrap_pyfunction!(errors::error_kinds, module)?)?;
     module.add_function(wrap_pyfunction!(log::set_log_level, module)?)?;
-    module.add_function(wrap_pyfunction!(fork::after_fork_in_child, module)?)
+    module.add_function(wrap_pyfunction!(process::after_fork_in_child, module)?)?;
+    module.add_function(wrap_pyfunction!(process::begin_to_end, module)?)?;
+    module.add_function(wrap_pyfunction!(process::raise_if_forked, module)?)?;
+    module.add_function(wrap_pyfunction!(process::check_interpreter, module)?)?;
+    module.add_function(wrap_pyfunction!(process::is_ending, module)?)?;
+    module.add_function(wrap_pyfunction!(process::is_forked, module)?)
 }

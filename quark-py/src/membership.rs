@@ -11,9 +11,9 @@ use quark_core::{
 use crate::args;
 use crate::bridge::Bridge;
 use crate::errors::OrRaise as _;
-use crate::fork;
 use crate::options::configure;
 use crate::outcome::{Outcome, run, silo_infos, view_parts};
+use crate::process;
 
 /// Membership alone.
 #[pyclass(frozen)]
@@ -42,7 +42,7 @@ impl Membership {
         silo_id: &Bound<'py, PyAny>,
         endpoint: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        fork::check().or_raise(py)?;
+        process::check_fork().or_raise(py)?;
         let id = SiloId::new(args::text("silo_id", silo_id)?).or_raise(py)?;
         let role = match endpoint {
             None => Role::Observer(id),
@@ -57,7 +57,7 @@ impl Membership {
     }
 
     fn stop<'py>(&self, py: Python<'py>, bridge: Option<&Bridge>) -> PyResult<Bound<'py, PyAny>> {
-        fork::check().or_raise(py)?;
+        process::check_fork().or_raise(py)?;
         let membership = self.0.clone();
         run(py, bridge, async move { membership.stop().await.map(|()| Outcome::Nothing) })
     }

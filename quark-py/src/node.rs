@@ -14,11 +14,11 @@ use crate::args;
 use crate::bridge::{Begun, Bridge};
 use crate::envelope::Envelope;
 use crate::errors::{OrRaise as _, raise};
-use crate::fork;
 use crate::handlers::{self, Given, Slot};
 use crate::message::{self, Current, Message, handling};
 use crate::options::configure;
 use crate::outcome::{Gathering, Outcome, begin, run, silo_infos, view_parts};
+use crate::process;
 use crate::testing;
 
 /// What was started.
@@ -50,6 +50,8 @@ pub(crate) struct Node {
     /// The name in `memory://name`, by which `quark.testing` finds it.
     network: Option<String>,
     running: Arc<Mutex<Option<Arc<Running>>>>,
+    /// Held by a stop; another one waits for it.
+    stopping: Arc<tokio::sync::Mutex<()>>,
     /// Kept after the stop, so that what it knew can still be asked.
     caller: Arc<Mutex<Option<Caller>>>,
     endpoint: Arc<Mutex<Option<Endpoint>>>,
@@ -58,7 +60,7 @@ pub(crate) struct Node {
 
 impl Node {
     fn caller(&self, py: Python<'_>) -> PyResult<Caller> {
-        fork::check().or_raise(py)?;
+        process::check_fork().or_raise(py)?;
         let caller = self.caller.lock().expect("no panic while locked").clone();
         let what = if self.is_silo { "silo" } else { "client" };
         caller.ok_or_else(|| {
@@ -103,6 +105,7 @@ impl Node {
             is_silo,
             network,
             running: Arc::default(),
+            stopping: Arc::default(),
             caller: Arc::default(),
             endpoint: Arc::default(),
             id: id.to_string(),
@@ -111,7 +114,7 @@ impl Node {
 
     /// Starts; coroutine handlers run on the bridge's loop.
     fn start<'py>(&self, py: Python<'py>, bridge: Option<&Bridge>) -> PyResult<Bound<'py, PyAny>> {
-        fork::check().or_raise(py)?;
+        process::check_fork().or_raise(py)?;
         let taken = self.config.lock().expect("no panic while locked").take();
         let Some((mut config, threads)) = taken else {
             return Err(raise(py, &Error::new(ErrorKind::NotRunning, "it was started before")));
@@ -164,10 +167,12 @@ impl Node {
         bridge: Option<&Bridge>,
         drain: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        fork::check().or_raise(py)?;
+        process::check_fork().or_raise(py)?;
         let drain = args::duration("drain", drain)?;
         let running = self.running.lock().expect("no panic while locked").take();
+        let stopping = self.stopping.clone();
         run(py, bridge, async move {
+            let _stopping = stopping.lock().await;
             match running.as_deref() {
                 Some(Running::Silo(silo)) => silo.stop(drain).await,
                 Some(Running::Client(client)) => client.stop(drain).await,
@@ -179,7 +184,7 @@ impl Node {
 
     /// Stops without waiting for it; from inside a handler, which is part of what a stop waits for.
     fn stop_soon(&self, py: Python<'_>, drain: &Bound<'_, PyAny>) -> PyResult<()> {
-        fork::check().or_raise(py)?;
+        process::check_fork().or_raise(py)?;
         let drain = args::duration("drain", drain)?;
         let Some(running) = self.running.lock().expect("no panic while locked").take() else { return Ok(()) };
         host::handle().or_raise(py)?.spawn(async move {
@@ -193,7 +198,7 @@ impl Node {
 
     /// Ends at once and tells nobody.
     fn abort(&self, py: Python<'_>) {
-        if fork::is_forked() {
+        if process::is_forked() {
             return;
         }
         let running = self.running.lock().expect("no panic while locked").take();
@@ -337,8 +342,11 @@ impl Node {
 
     #[getter]
     fn is_running(&self) -> bool {
+        if process::is_forked() {
+            return false;
+        }
         let caller = self.caller.lock().expect("no panic while locked");
-        caller.as_ref().is_some_and(Caller::is_running) && fork::check().is_ok()
+        caller.as_ref().is_some_and(Caller::is_running)
     }
 
     #[getter]
@@ -365,7 +373,7 @@ impl Node {
     /// Nobody but its own handlers knows of it any more.
     fn __clear__(&self) {
         self.handlers.iter().for_each(|(_, slot, _)| slot.clear());
-        if !fork::is_forked() {
+        if !process::is_forked() {
             drop(self.running.lock().expect("no panic while locked").take());
         }
     }
@@ -373,8 +381,11 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        if fork::is_forked() {
+        if process::is_forked() {
             std::mem::forget(self.running.lock().ok().and_then(|mut running| running.take()));
+        } else {
+            // Here, with the GIL, and not on the runtime's thread, whoever there lets go of them last.
+            self.handlers.iter().for_each(|(_, slot, _)| slot.clear());
         }
     }
 }

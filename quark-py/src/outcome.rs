@@ -13,6 +13,7 @@ use crate::bridge::{Begun, Bridge, Item};
 use crate::buffer;
 use crate::envelope::Envelope;
 use crate::errors::{OrRaise as _, exception};
+use crate::foreign;
 
 /// What an operation gives to Python.
 pub(crate) enum Outcome {
@@ -113,13 +114,13 @@ pub(crate) fn complete(py: Python<'_>, future: &Py<PyAny>, ended: Result<Outcome
     if future.call_method0(pyo3::intern!(py, "done"))?.is_truthy()? {
         return Ok(());
     }
-    let failed =
-        |error: Bound<'_, PyAny>| future.call_method1(pyo3::intern!(py, "set_exception"), (error,)).map(drop);
+    let tell = |how, what| foreign::call(&future.getattr(how)?, (what,)).map(drop);
+    let (result, failure) = (pyo3::intern!(py, "set_result"), pyo3::intern!(py, "set_exception"));
     match ended.map(|outcome| outcome.into_python(py)) {
-        Ok(Ok(value)) => future.call_method1(pyo3::intern!(py, "set_result"), (value,)).map(drop),
+        Ok(Ok(value)) => tell(result, value.into_bound(py)),
         // No memory for the outcome: its caller must hear of that too.
-        Ok(Err(problem)) => failed(problem.into_value(py).into_bound(py).into_any()),
-        Err(error) => failed(exception(py, &error)?),
+        Ok(Err(problem)) => tell(failure, problem.into_value(py).into_bound(py).into_any()),
+        Err(error) => tell(failure, exception(py, &error)?),
     }
 }
 

@@ -81,6 +81,13 @@ impl HashRing {
         ring.silos().map(ToString::to_string).zip(ring.shares()).collect()
     }
 
+    /// The part of all keys that goes from one owner to another when this ring becomes that one.
+    fn moves(&self, after: &Self) -> BTreeMap<(Option<String>, Option<String>), f64> {
+        let named = |id: Option<quark_core::SiloId>| id.map(|id| id.to_string());
+        let moves = self.snapshot().moves(&after.snapshot());
+        moves.into_iter().map(|((from, to), part)| ((named(from), named(to)), part)).collect()
+    }
+
     /// How many virtual nodes each silo has.
     fn virtual_nodes(&self) -> BTreeMap<String, u32> {
         let ring = self.snapshot();

@@ -13,11 +13,11 @@ use crate::args;
 use crate::bridge::Bridge;
 use crate::envelope::Envelope;
 use crate::errors::{OrRaise as _, raise};
-use crate::fork;
 use crate::handlers::{self, Slot};
 use crate::message::{Current, handling};
 use crate::options::configure;
 use crate::outcome::{Outcome, run};
+use crate::process;
 
 /// A transport alone. It is made at its start, when the loop of its handler is known.
 #[pyclass(frozen)]
@@ -31,7 +31,7 @@ pub(crate) struct Transport {
 
 impl Transport {
     fn started(&self, py: Python<'_>) -> PyResult<Arc<CoreTransport>> {
-        fork::check().or_raise(py)?;
+        process::check_fork().or_raise(py)?;
         let started = self.started.lock().expect("no panic while locked").clone();
         started.ok_or_else(|| raise(py, &Error::new(ErrorKind::NotRunning, "the transport was not started")))
     }
@@ -60,7 +60,7 @@ impl Transport {
     }
 
     fn start<'py>(&self, py: Python<'py>, bridge: Option<&Bridge>) -> PyResult<Bound<'py, PyAny>> {
-        fork::check().or_raise(py)?;
+        process::check_fork().or_raise(py)?;
         let (slot, is_async) = &self.handler;
         let handler = handlers::make(slot, *is_async, bridge, 1)?;
         let listen = self.listens.then(|| self.config.listen.clone());
@@ -147,7 +147,7 @@ impl Transport {
     /// Nobody but its own handler knows of it any more.
     fn __clear__(&self) {
         self.handler.0.clear();
-        if !fork::is_forked() {
+        if !process::is_forked() {
             drop(self.started.lock().expect("no panic while locked").take());
         }
     }

@@ -14,6 +14,8 @@ pub struct Mailbox<T> {
     items: Mutex<Vec<T>>,
     /// Whether the descriptor has been, or is about to be, made readable.
     armed: AtomicBool,
+    /// Nobody takes anything any more.
+    closed: AtomicBool,
     reader: UnixStream,
     writer: UnixStream,
 }
@@ -27,7 +29,8 @@ impl<T: Send + 'static> Mailbox<T> {
         let (reader, writer) = UnixStream::pair()?;
         reader.set_nonblocking(true)?;
         writer.set_nonblocking(true)?;
-        Ok(Arc::new(Self { items: Mutex::default(), armed: AtomicBool::new(false), reader, writer }))
+        let (armed, closed) = (AtomicBool::new(false), AtomicBool::new(false));
+        Ok(Arc::new(Self { items: Mutex::default(), armed, closed, reader, writer }))
     }
 
     /// The descriptor; readable when [`take`](Self::take) has something. Owned by the mailbox.
@@ -36,12 +39,26 @@ impl<T: Send + 'static> Mailbox<T> {
         self.reader.as_raw_fd()
     }
 
-    /// Puts an item at the end, from any thread.
+    /// Puts an item at the end, from any thread; drops it when the mailbox is closed.
     pub fn push(self: &Arc<Self>, item: T) {
-        self.items.lock().expect("no panic while a mailbox is locked").push(item);
+        let mut items = self.items.lock().expect("no panic while a mailbox is locked");
+        if self.closed.load(Ordering::Relaxed) {
+            drop(items);
+            return drop(item);
+        }
+        items.push(item);
+        drop(items);
         if !self.armed.swap(true, Ordering::AcqRel) {
             batch::wake(self.clone());
         }
+    }
+
+    /// Nothing is taken any more: what comes from now on is dropped. Returns what is there.
+    #[must_use]
+    pub fn close(&self) -> Vec<T> {
+        let mut items = self.items.lock().expect("no panic while a mailbox is locked");
+        self.closed.store(true, Ordering::Relaxed);
+        std::mem::take(&mut *items)
     }
 
     /// Takes everything that is there, in order. The descriptor is quiet until the next push.
@@ -74,5 +91,8 @@ mod tests {
         assert_eq!((&mailbox.reader).read(&mut [0]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
         mailbox.push(7);
         assert_eq!((&mailbox.reader).read(&mut [0]).unwrap(), 1);
+        assert_eq!(mailbox.close(), [7]);
+        mailbox.push(8);
+        assert!(mailbox.take().is_empty());
     }
 }

@@ -11,7 +11,7 @@ mod workers;
 pub use log::{LogSink, set_log_sink};
 pub use mailbox::Mailbox;
 pub use runtime::{Done, Waiter, check_fork, check_may_block, done_and_waiter, handle, run};
-pub use workers::Workers;
+pub use workers::{Surroundings, Workers};
 
 pub use crate::batch::run as batch;
 pub use crate::trace::new_traceparent;

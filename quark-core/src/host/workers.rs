@@ -18,6 +18,20 @@ const MAX_BLOCKED: usize = 256;
 /// How long wake-ups for replies may be kept while further items are handled.
 const LONGEST_BATCH: Duration = Duration::from_micros(50);
 
+/// What surrounds the work of a pool's threads, each a function that calls what it is given once.
+pub struct Surroundings {
+    /// Around all that a thread does, from its beginning to its end.
+    pub thread: fn(&mut (dyn FnMut() + Send)),
+    /// Around the items that it finds when it looks.
+    pub batch: fn(&mut dyn FnMut()),
+}
+
+impl Default for Surroundings {
+    fn default() -> Self {
+        Self { thread: |work| work(), batch: |work| work() }
+    }
+}
+
 /// A pool of worker threads with a queue. Bounded by what fills it: requests by the inbox, replies by the pending table.
 /// Dropping it lets the workers finish what is queued and end.
 pub struct Workers<T: Send + 'static>(Arc<Shared<T>>);
@@ -26,6 +40,7 @@ struct Shared<T> {
     this: Weak<Shared<T>>,
     name: String,
     run: Box<dyn Fn(T) + Send + Sync>,
+    surroundings: Surroundings,
     state: Mutex<State<T>>,
     news: Condvar,
     threads: usize,
@@ -57,10 +72,21 @@ impl<T: Send + 'static> Workers<T> {
     /// A pool named `name` that runs `run` for each item, on at most `threads` threads at once. Threads are made when
     /// they are first needed.
     pub fn new(name: impl Into<String>, threads: usize, run: impl Fn(T) + Send + Sync + 'static) -> Self {
+        Self::surrounded(name, threads, Surroundings::default(), run)
+    }
+
+    /// The same, with something around its threads and batches.
+    pub fn surrounded(
+        name: impl Into<String>,
+        threads: usize,
+        surroundings: Surroundings,
+        run: impl Fn(T) + Send + Sync + 'static,
+    ) -> Self {
         Self(Arc::new_cyclic(|this| Shared {
             this: this.clone(),
             name: name.into(),
             run: Box::new(run),
+            surroundings,
             state: Mutex::new(State {
                 queue: VecDeque::new(),
                 idle: 0,
@@ -124,7 +150,9 @@ impl<T: Send + 'static> Shared<T> {
 
     fn add_thread(&self) {
         let Some(this) = self.this.upgrade() else { return };
-        let spawned = thread::Builder::new().name(self.name.clone()).spawn(move || this.work());
+        let spawned = thread::Builder::new()
+            .name(self.name.clone())
+            .spawn(move || (this.surroundings.thread)(&mut || this.work()));
         if let Err(error) = spawned {
             // Others go on; without any, the items wait for the next push.
             self.lock().active -= 1;
@@ -132,19 +160,21 @@ impl<T: Send + 'static> Shared<T> {
         }
     }
 
-    fn work(self: Arc<Self>) {
+    fn work(&self) {
         let pool: Weak<dyn Pool> = self.this.clone();
         POOL.set(Some(pool));
         while self.wait_for_items() {
-            batch::run(|| {
-                let begun = Instant::now();
-                while let Some(item) = self.next() {
-                    (self.run)(item);
-                    if begun.elapsed() > LONGEST_BATCH {
-                        break;
-                    }
-                }
-            });
+            (self.surroundings.batch)(&mut || batch::run(|| self.run_items()));
+        }
+    }
+
+    fn run_items(&self) {
+        let begun = Instant::now();
+        while let Some(item) = self.next() {
+            (self.run)(item);
+            if begun.elapsed() > LONGEST_BATCH {
+                break;
+            }
         }
     }
 

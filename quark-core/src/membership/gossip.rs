@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::net::{UdpSocket, lookup_host};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -70,7 +70,7 @@ impl GossipMembership {
         let me = role.id().clone();
         let deadline = Instant::now() + self.config.start_timeout;
         let socket = self.bind().await?;
-        let seeds = self.resolve_seeds().await;
+        let (seeds, unknown) = self.resolve_seeds().await;
         let address = advertised(socket.address(), &role, &seeds).await;
         let seeds: Vec<_> = seeds.into_iter().filter(|seed| *seed != address).collect();
 
@@ -84,7 +84,7 @@ impl GossipMembership {
             }
             Role::Observer(_) => {
                 if !self.meet(&node, &seeds, deadline).await {
-                    return Err(self.unavailable("none of the seeds answered"));
+                    return Err(self.no_seed(&unknown));
                 }
                 (node, None)
             }
@@ -117,14 +117,32 @@ impl GossipMembership {
         BoundTransport::bind(address).await.map_err(failed)
     }
 
-    async fn resolve_seeds(&self) -> Vec<SocketAddr> {
-        let mut addresses = Vec::new();
+    /// The addresses of the seeds, and why those that have none do not.
+    async fn resolve_seeds(&self) -> (Vec<SocketAddr>, Vec<String>) {
+        let (mut addresses, mut unknown) = (Vec::new(), Vec::new());
         for seed in &self.seeds {
-            if let Ok(found) = lookup_host((seed.host(), seed.port())).await {
-                addresses.extend(found);
+            match lookup_host((seed.host(), seed.port())).await {
+                Ok(found) => addresses.extend(found),
+                Err(error) => unknown.push(format!("{seed}: {error}")),
             }
         }
-        addresses
+        (addresses, unknown)
+    }
+
+    /// Why a client met nobody.
+    fn no_seed(&self, unknown: &[String]) -> Error {
+        if self.seeds.is_empty() {
+            let form =
+                "a client needs the gossip address of a silo, as in gossip://127.0.0.1:0?seed=127.0.0.1:7946";
+            return self.unavailable(form);
+        }
+        if unknown.len() == self.seeds.len() {
+            return self.unavailable(&format!("no seed has an address ({})", unknown.join("; ")));
+        }
+        let (limit, cluster) = (self.config.start_timeout, &self.config.cluster);
+        self.unavailable(&format!(
+            "none of the seeds answered within {limit:?}; is a silo of cluster {cluster:?} there, with that gossip address?"
+        ))
     }
 
     async fn spawn(
@@ -155,8 +173,9 @@ impl GossipMembership {
                 continue;
             }
             let met_at = *met_at.get_or_insert_with(Instant::now);
-            // Earlier lives of this id are looked at one by one, later.
-            let mut others = peers.iter().filter(|peer| peer.id.as_str() != node.id());
+            // Earlier lives of this id are looked at one by one, later. Clients tell nothing.
+            let mut others =
+                peers.iter().filter(|peer| peer.id.as_str() != node.id() && !peer.id.is_client());
             let all_told = others.all(|peer| peer.live && peer.told_anything);
             if all_told || met_at.elapsed() > self.config.gossip_interval * 4 {
                 return true;
@@ -287,7 +306,9 @@ impl Provider for GossipMembership {
         Box::pin(async move {
             if let Some((_, myself, commands)) = self.with_status(status) {
                 // The task says it, which knows this silo's life.
-                let _ = commands.send(Command::Myself(myself)).await;
+                let (say, said) = oneshot::channel();
+                let _ = commands.send(Command::Myself(myself, say)).await;
+                let _ = said.await;
             }
             Ok(())
         })

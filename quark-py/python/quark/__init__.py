@@ -9,9 +9,13 @@ language, and the reply comes back.
 ``quark.blocking`` has the same for programs without an event loop, ``quark.testing`` a cluster with faults for tests.
 """
 
+from . import _quark
+
+_quark.check_interpreter()  # Before anything else of it is used.
+
 from . import blocking
 from ._aio import Client, Membership, Silo, Transport
-from ._errors import *  # noqa: F403
+from ._errors import *
 from ._handlers import current_request
 from ._quark import Envelope, HashRing, Request, __version__, hash
 from ._types import Health, MembershipEvent, SiloInfo, SiloStatus

@@ -28,6 +28,7 @@ class _Async(Base):
     async def start(self) -> None:
         """Starts; returns when it sees itself and the others. Coroutine handlers run on this loop."""
         _logging.follow()
+        self._origin.starts_here()
         await _end(self._node.start(_loop.bridge()))
 
     async def stop(self, drain: float = 10.0) -> None:
@@ -36,9 +37,10 @@ class _Async(Base):
         A second stop has no effect. From inside a handler it returns at once, and the stop happens when the handler
         has returned. Cancelling it ends everything at once.
         """
-        if _handlers.is_handling():
+        if _handlers.is_handling(self._origin):
             self._node.stop_soon(drain)
         else:
+            _loop.close_the_dead()
             await _end(self._node.stop(_loop.bridge(), drain))
 
     async def __aenter__(self: Self) -> Self:
@@ -48,7 +50,10 @@ class _Async(Base):
     async def __aexit__(
         self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
     ) -> None:
-        await self.stop()
+        try:
+            await self.stop()
+        except NotRunningError:
+            pass  # A forked child leaves the block, and has nothing to stop.
 
     @overload
     async def call(
@@ -150,14 +155,20 @@ class _Async(Base):
         response: Envelope = await _end(self._node.send(_loop.bridge(), envelope, timeout, current.get()))
         return response
 
-    async def events(self) -> AsyncIterator[MembershipEvent]:
-        """What changes in the view from now on, until it is stopped."""
-        async for event in _events(self._node):
+    async def events(self, *, since: Optional[Iterable[SiloInfo]] = None) -> AsyncIterator[MembershipEvent]:
+        """What changes in the view from now on, or since these silos were in it, until it is stopped.
+
+        ``since=()`` begins with all that are in. The next :meth:`silos` may still show the view before.
+        """
+        async for event in _events(self._node, since):
             yield event
 
 
-async def _events(source: Any) -> AsyncIterator[MembershipEvent]:
+async def _events(source: Any, since: Optional[Iterable[SiloInfo]]) -> AsyncIterator[MembershipEvent]:
     version, before = source.latest_view()
+    if since is not None:
+        for event in events_between(since, before):
+            yield event
     while True:
         try:
             version, after = await _end(source.next_view(_loop.bridge(), version))
@@ -195,9 +206,9 @@ class Membership(MembershipBase):
         """Leaves. A second stop has no effect."""
         await _end(self._native.stop(_loop.bridge()))
 
-    async def events(self) -> AsyncIterator[MembershipEvent]:
-        """What changes from now on."""
-        async for event in _events(self._native):
+    async def events(self, *, since: Optional[Iterable[SiloInfo]] = None) -> AsyncIterator[MembershipEvent]:
+        """What changes from now on, or since these silos were in the view; see :meth:`Silo.events`."""
+        async for event in _events(self._native, since):
             yield event
 
 
@@ -207,6 +218,7 @@ class Transport(TransportBase):
     async def start(self) -> None:
         """Begins to listen."""
         _logging.follow()
+        self._origin.starts_here()
         await _end(self._native.start(_loop.bridge()))
 
     async def stop(self, drain: float = 10.0) -> None:

@@ -17,6 +17,7 @@ class Base:
     """A silo or a client."""
 
     _node: _quark.Node
+    _origin: _handlers.Origin
 
     def owner(self, actor_type: str, actor_id: str) -> Optional[str]:
         """The silo that owns an actor on the ring, or None when nobody serves its type."""
@@ -43,7 +44,7 @@ class Base:
 
     def __del__(self) -> None:
         node = getattr(self, "_node", None)
-        if node is not None and node.is_running:
+        if node is not None and node.is_running and not _quark.is_ending():
             warnings.warn(f"{self!r} was dropped without stop", ResourceWarning, source=self)
             node.abort()
 
@@ -113,7 +114,8 @@ class SiloBase(Base):
             "heartbeat": heartbeat,
             "start_timeout": start_timeout,
         }
-        self._node = _quark.Node(silo_id, options, _handlers.native(handler, handlers))
+        self._origin = _handlers.Origin()
+        self._node = _quark.Node(silo_id, options, _handlers.native(handler, handlers, self._origin))
         _loop.nodes.add(self._node)
 
     @property
@@ -157,6 +159,7 @@ class ClientBase(Base):
             "max_pending": max_pending,
             "start_timeout": start_timeout,
         }
+        self._origin = _handlers.Origin()
         self._node = _quark.Node(None, options, [])
         _loop.nodes.add(self._node)
 
@@ -220,7 +223,8 @@ class TransportBase:
         max_payload: Optional[int] = None,
     ) -> None:
         options = {"listen": listen, "cluster": cluster, "max_payload": max_payload}
-        self._native = _quark.Transport(silo_id, options, *_handlers.wrap(handler))
+        self._origin = _handlers.Origin()
+        self._native = _quark.Transport(silo_id, options, *_handlers.wrap(handler, self._origin))
 
     def disconnect(self, silo_id: str) -> None:
         """Forgets a silo."""

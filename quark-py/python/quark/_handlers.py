@@ -4,8 +4,11 @@ import asyncio
 import contextvars
 import inspect
 import logging
-from typing import Any, Callable, List, Mapping, Optional, Set, Tuple
+import os
+import traceback
+from typing import Any, Callable, List, Mapping, NoReturn, Optional, Set, Tuple
 
+from . import _quark
 from ._quark import Request
 
 _log = logging.getLogger("quark.handler")
@@ -26,10 +29,10 @@ def current_request() -> Optional[Request]:
     return current.get()
 
 
-def is_handling() -> bool:
-    """Whether the handler of the current request is still at it."""
+def is_handling(origin: "Origin") -> bool:
+    """Whether this code belongs to a handler of that origin which is still at it."""
     request = current.get()
-    return request is not None and not request.is_answered
+    return request is not None and not request.is_answered and _owner.get() is origin
 
 
 def _answer(request: Request, reply: Any) -> None:
@@ -40,31 +43,53 @@ def _answer(request: Request, reply: Any) -> None:
         _fail(request, error)
 
 
-def _fail(request: Request, error: BaseException) -> None:
+def _fail(request: Request, error: BaseException, log: bool = True) -> None:
     try:
-        text = str(error)
-    except Exception:
-        text = "(its text cannot be had)"
-    if not isinstance(error, asyncio.CancelledError):  # The loop ends; nobody made a mistake.
-        _log.error("%r failed", request, exc_info=error)
-    try:
-        request._fail(f"{type(error).__name__}: {text}" if text else type(error).__name__)
+        request._fail(_describe(error))
     except Exception:
         pass  # It was answered before, by a reply that was too large.
+    if log:
+        try:
+            _log.error("%r failed", request, exc_info=error)
+        except Exception:
+            traceback.print_exc()  # The program's own logging failed; there is nobody else to tell.
 
 
-def wrap(handler: Callable[[Request], Any]) -> "Tuple[Callable[[Request], None], bool]":
+def _describe(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except Exception as problem:
+        text = f"its __str__ raised {type(problem).__name__}"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+class Origin:
+    """The context in which handlers run: that of the code that started what they belong to."""
+
+    def __init__(self) -> None:
+        self.starts_here()
+
+    def starts_here(self) -> None:
+        """From now on it is the present one."""
+        self.context = contextvars.copy_context()
+        self.context.run(_owner.set, self)
+
+
+#: Whose handler this code is.
+_owner: "contextvars.ContextVar[Optional[Origin]]" = contextvars.ContextVar("quark_owner", default=None)
+
+
+def wrap(handler: Callable[[Request], Any], origin: Origin) -> "Tuple[Callable[[Request], None], bool]":
     """The native form of a handler, and whether it is a coroutine function."""
     if not callable(handler):
         raise TypeError(f"handler={handler!r}: must be callable, not {type(handler).__name__}")
     call = getattr(handler, "__call__", None)
-    context = contextvars.copy_context()
     if inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(call):
-        return _wrap_async(handler, context), True
-    return _wrap_plain(handler, context), False
+        return _wrap_async(handler, origin), True
+    return _wrap_plain(handler, origin), False
 
 
-def _wrap_async(handler: Callable[[Request], Any], context: contextvars.Context) -> Callable[[Request], None]:
+def _wrap_async(handler: Callable[[Request], Any], origin: Origin) -> Callable[[Request], None]:
     tasks: "Set[asyncio.Task[None]]" = set()  # The loop itself holds tasks weakly.
 
     async def handle(request: Request) -> None:
@@ -73,38 +98,62 @@ def _wrap_async(handler: Callable[[Request], Any], context: contextvars.Context)
             reply = await handler(request)
         except Exception as error:
             _fail(request, error)
+        except (asyncio.CancelledError, KeyboardInterrupt, SystemExit) as error:
+            _fail(request, error, log=False)  # The loop ends, and whoever runs it is told.
+            raise
         except BaseException as error:
             _fail(request, error)
             raise
         else:
             _answer(request, reply)
 
+    def done(task: "asyncio.Task[None]") -> None:
+        tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # The caller has it, and the log; asyncio need not miss anybody who looks at it.
+
     def start(request: Request) -> None:
-        task = context.copy().run(asyncio.ensure_future, handle(request))
+        task = origin.context.copy().run(asyncio.ensure_future, handle(request))
         tasks.add(task)
-        task.add_done_callback(tasks.discard)
+        task.add_done_callback(done)
 
     return start
 
 
-def _wrap_plain(handler: Callable[[Request], Any], context: contextvars.Context) -> Callable[[Request], None]:
+def _wrap_plain(handler: Callable[[Request], Any], origin: Origin) -> Callable[[Request], None]:
     def run(request: Request) -> None:
         current.set(request)
         try:
             reply = handler(request)
         except BaseException as error:  # SystemExit in a worker thread ends the request, not the program.
+            if _quark.is_forked():
+                _leave_child(error)
             _fail(request, error)
         else:
+            if _quark.is_forked():
+                _leave_child(None)
             _answer(request, reply)
 
     def start(request: Request) -> None:
-        context.copy().run(run, request)
+        origin.context.copy().run(run, request)
 
     return start
 
 
+def _leave_child(error: Optional[BaseException]) -> "NoReturn":
+    """The handler forked, and comes back in the child too: there this thread is the only one, the request belongs to the
+    parent, and nothing is left to do."""
+    if isinstance(error, SystemExit):
+        os._exit(error.code if isinstance(error.code, int) else 0 if error.code is None else 1)
+    if error is not None:
+        traceback.print_exception(type(error), error, error.__traceback__)
+    os._exit(0 if error is None else 1)
+
+
 def native(
-    handler: Optional[Callable[[Request], Any]], handlers: Optional[Mapping[str, Callable[[Request], Any]]]
+    handler: Optional[Callable[[Request], Any]],
+    handlers: Optional[Mapping[str, Callable[[Request], Any]]],
+    origin: Origin,
 ) -> List[Native]:
     """All handlers of a silo in their native form."""
     given: List[Native] = []
@@ -113,7 +162,7 @@ def native(
     for actor_type, function in (handlers or {}).items():
         if not isinstance(actor_type, str):
             raise TypeError(f"handlers: the actor type {actor_type!r} must be str, not {type(actor_type).__name__}")
-        given.append((actor_type, *wrap(function)))
+        given.append((actor_type, *wrap(function, origin)))
     if handler is not None:
-        given.append((None, *wrap(handler)))
+        given.append((None, *wrap(handler, origin)))
     return given

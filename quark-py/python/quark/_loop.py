@@ -8,29 +8,46 @@ import weakref
 from typing import Any
 
 from . import _quark
+from ._errors import NotRunningError
 
 _bridges: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _quark.Bridge]" = weakref.WeakKeyDictionary()
 _lock = threading.Lock()
 
-#: Everything that must end before the interpreter does.
+#: All silos and clients, for those who look for them.
 nodes: "weakref.WeakSet[Any]" = weakref.WeakSet()
 
 
 def bridge() -> _quark.Bridge:
     """The bridge of the running loop."""
-    loop = asyncio.get_running_loop()
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        # A coroutine that forked goes on in the child, where its loop does not run.
+        _quark.check_fork()
+        raise
     found = _bridges.get(loop)
     if found is None:
+        close_the_dead()
         with _lock:
             found = _bridges[loop] = _quark.Bridge(loop)
         loop.add_reader(found.fileno(), found.drain)
     return found
 
 
+def close_the_dead() -> None:
+    """Drops what waits for loops that are closed, so that nobody waits for what will not happen."""
+    with _lock:
+        dead = [bridge for loop, bridge in _bridges.items() if loop.is_closed()]
+    for bridge in dead:
+        bridge.close()
+
+
 def _end() -> None:
-    for node in list(nodes):
-        node.abort()
-    _quark.set_log_level(0, None)
+    _quark.begin_to_end()
+    try:
+        _quark.set_log_level(0, None)
+    except NotRunningError:
+        pass  # In a forked child, where nothing runs that could log.
 
 
 atexit.register(_end)

@@ -6,7 +6,7 @@ Usable from any thread; Ctrl-C interrupts what blocks in the main thread. Handle
 from types import TracebackType
 from typing import Any, Iterable, Iterator, List, Literal, Optional, Type, Union, overload
 
-from . import _handlers, _logging
+from . import _handlers, _logging, _loop
 from ._base import Base, ClientBase, MembershipBase, Self, SiloBase, TransportBase, endings
 from ._errors import NotRunningError, QuarkError
 from ._handlers import current
@@ -22,6 +22,7 @@ class _Blocking(Base):
     def start(self) -> None:
         """Starts; returns when it sees itself and the others."""
         _logging.follow()
+        self._origin.starts_here()
         self._node.start(None)
 
     def stop(self, drain: float = 10.0) -> None:
@@ -30,9 +31,10 @@ class _Blocking(Base):
         A second stop has no effect. From inside a handler it returns at once, and the stop happens when the handler
         has returned. Ctrl-C ends everything at once.
         """
-        if _handlers.is_handling():
+        if _handlers.is_handling(self._origin):
             self._node.stop_soon(drain)
         else:
+            _loop.close_the_dead()
             self._node.stop(None, drain)
 
     def __enter__(self: Self) -> Self:
@@ -42,7 +44,10 @@ class _Blocking(Base):
     def __exit__(
         self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
     ) -> None:
-        self.stop()
+        try:
+            self.stop()
+        except NotRunningError:
+            pass  # A forked child leaves the block, and has nothing to stop.
 
     @overload
     def call(
@@ -125,17 +130,23 @@ class _Blocking(Base):
         response: Envelope = self._node.send(None, envelope, timeout, current.get())
         return response
 
-    def events(self) -> Iterator[MembershipEvent]:
-        """What changes in the view from now on, until it is stopped; blocks between changes."""
-        return _events(self._node)
+    def events(self, *, since: Optional[Iterable[SiloInfo]] = None) -> Iterator[MembershipEvent]:
+        """What changes in the view from now on, or since these silos were in it, until it is stopped; blocks between
+        changes. See :meth:`quark.Silo.events`."""
+        return _events(self._node, since)
 
 
-def _events(source: Any) -> Iterator[MembershipEvent]:
+def _events(source: Any, since: Optional[Iterable[SiloInfo]]) -> Iterator[MembershipEvent]:
     # What is known now is looked up now, not at the first `next`.
-    return _changes(source, *source.latest_view())
+    version, now = source.latest_view()
+    return _changes(source, version, now, None if since is None else list(since))
 
 
-def _changes(source: Any, version: int, before: List[SiloInfo]) -> Iterator[MembershipEvent]:
+def _changes(
+    source: Any, version: int, before: List[SiloInfo], since: Optional[List[SiloInfo]]
+) -> Iterator[MembershipEvent]:
+    if since is not None:
+        yield from events_between(since, before)
     while True:
         try:
             version, after = source.next_view(None, version)
@@ -166,9 +177,9 @@ class Membership(MembershipBase):
         """Leaves. A second stop has no effect."""
         self._native.stop(None)
 
-    def events(self) -> Iterator[MembershipEvent]:
-        """What changes from now on, until it is stopped; blocks between changes."""
-        return _events(self._native)
+    def events(self, *, since: Optional[Iterable[SiloInfo]] = None) -> Iterator[MembershipEvent]:
+        """What changes from now on, or since these silos were in the view; blocks between changes."""
+        return _events(self._native, since)
 
 
 class Transport(TransportBase):
@@ -177,6 +188,7 @@ class Transport(TransportBase):
     def start(self) -> None:
         """Begins to listen."""
         _logging.follow()
+        self._origin.starts_here()
         self._native.start(None)
 
     def stop(self, drain: float = 10.0) -> None:

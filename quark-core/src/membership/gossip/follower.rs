@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::gathering::{Gathering, Life};
@@ -27,8 +27,8 @@ const STORE: (&str, &str) = ("gossip", "fewer than half of the silos are heard")
 
 /// What the provider's handle asks for.
 pub(super) enum Command {
-    /// This silo speaks of itself anew.
-    Myself(SiloInfo),
+    /// This silo speaks of itself anew; it is told when that is done, because what it says next must come after.
+    Myself(SiloInfo, oneshot::Sender<()>),
     Suspect(SiloId, u64),
 }
 
@@ -99,10 +99,11 @@ impl Follower {
                     return;
                 }
                 command = commands.recv() => match command {
-                    Some(Command::Myself(mut myself)) => {
+                    Some(Command::Myself(mut myself, said)) => {
                         // Its life may be a later one than the handle knows.
                         myself.incarnation = self.myself.as_ref().map_or(0, |known| known.incarnation);
                         self.say(myself).await;
+                        let _ = said.send(());
                     }
                     Some(Command::Suspect(id, incarnation)) => self.lookout.judge.suspect(&id, incarnation),
                     None => return,

@@ -62,11 +62,22 @@ pub(super) async fn serve(
     }
 }
 
+/// A listening socket that stops listening when it is dropped, also where a forked child has a copy of it: there it would
+/// keep the port, and accept connections that nobody serves.
+struct Listening(TcpListener);
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        // It fails only on a socket that does not listen.
+        let _ = socket2::SockRef::from(&self.0).shutdown(std::net::Shutdown::Both);
+    }
+}
+
 /// Accepts connections. When that fails, descriptors have run out as a rule: it pauses, and goes on when there are some.
 fn connections(listener: TcpListener) -> impl Stream<Item = io::Result<TcpStream>> {
-    futures_util::stream::unfold(listener, |listener| async move {
+    futures_util::stream::unfold(Listening(listener), |listener| async move {
         loop {
-            match listener.accept().await {
+            match listener.0.accept().await {
                 Ok((stream, _)) => {
                     // A failure here only costs latency.
                     let _ = stream.set_nodelay(true);

@@ -1,0 +1,207 @@
+"""Event loops: several at once, tasks cancelled and timed out; on asyncio's loop and on uvloop's.
+Each test is a process of its own with a limit; the rows are those of docs/FAILURES.md."""
+
+import sys
+
+import pytest
+
+from support import ends_well
+
+LOOPS = ["asyncio", "uvloop"]
+FROM_3_11 = pytest.mark.skipif(sys.version_info < (3, 11), reason="asyncio has it from CPython 3.11 on")
+
+COMMON = """
+import asyncio, contextvars, os, threading, time, weakref, gc, quark
+from quark import blocking
+from {loops} import run
+
+url = "memory://loops"
+entered = []
+
+async def handler(request):
+    entered.append(request.method_name)
+    if request.method_name == "never":
+        await asyncio.get_running_loop().create_future()
+    if request.method_name == "fail":
+        raise ValueError("as asked")
+    return request.payload
+
+async def soon(holds):
+    end = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < end
+        await asyncio.sleep(0.001)
+
+async def started(**options):
+    silo = quark.Silo("a", membership=url, **(options or dict(handler=handler)))
+    await silo.start()
+    return silo
+
+async def nothing_pending(silo):
+    # A stop waits for what runs, and nothing does.
+    began = time.monotonic()
+    await silo.stop(drain=15)
+    assert time.monotonic() - began < 5
+"""
+
+
+def program(loops: str, code: str) -> str:
+    return COMMON.replace("{loops}", loops) + code
+
+
+@pytest.mark.parametrize("loops", LOOPS)
+@pytest.mark.parametrize("node", ["silo", "client"])
+def test_row_26_a_cancelled_task_gives_its_call_up(loops: str, node: str):
+    ends_well(
+        program(
+            loops,
+            f"""
+async def main():
+    silo, client = await started(), quark.Client(membership=url)
+    await client.start()
+    calls = [asyncio.ensure_future({node}.call("T", str(i), "never")) for i in range(100)]
+    await soon(lambda: len(entered) == 100)
+    for call in calls:
+        call.cancel()
+    assert all(isinstance(e, asyncio.CancelledError) for e in await asyncio.gather(*calls, return_exceptions=True))
+    try:
+        await asyncio.wait_for({node}.call("T", "1", "never"), 0.05)
+    except asyncio.TimeoutError:
+        pass
+    assert await asyncio.wait_for({node}.call("T", "1", "", b"x"), 20) == b"x"
+    await nothing_pending(client)
+    for task in asyncio.all_tasks() - {{asyncio.current_task()}}:
+        task.cancel()  # The handlers.
+    await nothing_pending(silo)
+
+run(main())
+""",
+        )
+    )
+
+
+@FROM_3_11
+@pytest.mark.parametrize("loops", LOOPS)
+def test_row_26_timeouts_and_groups_as_asyncio_has_them(loops: str):
+    ends_well(
+        program(
+            loops,
+            """
+import logging
+logging.disable()
+
+async def main():
+    silo = await started()
+    try:
+        async with asyncio.timeout(0.05):
+            await silo.call("T", "1", "never")
+    except TimeoutError as error:
+        assert not isinstance(error, quark.QuarkError)
+    try:
+        async with asyncio.TaskGroup() as group:
+            others = [group.create_task(silo.call("T", str(i), "never")) for i in range(10)]
+            await soon(lambda: len(entered) == 11)
+            group.create_task(silo.call("T", "x", "fail"))
+    except BaseExceptionGroup as problems:
+        assert [type(error) for error in problems.exceptions] == [quark.HandlerFailedError]
+    assert all(task.cancelled() for task in others)
+    async with asyncio.TaskGroup() as group:
+        calls = [group.create_task(silo.call("T", str(i), "", b"%d" % i)) for i in range(100)]
+    assert [call.result() for call in calls] == [b"%d" % i for i in range(100)]
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
+    await nothing_pending(silo)
+
+run(main())
+""",
+        )
+    )
+
+
+@pytest.mark.parametrize("loops", LOOPS)
+def test_several_loops_and_threads_use_one_silo_at_once(loops: str):
+    ends_well(
+        program(
+            loops,
+            """
+results = []
+
+async def calling(silo, thread):
+    replies = await asyncio.gather(*(silo.call("T", str(i), "", b"%d.%d" % (thread, i)) for i in range(200)))
+    results.append(replies == [b"%d.%d" % (thread, i) for i in range(200)])
+    events = silo.events()
+    waiting = asyncio.ensure_future(events.__anext__())
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+
+async def main():
+    silo, client = await started(), quark.Client(membership=url)
+    await client.start()
+    threads = [threading.Thread(target=lambda n=n: run(calling((silo, client)[n % 2], n))) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    await soon(lambda: not any(thread.is_alive() for thread in threads))
+    assert results == [True] * 8
+    await client.stop()
+    await silo.stop()
+
+run(main())
+""",
+        )
+    )
+
+
+@pytest.mark.parametrize("loops", LOOPS)
+@pytest.mark.parametrize("kind", ["def", "async def"])
+def test_handlers_see_the_context_in_which_their_silo_was_started(loops: str, kind: str):
+    ends_well(
+        program(
+            loops,
+            f"""
+variable = contextvars.ContextVar("variable", default="nothing")
+
+{kind} seen(request):
+    found = variable.get().encode()
+    variable.set("changed by " + request.actor_id)
+    return found
+
+async def main():
+    described = quark.Silo("a", membership=url, handler=seen)
+    variable.set("at the start")
+    await described.start()
+    variable.set("later")
+    for i in range(20):
+        assert await described.call("T", str(i % 4), "") == b"at the start"
+    assert variable.get() == "later"
+    await described.stop()
+
+run(main())
+""",
+        )
+    )
+
+
+@pytest.mark.parametrize("loops", LOOPS)
+def test_nothing_of_a_loop_is_kept_when_it_is_gone(loops: str):
+    ends_well(
+        program(
+            loops,
+            """
+async def life():
+    silo = await started()
+    assert await silo.call("T", "1", "", b"x") == b"x"
+    await silo.stop()
+    return weakref.ref(silo), weakref.ref(asyncio.get_running_loop())
+
+def descriptors():
+    gc.collect()
+    return len(os.listdir("/proc/self/fd"))
+
+run(life())
+before = descriptors()
+gone = [run(life()) for _ in range(50)]
+assert descriptors() <= before, (before, descriptors())
+assert all(silo() is None and loop() is None for silo, loop in gone)
+""",
+        )
+    )

@@ -1,0 +1,59 @@
+"""``quark ring --json``"""
+
+import json
+from typing import TYPE_CHECKING, Any, Dict, List
+
+from .._quark import hash as place_of
+from .._types import SiloInfo
+from .rings import Ring, Rings
+
+if TYPE_CHECKING:
+    from .ring import Asked
+
+
+def show(asked: "Asked", rings: Rings) -> None:
+    """Prints all of it."""
+    shown = [rings.of_type(asked.only_type)] if asked.only_type else rings.all()
+    said = {
+        "cluster": asked.cluster,
+        "view_version": asked.view_version,
+        "silos": [_silo(silo, asked.cluster is not None) for silo in asked.silos],
+        "joining": [{"id": silo_id, "virtual_nodes": number} for silo_id, number in asked.joining.items()],
+        "rings": [_ring(ring, bool(asked.joining)) for ring in shown],
+        "keys": [_key(asked, rings, actor_type, actor_id) for actor_type, actor_id in asked.keys],
+    }
+    print(json.dumps(said, indent=2))
+
+
+def _silo(silo: SiloInfo, there: bool) -> Dict[str, Any]:
+    said: Dict[str, Any] = {"id": silo.silo_id, "virtual_nodes": silo.virtual_nodes}
+    if there:
+        said.update(
+            endpoint=silo.endpoint,
+            status=silo.status.name.lower(),
+            incarnation=silo.incarnation,
+            zone=silo.zone,
+            actor_types=silo.actor_types,
+            labels=dict(silo.labels),
+            protocol_version=silo.protocol_version,
+        )
+    return said
+
+
+def _ring(ring: Ring, joining: bool) -> Dict[str, Any]:
+    said: Dict[str, Any] = {"types": ring.types, "shares": ring.now.shares()}
+    if joining:
+        moved: List[Dict[str, Any]] = [
+            {"from": giver, "to": taker, "share": part}
+            for (giver, taker), part in ring.now.moves(ring.joined).items()
+        ]
+        said.update(joined=ring.joined.shares(), moves=moved, moved=sum(move["share"] for move in moved))
+    return said
+
+
+def _key(asked: "Asked", rings: Rings, actor_type: str, actor_id: str) -> Dict[str, Any]:
+    ring, key = rings.of_type(actor_type), f"{actor_type}:{actor_id}"
+    said = {"type": actor_type, "id": actor_id, "hash": place_of(key), "owner": ring.now.owner(key)}
+    if asked.joining:
+        said["joined"] = ring.joined.owner(key)
+    return said
