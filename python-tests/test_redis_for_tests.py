@@ -66,7 +66,8 @@ def test_a_command_finds_the_redis_and_its_status_is_kept() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_reaches_the_command_and_the_redis_goes_too(number: signal.Signals) -> None:
-    wait = "import os, time; print(os.environ['QUARK_TEST_REDIS'], flush=True); time.sleep(60)"
+    # In short naps, because a signal that comes right before a sleep is looked at after it (CPython 3.14).
+    wait = "import os, time; print(os.environ['QUARK_TEST_REDIS'], flush=True)\nfor _ in range(600): time.sleep(0.1)"
     with wrapped(sys.executable, "-c", wait, QUARK_TEST_REDIS_KIND="process") as process:
         assert process.stdout is not None
         process.stdout.readline()
