@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
-use support::{check, declared, defined, left_out, library_folder, root};
+use support::{check, declared, defined, left_out, library_folder, root, same};
 
 /// What the example projects build: with the shared library and with the static one.
 const PROGRAMS: [(&str, bool); 4] =
@@ -175,7 +175,7 @@ fn cmake_finds_the_versions_that_will_do_and_no_others() {
 #[test]
 fn the_static_library_defines_the_functions_of_the_header_and_nothing_else() {
     let folder = Folder::new("symbols");
-    assert_eq!(defined(&folder.install().join("lib/libquark.a"), "-g"), declared());
+    same(&defined(&folder.install().join("lib/libquark.a"), "-g"), &declared());
 }
 
 #[test]

@@ -4,13 +4,13 @@ mod support;
 
 use std::process::Command;
 
-use support::{check, declared, defined, library_folder, root};
+use support::{check, declared, defined, library_folder, root, same};
 
 #[test]
 fn the_shared_library_exports_the_functions_of_the_header_and_nothing_else() {
     let declared = declared();
     assert!(declared.len() > 100, "{declared:?}");
-    assert_eq!(defined(&library_folder().join("libquark.so"), "-D"), declared);
+    same(&defined(&library_folder().join("libquark.so"), "-D"), &declared);
 }
 
 #[test]

@@ -46,6 +46,15 @@ pub(crate) fn declared() -> Vec<String> {
     names
 }
 
+/// Compares what a library defines with what the header declares, and names what differs.
+pub(crate) fn same(defined: &[String], declared: &[String]) {
+    let without = |some: &[String], others: &[String]| -> Vec<String> {
+        some.iter().filter(|name| !others.contains(name)).take(20).cloned().collect()
+    };
+    let (more, fewer) = (without(defined, declared), without(declared, defined));
+    assert!(defined == declared, "not in the header, at first: {more:?}; not in the library: {fewer:?}");
+}
+
 /// The symbols that a library defines for others, as `nm` lists them with an option.
 pub(crate) fn defined(library: &Path, option: &str) -> Vec<String> {
     let symbols = check(Command::new("nm").args([option, "--defined-only"]).arg(library), "nm");
