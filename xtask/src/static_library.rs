@@ -31,9 +31,10 @@ pub(crate) fn write(made: &Path, functions: &BTreeSet<String>, library: &Path) -
     fs::write(&names, lines).map_err(|e| Failure::new(format!("{}: {e}", names.display())))?;
 
     // Only what the functions need, in one object. Groups would keep their names, by which the linker takes one of
-    // several for all: another Rust library's for ours.
+    // several for all: another Rust library's for ours. Other linkers than GNU's cannot do both.
     let mut link = process::command(std::env::var_os("CC").unwrap_or_else(|| "cc".into()));
-    link.args(["-r", "-nostdlib", "-Wl,--gc-sections", "-Wl,--force-group-allocation", "-o"]).arg(&object);
+    link.args(["-r", "-nostdlib", "-fuse-ld=bfd", "-Wl,--gc-sections", "-Wl,--force-group-allocation", "-o"])
+        .arg(&object);
     link.args(functions.iter().map(|name| format!("-Wl,-u,{name}"))).arg(made);
     process::run_quietly(&mut link)?;
 
