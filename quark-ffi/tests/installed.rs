@@ -126,6 +126,11 @@ fn a_cmake_project_builds_with_what_is_installed_also_after_it_was_moved() {
     }
     let folder = Folder::new("cmake");
     let project = folder.project("cmake");
+    // A target of the project must not be taken for the system's library of the same name.
+    let own = "\nadd_library(util INTERFACE)\ntarget_link_libraries(util INTERFACE not_there)\n";
+    let lists = project.join("CMakeLists.txt");
+    let text = std::fs::read_to_string(&lists).expect("the project");
+    std::fs::write(lists, text + own).expect("a file");
     let build = |tree: &Path, build: &str| {
         let build = folder.0.join(build);
         let prefix = format!("-DCMAKE_PREFIX_PATH={}", tree.display());

@@ -86,7 +86,8 @@ fn filled(template: &str, version: &str, abi: u32) -> Result<String> {
         ("@DESCRIPTION@", description.unwrap_or_default()),
         ("@POINTER_BYTES@", &size_of::<usize>().to_string()),
         ("@LINK_LINE@", LINK_LINE),
-        ("@LINK_LIBRARIES@", &LINK_LINE.replace("-l", "").replace(' ', ";")),
+        // Without the -l they could be targets of the project.
+        ("@LINK_LIBRARIES@", &LINK_LINE.replace(' ', ";")),
     ]
     .iter()
     .fold(template.to_owned(), |text, (word, value)| text.replace(word, value));
