@@ -1,27 +1,11 @@
 //! C and C++ programs against the built library: compiled with warnings as errors, run plainly and under valgrind.
 
-use std::io::Write as _;
+mod support;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The folder with libquark.so, which cargo builds beside the tests.
-fn library_folder() -> PathBuf {
-    let test = std::env::current_exe().expect("this program has a path");
-    // target/PROFILE/deps/programs-HASH
-    test.parent().and_then(Path::parent).expect("cargo's layout").to_owned()
-}
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace").to_owned()
-}
-
-fn check(command: &mut Command, what: &str) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("{what}: {error}"));
-    let text =
-        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{what}: {}\n{text}", output.status);
-    text
-}
+use support::{check, left_out, library_folder, root};
 
 /// Compiles a program for one language standard and gives its path.
 fn compile(source: &Path, compiler: &str, standard: &str) -> PathBuf {
@@ -40,15 +24,6 @@ fn compile(source: &Path, compiler: &str, standard: &str) -> PathBuf {
 
 fn run(program: &Path) {
     check(Command::new("timeout").arg("60").arg(program), "the program");
-}
-
-/// Tells `cargo xtask test` of something that was not run; it knows what may be left out.
-fn left_out(what: &str) {
-    eprintln!("NOT RUN: {what}");
-    if let Some(file) = std::env::var_os("QUARK_TEST_SKIPS") {
-        let file = std::fs::OpenOptions::new().append(true).create(true).open(file);
-        writeln!(file.expect("the file of skips can be written"), "{what}").expect("and is");
-    }
 }
 
 fn run_under_valgrind(program: &Path) {
@@ -195,16 +170,4 @@ fn envelopes_in_c_are_byte_for_byte_those_of_the_vectors() {
 #[test]
 fn a_forked_child_does_not_run_and_leaves_the_parent_alone() {
     run(&compile(&root().join("quark-ffi/tests/c/fork.c"), "cc", "c11"));
-}
-
-#[test]
-fn nothing_but_quark_is_exported() {
-    let library = library_folder().join("libquark.so");
-    let symbols = check(Command::new("nm").args(["-D", "--defined-only"]).arg(&library), "nm");
-    let names: Vec<&str> = symbols.lines().filter_map(|line| line.split_whitespace().last()).collect();
-    assert!(names.len() > 100, "{names:?}");
-    let foreign: Vec<_> = names.iter().filter(|name| !name.starts_with("quark_")).collect();
-    assert!(foreign.is_empty(), "{foreign:?}");
-    let dynamic = check(Command::new("readelf").arg("-d").arg(&library), "readelf");
-    assert!(dynamic.contains("libquark.so.0") && dynamic.contains("NODELETE"), "{dynamic}");
 }

@@ -135,9 +135,11 @@ fn install_sources(sources: &Path) -> Result<()> {
     fs::remove_dir_all(&build).map_err(|e| at(&build, &e))
 }
 
+/// The source distributions in a folder, where the tarball of `dist` may be, too; that has more hyphens in its name.
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-    entries.filter(|path| path.to_string_lossy().ends_with(".tar.gz")).collect()
+    let is_it = |name: &str| name.ends_with(".tar.gz") && name.matches('-').count() == 1;
+    entries.filter(|path| path.file_name().is_some_and(|name| is_it(&name.to_string_lossy()))).collect()
 }
 
 fn mib(file: &Path) -> Result<f64> {

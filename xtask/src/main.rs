@@ -7,8 +7,10 @@ mod chaos;
 mod ci_checks;
 mod demo;
 mod detect;
+mod dist;
 mod dist_wheel;
 mod generate;
+mod install;
 mod interpreter;
 mod process;
 mod python;
@@ -16,6 +18,7 @@ mod pythons;
 mod readme;
 mod redis;
 mod simulate;
+mod static_library;
 mod tally;
 mod test;
 mod try_wheel;
@@ -45,6 +48,8 @@ cargo xtask COMMAND
   ci-checks [NAME]               formatting, lints, generated files, documentation, typing, README; or one of them
   pythons [--others] [FILTER]    the Python tests on every CPython 3.9 to 3.14 of this machine; --others leaves out the
                                  one that `test` runs
+  dist                           the library for C and C++ as one installs it, and a tarball of that, into dist/
+  dist --from FOLDER --to TREE   only lays out the libraries that are built in FOLDER
   dist-wheel                     the wheel for others and the source distribution, into dist/, checked
   try-wheel [--verbose]          installs that wheel alone, without Rust, runs the README and prints import times
 
@@ -66,6 +71,7 @@ fn main() -> ExitCode {
         Some("readme") => readme::run(args),
         Some("ci-checks") => ci_checks::run(args),
         Some("pythons") => pythons::run(args),
+        Some("dist") => dist::run(args),
         Some("dist-wheel") => dist_wheel::run(args),
         Some("try-wheel") => try_wheel::run(args),
         None | Some("help" | "--help" | "-h") => {

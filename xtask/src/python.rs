@@ -135,12 +135,7 @@ impl Venv {
             // maturin looks for zig, and for a Python that has it, in the PATH.
             maturin.args(["--zig", "--compatibility", "manylinux2014"]).env("PATH", self.path()?);
         }
-        // Messages of panics name source files; where they were on this machine is nobody's business.
-        let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
-        let cargo = home.or_else(|| std::env::home_dir().map(|home| home.join(".cargo"))).unwrap_or_default();
-        let remapped = [(process::root(), "quark"), (cargo, "cargo")];
-        let flags = remapped.map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
-        Ok(maturin.env_remove("RUSTFLAGS").env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}")))
+        Ok(maturin.env_remove("RUSTFLAGS").env("CARGO_ENCODED_RUSTFLAGS", portable_flags()))
     }
 
     /// The PATH with the environment's programs in front.
@@ -209,6 +204,16 @@ impl Venv {
         fs::write(self.stamp(name), text)
             .map_err(|e| Failure::new(format!("{}: {e}", self.stamp(name).display())))
     }
+}
+
+/// Flags for a rustc that builds for others, as CARGO_ENCODED_RUSTFLAGS has them.
+pub(crate) fn portable_flags() -> String {
+    // Messages of panics name source files; where they were on this machine is nobody's business.
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let cargo = home.or_else(|| std::env::home_dir().map(|home| home.join(".cargo"))).unwrap_or_default();
+    let remapped = [(process::root(), "quark"), (cargo, "cargo")];
+    let flags = remapped.map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
+    flags.join("\u{1f}")
 }
 
 /// The wheels in a folder.
