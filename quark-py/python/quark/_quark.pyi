@@ -20,6 +20,11 @@ __all__ = [
     "error_kinds",
     "set_log_level",
     "after_fork_in_child",
+    "begin_to_end",
+    "check_fork",
+    "check_interpreter",
+    "is_ending",
+    "is_forked",
 ]
 
 __version__: str
