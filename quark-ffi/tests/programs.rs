@@ -4,6 +4,11 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+#[path = "programs/header.rs"]
+mod header;
+#[path = "programs/sweep.rs"]
+mod sweep;
+
 /// The folder with libquark.so, which cargo builds beside the tests.
 fn library_folder() -> PathBuf {
     let test = std::env::current_exe().expect("this program has a path");
@@ -114,12 +119,16 @@ fn the_ring_in_c_gives_the_owners_of_the_vectors() {
 
 /// Compiles and runs a program that includes a table generated from test data.
 fn run_with_table(program: &str, table: &str, content: String) {
+    run(&compile_with_table(program, table, content));
+}
+
+fn compile_with_table(program: &str, table: &str, content: String) -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
     std::fs::write(folder.join(table), content).expect("a file");
     for file in [program, "check.h"] {
         std::fs::copy(root().join("quark-ffi/tests/c").join(file), folder.join(file)).expect("a copy");
     }
-    run(&compile(&folder.join(program), "cc", "c11"));
+    compile(&folder.join(program), "cc", "c11")
 }
 
 #[test]
@@ -196,14 +205,36 @@ fn a_forked_child_does_not_run_and_leaves_the_parent_alone() {
     run(&compile(&root().join("quark-ffi/tests/c/fork.c"), "cc", "c11"));
 }
 
+/// What the library exports, sorted.
+fn exported() -> Vec<String> {
+    let library = library_folder().join("libquark.so");
+    let symbols = check(Command::new("nm").args(["-D", "--defined-only"]).arg(&library), "nm");
+    let mut names: Vec<_> =
+        symbols.lines().filter_map(|line| line.split_whitespace().last()).map(str::to_owned).collect();
+    names.sort_unstable();
+    names
+}
+
 #[test]
 fn nothing_but_quark_is_exported() {
     let library = library_folder().join("libquark.so");
-    let symbols = check(Command::new("nm").args(["-D", "--defined-only"]).arg(&library), "nm");
-    let names: Vec<&str> = symbols.lines().filter_map(|line| line.split_whitespace().last()).collect();
+    let names = exported();
     assert!(names.len() > 100, "{names:?}");
     let foreign: Vec<_> = names.iter().filter(|name| !name.starts_with("quark_")).collect();
     assert!(foreign.is_empty(), "{foreign:?}");
     let dynamic = check(Command::new("readelf").arg("-d").arg(&library), "readelf");
     assert!(dynamic.contains("libquark.so.0") && dynamic.contains("NODELETE"), "{dynamic}");
+}
+
+#[test]
+fn every_function_of_the_header_bears_what_it_must_refuse() {
+    let functions =
+        header::functions(&std::fs::read_to_string(root().join("include/quark.h")).expect("a header"));
+    let mut declared: Vec<&str> = functions.iter().map(|function| function.name.as_str()).collect();
+    declared.sort_unstable();
+    assert_eq!(declared, exported(), "the header and the library");
+    let program = compile_with_table("sweep.c", "sweep_cases.h", sweep::cases(&functions));
+    let said = check(Command::new("timeout").arg("120").arg(&program), "the program");
+    assert_eq!(said, "", "the library never prints");
+    run_under_valgrind(&program);
 }
