@@ -7,6 +7,7 @@ enum expectation {
     FINE,    /* QUARK_OK */
     REFUSED, /* QUARK_INVALID_ARGUMENT, and the message names the argument */
     ENDS,    /* QUARK_OK, and the callback gets such an error */
+    STOPPED, /* QUARK_NOT_RUNNING; of an asynchronous call, by its callback */
     ANY      /* either, or a code that the function's comment names */
 };
 
@@ -53,6 +54,10 @@ static void judge(quark_status_t status, const char *message, enum expectation w
             complain("wanted OK, got ", name ? name : "no status");
             complain("  ", message ? message : "no message");
         }
+    } else if (wanted == STOPPED && status != QUARK_NOT_RUNNING) {
+        complain("wanted NOT_RUNNING, got ", name ? name : "no status");
+    } else if (wanted == STOPPED) {
+        return;
     } else if (wanted == REFUSED && !refused) {
         complain("wanted INVALID_ARGUMENT, got ", name ? name : "no status");
     } else if (!refused && status != QUARK_OK && (name == NULL || !names(codes, name))) {
@@ -99,7 +104,7 @@ static void on_reply_aside(void *user_data, quark_bytes_t *reply, quark_error_t 
 /* Waits for the ending of the call that was just made. */
 static void wait_for_ending(enum expectation wanted, const char *codes) {
     wait_for(&ended, ++called);
-    judge(last_code, last_message, wanted == ENDS ? REFUSED : ANY, NULL, codes);
+    judge(last_code, last_message, wanted == ENDS ? REFUSED : wanted == STOPPED ? STOPPED : ANY, NULL, codes);
 }
 
 static void on_event(void *user_data, int32_t kind, const quark_silo_info_t *silo) {
@@ -221,6 +226,20 @@ static quark_transport_t *lend_transport(void) {
     return lent_transport;
 }
 
+#define STOPPED_ONE(name)                                       \
+    static quark_##name##_t *ended_##name;                      \
+    static quark_##name##_t *stopped_##name(void) {             \
+        if (ended_##name == NULL) {                             \
+            quark_error_t *error = NULL;                        \
+            ended_##name = make_##name();                       \
+            OK(quark_##name##_stop(ended_##name, 1000, &error)); \
+        }                                                       \
+        return ended_##name;                                    \
+    }
+
+STOPPED_ONE(silo)
+STOPPED_ONE(client)
+
 static quark_request_t *make_request(void) {
     CHECK(quark_silo_call_async(lend_silo(), "T", "1", "keep", QUARK_BYTES("x"), 60000, on_reply_aside, NULL, NULL) == QUARK_OK);
     ++aside;
@@ -307,6 +326,8 @@ int main(void) {
     quark_transport_free(lent_transport);
     quark_membership_free(lent_membership);
     quark_client_free(lent_client);
+    quark_client_free(ended_client);
+    quark_silo_free(ended_silo);
     quark_silo_free(lent_silo);
     quark_config_free((quark_config_t *)lend_config());
     free(long_text);

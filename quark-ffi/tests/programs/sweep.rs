@@ -94,6 +94,13 @@ fn variants(function: &Function, parameter: &Parameter) -> Vec<Variant> {
     let refused = if is_async(function) && of_message { "ENDS" } else { "REFUSED" };
     let any = if is_async(function) { "FINE" } else { "ANY" };
     let mut variants = Vec::new();
+    let used_after_stop = !wants_new(function) || function.name.ends_with("_stop");
+    if is_object(parameter) && ["silo", "client"].contains(&object(&parameter.kind)) && used_after_stop {
+        // Stopping twice has no effect; all else is told, or is as it was.
+        let wanted = if function.name.ends_with("_stop") { "FINE" } else { "STOPPED" };
+        let value = format!("stopped_{}()", object(&parameter.kind));
+        variants.push(Variant { name: "stopped", value, wanted });
+    }
     if is_pointer(parameter) {
         variants.push(variant(
             "NULL",
@@ -358,7 +365,8 @@ fn check_returned(
 ) -> String {
     if function.returns == "quark_status_t" && function.name != "quark_error_code" {
         let codes = codes(function, functions);
-        let mut text = format!("        judge(got, {message}, {wanted}, NULL, \"{codes}\");\n");
+        let at_once = if is_async(function) && wanted == "STOPPED" { "FINE" } else { wanted };
+        let mut text = format!("        judge(got, {message}, {at_once}, NULL, \"{codes}\");\n");
         if is_async(function) {
             let codes = codes_of_calls(functions);
             writeln!(text, "        if (got == QUARK_OK) wait_for_ending({wanted}, \"{codes}\");")
@@ -369,8 +377,9 @@ fn check_returned(
     // A position or a number of a status that is one: 0.
     let is_valid = argument == "nothing" || variant == "0" && ["index", "status"].contains(&argument);
     let is_other = ["quark_config_new", "quark_hash"].contains(&function.name.as_str()) && variant == "1 MiB";
+    let is_as_before = variant == "stopped" && !function.name.ends_with("_is_running");
     let is_served = function.name.ends_with("_serves") && variant == "1 MiB";
-    let is_checked = !(is_valid || is_other || is_served);
+    let is_checked = !(is_valid || is_other || is_served || is_as_before);
     let neutral = match (function.returns.as_str(), function.name.as_str()) {
         (_, "quark_error_message") => "strcmp(got, \"\") == 0",
         (_, "quark_config_new") => "got != NULL",
