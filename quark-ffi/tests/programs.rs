@@ -98,6 +98,7 @@ fn program_of(path: &str, standards: &[&str]) -> PathBuf {
 }
 
 programs! {
+    answers_in_c: "quark-ffi/tests/c/answers.c", "cc", "c11";
     calls_in_c: "quark-ffi/tests/c/calls.c", "cc", "c11";
     errors_in_c: "quark-ffi/tests/c/errors.c", "cc", "c11";
     lifecycle_in_c: "quark-ffi/tests/c/lifecycle.c", "cc", "c11";

@@ -1,7 +1,9 @@
 /* Every function of quark.h, given what it must refuse. The calls are generated from the header (programs/sweep.rs);
  * here are the objects that they use and what is checked of each. All failures are told, not the first one only. */
 #include "check.h"
+#include <signal.h>
 #include <stdint.h>
+#include <unistd.h>
 
 enum expectation {
     FINE,    /* QUARK_OK */
@@ -309,7 +311,21 @@ static void start_with(const quark_config_t *config, enum expectation wanted, co
 
 #include "sweep_cases.h"
 
+/* Says of a crash where it was. */
+static void crashed(int signal_number) {
+    const char *parts[] = {"crashed: ", function, ", ", argument, "=", variant, "\n"};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        if (parts[i] != NULL && write(2, parts[i], strlen(parts[i])) < 0) {
+            break;
+        }
+    }
+    signal(signal_number, SIG_DFL);
+    raise(signal_number);
+}
+
 int main(void) {
+    signal(SIGABRT, crashed);
+    signal(SIGSEGV, crashed);
     long_text = malloc((1 << 20) + 1);
     memset(long_text, 'x', 1 << 20);
     long_text[1 << 20] = '\0';
