@@ -897,7 +897,7 @@ void quark_silo_free(quark_silo_t *silo);
 quark_status_t quark_silo_call(const quark_silo_t *silo,
                                const char *actor_type,
                                const char *actor_id,
-                               const char *method,
+                               const char *method_name,
                                quark_bytes_view_t payload,
                                uint64_t timeout_ms,
                                quark_bytes_t **reply,
@@ -906,7 +906,7 @@ quark_status_t quark_silo_call(const quark_silo_t *silo,
 /**
  * Calls an actor without waiting: `callback` gets the ending, exactly once, on a thread of the silo's callbacks, whatever
  * goes wrong, an argument that cannot be used included. `call`, unless it is NULL, gets a handle to cancel the call
- * with, to be freed; the callback may run before it is written. Never blocks.
+ * with, to be freed, or NULL when an argument cannot be used; the callback may run before it is written. Never blocks.
  *
  * Something else than `QUARK_OK` is returned, and `callback` is not called, only when `silo` or `callback` is NULL
  * (`QUARK_INVALID_ARGUMENT`), and in a forked child (`QUARK_NOT_RUNNING`).
@@ -914,7 +914,7 @@ quark_status_t quark_silo_call(const quark_silo_t *silo,
 quark_status_t quark_silo_call_async(const quark_silo_t *silo,
                                      const char *actor_type,
                                      const char *actor_id,
-                                     const char *method,
+                                     const char *method_name,
                                      quark_bytes_view_t payload,
                                      uint64_t timeout_ms,
                                      quark_reply_fn callback,
@@ -928,7 +928,7 @@ quark_status_t quark_silo_call_async(const quark_silo_t *silo,
 quark_status_t quark_silo_notify(const quark_silo_t *silo,
                                  const char *actor_type,
                                  const char *actor_id,
-                                 const char *method,
+                                 const char *method_name,
                                  quark_bytes_view_t payload,
                                  uint64_t timeout_ms,
                                  quark_error_t **error);
@@ -1094,7 +1094,7 @@ void quark_client_free(quark_client_t *client);
 quark_status_t quark_client_call(const quark_client_t *client,
                                  const char *actor_type,
                                  const char *actor_id,
-                                 const char *method,
+                                 const char *method_name,
                                  quark_bytes_view_t payload,
                                  uint64_t timeout_ms,
                                  quark_bytes_t **reply,
@@ -1106,7 +1106,7 @@ quark_status_t quark_client_call(const quark_client_t *client,
 quark_status_t quark_client_call_async(const quark_client_t *client,
                                        const char *actor_type,
                                        const char *actor_id,
-                                       const char *method,
+                                       const char *method_name,
                                        quark_bytes_view_t payload,
                                        uint64_t timeout_ms,
                                        quark_reply_fn callback,
@@ -1119,7 +1119,7 @@ quark_status_t quark_client_call_async(const quark_client_t *client,
 quark_status_t quark_client_notify(const quark_client_t *client,
                                    const char *actor_type,
                                    const char *actor_id,
-                                   const char *method,
+                                   const char *method_name,
                                    quark_bytes_view_t payload,
                                    uint64_t timeout_ms,
                                    quark_error_t **error);

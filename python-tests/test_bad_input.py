@@ -4,6 +4,7 @@ import math
 
 import pytest
 import quark
+from quark import blocking
 from support import vectors
 
 TABLE = vectors("bad_input.json")
@@ -114,3 +115,63 @@ async def test_a_taken_address_and_a_taken_id_are_named(cluster_name):
         with pytest.raises(quark.IdInUseError) as caught:
             await quark.Silo("a", membership=url).start()
         assert a.endpoint in str(caught.value)
+
+
+async def answered_by(handler, cluster_name):
+    async with quark.Silo("a", membership=f"memory://{cluster_name}", handler=handler) as silo:
+        with pytest.raises(quark.HandlerFailedError) as caught:
+            await silo.call("T", "1", "", b"")
+        return caught.value
+
+
+async def test_what_a_handler_raises_arrives_whatever_its_text(cluster_name):
+    def surrogates(request):
+        raise ValueError(b"caf\xe9.txt".decode("utf-8", "surrogateescape"))
+
+    error = await answered_by(surrogates, cluster_name)
+    assert (error.exception_type, error.exception_text) == ("ValueError", "caf\\udce9.txt")
+
+
+async def test_what_a_call_of_a_handler_raised_there_reaches_the_first_caller(cluster_name):
+    async def outer(request):
+        if request.actor_id == "1":
+            return await quark_silo.call("T", "inner", "")
+        raise LookupError("inner")
+
+    quark_silo = quark.Silo("a", membership=f"memory://{cluster_name}", handler=outer)
+    async with quark_silo:
+        with pytest.raises(quark.HandlerFailedError) as caught:
+            await quark_silo.call("T", "1", "")
+    assert (caught.value.exception_type, caught.value.exception_text) == ("LookupError", "inner")
+
+
+async def test_a_lambda_that_returns_a_coroutine_is_told_what_to_do(cluster_name):
+    async def handler(request):
+        return b""
+
+    error = await answered_by(lambda request: handler(request), cluster_name)
+    assert "make it an `async def`" in error.message
+
+
+def test_what_an_unset_variable_gives_is_no_silo_id_and_no_membership():
+    for make in (quark.Silo, blocking.Silo):
+        with pytest.raises(TypeError, match="silo_id=None: must be str, not NoneType"):
+            make(None, membership="memory://x", handler=print)
+        with pytest.raises(TypeError, match="membership=None: must be str, not NoneType"):
+            make("a", membership=None, handler=print)
+    with pytest.raises(TypeError, match="membership=None: must be str, not NoneType"):
+        quark.Client(membership=None)
+
+
+async def test_other_arguments_are_named_too(cluster_name):
+    with pytest.raises(TypeError, match=r"handlers\['A'\]=None: must be callable, not NoneType"):
+        quark.Silo("a", membership="memory://x", handlers={"A": None})
+    async with quark.Silo("a", membership=f"memory://{cluster_name}", handler=print) as silo:
+        with pytest.raises(TypeError, match="drain=None: must be a number of seconds, not NoneType"):
+            await silo.stop(None)
+        with pytest.raises(quark.InvalidArgumentError, match="drain=-1.0: must be 0 or a positive"):
+            await silo.stop(-1.0)
+        with pytest.raises(TypeError, match="envelope='x': must be quark.Envelope, not str"):
+            await silo.send("x")
+        with pytest.raises(TypeError, match="^calls=3: must be an iterable of tuples, not int"):
+            await silo.call_many(3)

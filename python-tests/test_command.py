@@ -394,7 +394,7 @@ def test_a_silo_that_is_told_to_leave_answers_what_came_in_and_leaves(number: in
     with silo("a") as leaving, child("call", "T", "1", "sleep", "1", "--membership", leaving.url) as calling:
         leaving.wait_for("T/1 sleep, 1 byte from client:")
         assert leaving.end(number) == 0
-        assert re.search(r"a leaves\n[\d:]{8} a has left\n\Z", leaving.text)
+        assert re.search(r"a leaves; Ctrl-C again ends it at once\n[\d:]{8} a has left\n\Z", leaving.text)
         assert calling.process.wait(LIMIT) == 0
         calling.wait_for("^1$")
         assert leaving.complaints() == calling.complaints() == ""

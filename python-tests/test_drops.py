@@ -143,7 +143,7 @@ def refuses(endpoint):
     host, port = endpoint.rsplit(":", 1)
     try:
         socket.create_connection((host, int(port)), timeout=5).close()
-    except ConnectionRefusedError:
+    except ConnectionError:  # Refused; or reset, when it came while the port was closed.
         return True
     return False
 

@@ -8,7 +8,6 @@ import pytest
 from support import ends_well
 
 LOOPS = ["asyncio", "uvloop"]
-FROM_3_11 = pytest.mark.skipif(sys.version_info < (3, 11), reason="asyncio has it from CPython 3.11 on")
 
 COMMON = """
 import asyncio, contextvars, os, threading, time, weakref, gc, quark
@@ -80,13 +79,7 @@ run(main())
     )
 
 
-@FROM_3_11
-@pytest.mark.parametrize("loops", LOOPS)
-def test_row_26_timeouts_and_groups_as_asyncio_has_them(loops: str):
-    ends_well(
-        program(
-            loops,
-            """
+TIMEOUTS_AND_GROUPS = """
 import logging
 logging.disable()
 
@@ -113,9 +106,13 @@ async def main():
     await nothing_pending(silo)
 
 run(main())
-""",
-        )
-    )
+"""
+
+if sys.version_info >= (3, 11):  # asyncio has neither before.
+
+    @pytest.mark.parametrize("loops", LOOPS)
+    def test_row_26_timeouts_and_groups_as_asyncio_has_them(loops: str):
+        ends_well(program(loops, TIMEOUTS_AND_GROUPS))
 
 
 @pytest.mark.parametrize("loops", LOOPS)

@@ -108,8 +108,13 @@ impl Inbox {
 
     /// Whether no handler has a request.
     pub(crate) fn is_idle(&self) -> bool {
-        let idle = |slots: &Arc<Slots>| slots.all().all(|slot| slot.requests.load(Ordering::Acquire) == 0);
-        self.slots.load().as_ref().is_none_or(idle)
+        self.requests() == 0
+    }
+
+    /// How many requests handlers have that are not answered.
+    pub(crate) fn requests(&self) -> usize {
+        let count = |slots: &Arc<Slots>| slots.all().map(|slot| slot.requests.load(Ordering::Acquire)).sum();
+        self.slots.load().as_ref().map_or(0, count)
     }
 
     /// Hands a request to its handler.

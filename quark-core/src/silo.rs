@@ -140,6 +140,9 @@ async fn stop(router: Arc<Router>, drain: Duration) {
     }
 }
 
+/// How long a stop waits for handlers before it says so.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 async fn leave(router: Arc<Router>, drain: Duration) {
     let engine = router.engine();
     let deadline = Instant::now() + drain.min(crate::config::MAX_TIMEOUT);
@@ -154,8 +157,14 @@ async fn leave(router: Arc<Router>, drain: Duration) {
     }
     engine.drain(deadline).await;
     let mut look = tokio::time::interval(Duration::from_millis(2));
+    let mut say_at = Some(Instant::now() + PATIENCE);
     while !router.inbox().is_idle() && Instant::now() < deadline {
         look.tick().await;
+        if say_at.is_some_and(|at| Instant::now() >= at) {
+            say_at = None;
+            let (requests, left) = (router.inbox().requests(), deadline.duration_since(Instant::now()));
+            tracing::warn!(target: SILO, silo = %id, requests, ?left, "the stop waits for handlers to answer");
+        }
     }
     const FAREWELL: Duration = Duration::from_secs(2);
     match tokio::time::timeout(FAREWELL, router.membership().stop()).await {

@@ -33,7 +33,7 @@ pub(crate) fn timeout(ms: u64) -> Option<Duration> {
 pub(crate) struct Message {
     pub(crate) actor_type: *const c_char,
     pub(crate) actor_id: *const c_char,
-    pub(crate) method: *const c_char,
+    pub(crate) method_name: *const c_char,
     pub(crate) payload: quark_bytes_view_t,
 }
 
@@ -46,7 +46,7 @@ impl Message {
             (
                 handle::text(self.actor_type, "actor_type")?,
                 handle::text(self.actor_id, "actor_id")?,
-                handle::text(self.method, "method_name")?,
+                handle::text(self.method_name, "method_name")?,
                 self.payload.copy("payload")?,
             )
         };
@@ -90,18 +90,22 @@ impl Calls {
         let completion = self.host.completion(function, user_data).ok_or_else(gone)?;
         // SAFETY: as for this function.
         let made = match unsafe { message.envelope() } {
-            Ok(envelope) => self
-                .caller
-                .call_with(envelope, timeout(timeout_ms), move |result| completion.complete(result)),
+            Ok(envelope) => {
+                let told = move |result| completion.complete(result);
+                let made = self.caller.call_with(envelope, timeout(timeout_ms), told);
+                Box::into_raw(Box::new(quark_call_t(made)))
+            }
             Err(error) => {
                 // Like every other way in which a call can fail.
-                completion.complete(Err(error.clone()));
-                return Ok(());
+                completion.complete(Err(error));
+                std::ptr::null_mut()
             }
         };
         // SAFETY: as for this function.
-        if let Ok(call) = unsafe { Out::new(call, "call") } {
-            call.give(quark_call_t(made));
+        match unsafe { Out::new(call, "call") } {
+            Ok(call) => call.set(made),
+            // SAFETY: made above and given to nobody.
+            Err(_not_wanted) => drop(unsafe { handle::take(made) }),
         }
         Ok(())
     }

@@ -93,13 +93,13 @@ pub unsafe extern "C" fn quark_client_call(
     client: *const quark_client_t,
     actor_type: *const c_char,
     actor_id: *const c_char,
-    method: *const c_char,
+    method_name: *const c_char,
     payload: quark_bytes_view_t,
     timeout_ms: u64,
     reply: *mut *mut quark_bytes_t,
     error: *mut *mut quark_error_t,
 ) -> quark_status_t {
-    let message = Message { actor_type, actor_id, method, payload };
+    let message = Message { actor_type, actor_id, method_name, payload };
     // SAFETY: the header demands NULL or valid pointers.
     unsafe {
         guard::status_and_error(error, || {
@@ -114,14 +114,14 @@ pub unsafe extern "C" fn quark_client_call_async(
     client: *const quark_client_t,
     actor_type: *const c_char,
     actor_id: *const c_char,
-    method: *const c_char,
+    method_name: *const c_char,
     payload: quark_bytes_view_t,
     timeout_ms: u64,
     callback: quark_reply_fn,
     user_data: *mut c_void,
     call: *mut *mut quark_call_t,
 ) -> quark_status_t {
-    let message = Message { actor_type, actor_id, method, payload };
+    let message = Message { actor_type, actor_id, method_name, payload };
     guard::status(|| {
         // SAFETY: the header demands NULL or valid pointers, and a function that may be called with this data.
         unsafe {
@@ -138,12 +138,12 @@ pub unsafe extern "C" fn quark_client_notify(
     client: *const quark_client_t,
     actor_type: *const c_char,
     actor_id: *const c_char,
-    method: *const c_char,
+    method_name: *const c_char,
     payload: quark_bytes_view_t,
     timeout_ms: u64,
     error: *mut *mut quark_error_t,
 ) -> quark_status_t {
-    let message = Message { actor_type, actor_id, method, payload };
+    let message = Message { actor_type, actor_id, method_name, payload };
     // SAFETY: the header demands NULL or valid pointers.
     unsafe {
         guard::status_and_error(error, || {

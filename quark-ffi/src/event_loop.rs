@@ -25,8 +25,8 @@ pub(crate) struct Loop {
 }
 
 thread_local! {
-    /// The program runs what is due of some loop on this thread.
-    static RUNS: Cell<bool> = const { Cell::new(false) };
+    /// How many runs of what is due are under way on this thread, one inside the other.
+    static RUNS: Cell<usize> = const { Cell::new(0) };
 }
 
 impl Loop {
@@ -40,16 +40,12 @@ impl Loop {
 
     /// The same as [`run_due`](Self::run_due) for the program, which gets nothing inside a callback.
     fn run(&self, at_most: usize) -> usize {
-        if RUNS.replace(true) {
-            return 0;
-        }
-        let count = self.run_due(at_most);
-        RUNS.set(false);
-        count
+        if RUNS.get() > 0 { 0 } else { self.run_due(at_most) }
     }
 
     /// Runs what is due now, `at_most` of it; says how much that was.
     pub(crate) fn run_due(&self, at_most: usize) -> usize {
+        RUNS.set(RUNS.get() + 1);
         let came = self.mailbox.take();
         self.due().extend(came);
         let count = self.due().len().min(at_most);
@@ -63,6 +59,7 @@ impl Loop {
         if !self.due().is_empty() {
             self.mailbox.wake();
         }
+        RUNS.set(RUNS.get() - 1);
         count
     }
 }

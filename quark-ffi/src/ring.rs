@@ -152,6 +152,9 @@ pub unsafe extern "C" fn quark_ring_owners(
             }
             handle::borrow(keys, "keys")?;
             Out::new(owners, "owners")?;
+            if count > isize::MAX.unsigned_abs() / size_of::<*const c_char>() {
+                return Err(quark_core::Error::invalid("count", count, "is more than there can be"));
+            }
             let keys = std::slice::from_raw_parts(keys, count);
             let texts: Vec<&str> = keys
                 .iter()

@@ -113,13 +113,13 @@ pub unsafe extern "C" fn quark_silo_call(
     silo: *const quark_silo_t,
     actor_type: *const c_char,
     actor_id: *const c_char,
-    method: *const c_char,
+    method_name: *const c_char,
     payload: quark_bytes_view_t,
     timeout_ms: u64,
     reply: *mut *mut quark_bytes_t,
     error: *mut *mut quark_error_t,
 ) -> quark_status_t {
-    let message = Message { actor_type, actor_id, method, payload };
+    let message = Message { actor_type, actor_id, method_name, payload };
     // SAFETY: the header demands NULL or valid pointers.
     unsafe {
         guard::status_and_error(error, || {
@@ -130,7 +130,7 @@ pub unsafe extern "C" fn quark_silo_call(
 
 /// Calls an actor without waiting: `callback` gets the ending, exactly once, on a thread of the silo's callbacks, whatever
 /// goes wrong, an argument that cannot be used included. `call`, unless it is NULL, gets a handle to cancel the call
-/// with, to be freed; the callback may run before it is written. Never blocks.
+/// with, to be freed, or NULL when an argument cannot be used; the callback may run before it is written. Never blocks.
 ///
 /// Something else than `QUARK_OK` is returned, and `callback` is not called, only when `silo` or `callback` is NULL
 /// (`QUARK_INVALID_ARGUMENT`), and in a forked child (`QUARK_NOT_RUNNING`).
@@ -139,14 +139,14 @@ pub unsafe extern "C" fn quark_silo_call_async(
     silo: *const quark_silo_t,
     actor_type: *const c_char,
     actor_id: *const c_char,
-    method: *const c_char,
+    method_name: *const c_char,
     payload: quark_bytes_view_t,
     timeout_ms: u64,
     callback: quark_reply_fn,
     user_data: *mut c_void,
     call: *mut *mut quark_call_t,
 ) -> quark_status_t {
-    let message = Message { actor_type, actor_id, method, payload };
+    let message = Message { actor_type, actor_id, method_name, payload };
     guard::status(|| {
         // SAFETY: the header demands NULL or valid pointers, and a function that may be called with this data.
         unsafe {
@@ -162,12 +162,12 @@ pub unsafe extern "C" fn quark_silo_notify(
     silo: *const quark_silo_t,
     actor_type: *const c_char,
     actor_id: *const c_char,
-    method: *const c_char,
+    method_name: *const c_char,
     payload: quark_bytes_view_t,
     timeout_ms: u64,
     error: *mut *mut quark_error_t,
 ) -> quark_status_t {
-    let message = Message { actor_type, actor_id, method, payload };
+    let message = Message { actor_type, actor_id, method_name, payload };
     // SAFETY: the header demands NULL or valid pointers.
     unsafe {
         guard::status_and_error(error, || handle::borrow(silo, "silo")?.calls.notify(&message, timeout_ms))

@@ -7,16 +7,32 @@ use std::process::Command;
 
 use support::{check, left_out, library_folder, root};
 
+#[path = "programs/compilers.rs"]
+mod compilers;
+#[path = "programs/header.rs"]
+mod header;
+#[path = "programs/sanitizers.rs"]
+mod sanitizers;
+#[path = "programs/sweep.rs"]
+mod sweep;
+
+const WARNINGS: [&str; 4] = ["-Wall", "-Wextra", "-Wpedantic", "-Werror"];
+
 /// Compiles a program for one language standard and gives its path.
 fn compile(source: &Path, compiler: &str, standard: &str) -> PathBuf {
-    let library = library_folder();
+    link(&[source], compiler, standard, standard, &[])
+}
+
+/// Compiles the files of a program; `tag` tells it from others of the same first file.
+fn link(sources: &[&Path], compiler: &str, standard: &str, tag: &str, flags: &[&str]) -> PathBuf {
+    let (library, source) = (library_folder(), sources[0]);
     let name = source.file_stem().expect("a name").to_string_lossy();
     let program =
-        PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", standard.replace('+', "p")));
+        PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", tag.replace('+', "p")));
     let mut cc = Command::new(compiler);
-    cc.args([&format!("-std={standard}"), "-g", "-O1", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]);
+    cc.args([&format!("-std={standard}"), "-g", "-O1"]).args(WARNINGS).args(flags);
     cc.arg("-I").arg(root().join("include")).arg("-I").arg(source.parent().expect("a folder"));
-    cc.arg("-o").arg(&program).arg(source).arg("-L").arg(&library).args(["-lquark", "-pthread"]);
+    cc.arg("-o").arg(&program).args(sources).arg("-L").arg(&library).args(["-lquark", "-pthread"]);
     cc.arg(format!("-Wl,-rpath,{}", library.display()));
     check(&mut cc, &format!("{compiler} {}", source.display()));
     program
@@ -43,6 +59,7 @@ macro_rules! programs {
             $(
                 let program = compile(&root().join($path), $compiler, $standard);
                 run(&program);
+                sanitizers::run(&root().join($path), $compiler, $standard);
             )+
             run_under_valgrind(&program_of($path, &[$($standard),+]));
         })+
@@ -56,6 +73,7 @@ fn program_of(path: &str, standards: &[&str]) -> PathBuf {
 }
 
 programs! {
+    answers_in_c: "quark-ffi/tests/c/answers.c", "cc", "c11";
     calls_in_c: "quark-ffi/tests/c/calls.c", "cc", "c11";
     an_event_loop_of_the_programs_own: "quark-ffi/tests/c/event_loop.c", "cc", "c11";
     errors_in_c: "quark-ffi/tests/c/errors.c", "cc", "c11";
@@ -90,12 +108,17 @@ fn the_ring_in_c_gives_the_owners_of_the_vectors() {
 
 /// Compiles and runs a program that includes a table generated from test data.
 fn run_with_table(program: &str, table: &str, content: String) {
+    run(&compile_with_table(program, table, content));
+    sanitizers::run(&PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(program), "cc", "c11");
+}
+
+fn compile_with_table(program: &str, table: &str, content: String) -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
     std::fs::write(folder.join(table), content).expect("a file");
     for file in [program, "check.h"] {
         std::fs::copy(root().join("quark-ffi/tests/c").join(file), folder.join(file)).expect("a copy");
     }
-    run(&compile(&folder.join(program), "cc", "c11"));
+    compile(&folder.join(program), "cc", "c11")
 }
 
 #[test]
@@ -169,5 +192,21 @@ fn envelopes_in_c_are_byte_for_byte_those_of_the_vectors() {
 
 #[test]
 fn a_forked_child_does_not_run_and_leaves_the_parent_alone() {
-    run(&compile(&root().join("quark-ffi/tests/c/fork.c"), "cc", "c11"));
+    let source = root().join("quark-ffi/tests/c/fork.c");
+    run(&compile(&source, "cc", "c11"));
+    sanitizers::run(&source, "cc", "c11");
+}
+
+#[test]
+fn every_function_of_the_header_bears_what_it_must_refuse() {
+    let functions =
+        header::functions(&std::fs::read_to_string(root().join("include/quark.h")).expect("a header"));
+    let mut found: Vec<&str> = functions.iter().map(|function| function.name.as_str()).collect();
+    found.sort_unstable();
+    assert_eq!(found, support::declared(), "two ways of reading the header");
+    let program = compile_with_table("sweep.c", "sweep_cases.h", sweep::cases(&functions));
+    let said = check(Command::new("timeout").arg("120").arg(&program), "the program");
+    assert_eq!(said, "", "the library never prints");
+    sanitizers::run(&program.with_file_name("sweep.c"), "cc", "c11");
+    run_under_valgrind(&program);
 }

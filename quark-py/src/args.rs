@@ -44,23 +44,25 @@ pub(crate) fn timeout(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Option<D
     if value.is_none() {
         return Ok(None);
     }
-    let seconds = seconds(name, value)?;
+    let seconds = seconds(name, value, "a number of seconds or None")?;
     quark_core::timeout_from_seconds(name, seconds).map(Some).map_err(|error| raise(value.py(), &error))
 }
 
 /// A duration in seconds that may be zero.
 pub(crate) fn duration(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Duration> {
-    let seconds = seconds(name, value)?;
+    let seconds = seconds(name, value, "a number of seconds")?;
     if seconds == 0.0 {
         return Ok(Duration::ZERO);
     }
-    quark_core::timeout_from_seconds(name, seconds).map_err(|error| raise(value.py(), &error))
+    let problem = "must be 0 or a positive, finite number of seconds";
+    quark_core::timeout_from_seconds(name, seconds)
+        .map_err(|_| raise(value.py(), &Error::invalid(name, seconds, problem)))
 }
 
-fn seconds(name: &str, value: &Bound<'_, PyAny>) -> PyResult<f64> {
+fn seconds(name: &str, value: &Bound<'_, PyAny>, wanted: &str) -> PyResult<f64> {
     let number = value.is_instance_of::<PyFloat>() || value.is_instance_of::<PyInt>();
     if !number || value.is_instance_of::<PyBool>() {
-        return Err(wrong_type(name, value, "a number of seconds or None"));
+        return Err(wrong_type(name, value, wanted));
     }
     // Only an int beyond the floats fails.
     Ok(value.extract().unwrap_or(f64::INFINITY))

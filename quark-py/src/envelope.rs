@@ -27,6 +27,12 @@ impl PartialEq for Envelope {
 }
 
 impl Envelope {
+    /// The envelope that an argument is.
+    pub(crate) fn of(name: &str, value: &Bound<'_, PyAny>) -> PyResult<CoreEnvelope> {
+        let envelope = value.cast::<Self>().map_err(|_| args::wrong_type(name, value, "quark.Envelope"))?;
+        Ok(envelope.get().to_core())
+    }
+
     pub(crate) fn to_core(&self) -> CoreEnvelope {
         self.0.lock().expect("no panic while an envelope is locked").clone()
     }

@@ -40,11 +40,18 @@ pub(crate) fn envelope(message: Message<'_>, current: Current<'_, '_>) -> PyResu
 pub(crate) fn envelopes(calls: &Bound<'_, PyAny>, current: Current<'_, '_>) -> PyResult<Vec<Envelope>> {
     let mut envelopes = Vec::with_capacity(calls.len().unwrap_or(0));
     let empty = PyBytes::new(calls.py(), b"").into_any();
-    for (place, call) in calls.try_iter()?.enumerate() {
+    let iterator = calls.try_iter().map_err(|_| args::wrong_type("calls", calls, "an iterable of tuples"))?;
+    for (place, call) in iterator.enumerate() {
         let call = call?;
         let form = || {
             let wanted = "a tuple (actor_type, actor_id, method) or (actor_type, actor_id, method, payload)";
-            args::wrong_type(&format!("calls[{place}]"), &call, wanted)
+            match call.cast::<PyTuple>() {
+                Ok(tuple) => PyTypeError::new_err(format!(
+                    "calls[{place}] has {} items: must be {wanted}",
+                    tuple.len()
+                )),
+                Err(_) => args::wrong_type(&format!("calls[{place}]"), &call, wanted),
+            }
         };
         let call = call.cast::<PyTuple>().map_err(|_| form())?;
         let named = |error: PyErr| match error.is_instance_of::<PyTypeError>(calls.py()) {

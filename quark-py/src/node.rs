@@ -117,7 +117,10 @@ impl Node {
         process::check_fork().or_raise(py)?;
         let taken = self.config.lock().expect("no panic while locked").take();
         let Some((mut config, threads)) = taken else {
-            return Err(raise(py, &Error::new(ErrorKind::NotRunning, "it was started before")));
+            return Err(raise(
+                py,
+                &Error::new(ErrorKind::NotRunning, "it was started before; make a new one"),
+            ));
         };
         let mut given: Vec<(Option<String>, Arc<dyn Handler>)> = Vec::new();
         for (actor_type, slot, is_async) in &self.handlers {
@@ -277,13 +280,13 @@ impl Node {
         &self,
         py: Python<'py>,
         bridge: Option<&Bridge>,
-        envelope: &Envelope,
+        envelope: &Bound<'py, PyAny>,
         timeout: &Bound<'py, PyAny>,
         current: Current<'_, 'py>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let caller = self.caller(py)?;
         let timeout = args::timeout("timeout", timeout)?;
-        let envelope = envelope.to_core();
+        let envelope = Envelope::of("envelope", envelope)?;
         let sent = async move { Ok(Outcome::Envelope(Box::new(caller.send(envelope, timeout).await?))) };
         run(py, bridge, handling(current, || host::inheriting(sent)))
     }

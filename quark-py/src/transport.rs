@@ -116,14 +116,14 @@ impl Transport {
         py: Python<'py>,
         bridge: Option<&Bridge>,
         target: &Bound<'py, PyAny>,
-        envelope: &Envelope,
+        envelope: &Bound<'py, PyAny>,
         timeout: &Bound<'py, PyAny>,
         current: Current<'_, 'py>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let transport = self.started(py)?;
         let target = args::text("target", target)?;
         let timeout = args::timeout("timeout", timeout)?.unwrap_or(self.config.transport.default_timeout);
-        let envelope = envelope.to_core();
+        let envelope = Envelope::of("envelope", envelope)?;
         let sent =
             async move { Ok(Outcome::Envelope(Box::new(transport.send(&target, envelope, timeout).await?))) };
         run(py, bridge, handling(current, || host::inheriting(sent)))

@@ -29,6 +29,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::SiloId;
 use crate::probe::{Probe, Prober};
 use crate::silo_info::{SiloInfo, SiloStatus};
+use crate::telemetry::MEMBERSHIP;
 
 /// The label under which a silo tells its gossip address, `host:port`.
 const GOSSIP_LABEL: &str = "quark.gossip";
@@ -77,14 +78,18 @@ impl GossipMembership {
         let node = self.spawn(role.id(), unix_millis(), address, &socket).await?;
         let (node, myself) = match role {
             Role::Member(info) => {
-                self.meet(&node, &seeds, Instant::now() + FIRST_CONTACT_LIMIT.min(self.config.start_timeout))
-                    .await;
+                let limit = FIRST_CONTACT_LIMIT.min(self.config.start_timeout);
+                let met = self.meet(&node, &seeds, Instant::now() + limit).await;
+                if !met && !self.seeds.is_empty() {
+                    let why = self.no_seed(&unknown, limit);
+                    tracing::warn!(target: MEMBERSHIP, silo = %info.silo_id, "starts alone and keeps trying: {}", why.message());
+                }
                 let (node, info) = self.introduce(node, info, address, &socket, &seeds, &*prober).await?;
                 (node, Some(info))
             }
             Role::Observer(_) => {
                 if !self.meet(&node, &seeds, deadline).await {
-                    return Err(self.no_seed(&unknown));
+                    return Err(self.no_seed(&unknown, self.config.start_timeout));
                 }
                 (node, None)
             }
@@ -129,8 +134,8 @@ impl GossipMembership {
         (addresses, unknown)
     }
 
-    /// Why a client met nobody.
-    fn no_seed(&self, unknown: &[String]) -> Error {
+    /// Why nobody was met.
+    fn no_seed(&self, unknown: &[String], limit: Duration) -> Error {
         if self.seeds.is_empty() {
             let form =
                 "a client needs the gossip address of a silo, as in gossip://127.0.0.1:0?seed=127.0.0.1:7946";
@@ -139,7 +144,7 @@ impl GossipMembership {
         if unknown.len() == self.seeds.len() {
             return self.unavailable(&format!("no seed has an address ({})", unknown.join("; ")));
         }
-        let (limit, cluster) = (self.config.start_timeout, &self.config.cluster);
+        let cluster = &self.config.cluster;
         self.unavailable(&format!(
             "none of the seeds answered within {limit:?}; is a silo of cluster {cluster:?} there, with that gossip address?"
         ))

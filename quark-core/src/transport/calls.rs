@@ -215,7 +215,7 @@ impl Calls {
 /// What a call ends with when its deadline has passed.
 fn expired(call: &Ended, recalled: Recalled) -> Error {
     let Some(Route { outbox, .. }) = &call.route else {
-        return Error::new(ErrorKind::Timeout, "no reply from the own handler before the deadline");
+        return Error::new(ErrorKind::Timeout, "no reply from this silo's own handler before the deadline");
     };
     let peer = outbox.peer();
     if recalled == Recalled::Sent {

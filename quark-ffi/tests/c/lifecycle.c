@@ -2,7 +2,7 @@
 #include "check.h"
 
 static quark_silo_t *self;
-static int finalized, cancelled, stopped;
+static int finalized, cancelled, stopped, held;
 
 /* Row 8. "outer" calls the own actor again and waits for it, on the one callback thread that there is. */
 static void nested(void *user_data, quark_request_t *request) {
@@ -21,6 +21,7 @@ static void nested(void *user_data, quark_request_t *request) {
     } else if (strcmp(method, "never") == 0) {
         quark_request_t **slot = user_data;
         *slot = request;
+        count(&held);
     } else {
         quark_request_reply(request, quark_request_payload(request));
     }
@@ -59,6 +60,7 @@ int main(void) {
 
     /* Row 6. A call ends by its deadline, and one that is given up at once. */
     FAILS(quark_silo_call(self, "T", "1", "never", QUARK_BYTES(""), 50, &reply, &error), QUARK_TIMEOUT, "deadline");
+    wait_for(&held, 1);
     quark_request_free(waiting);
     waiting = NULL;
     quark_call_t *call = NULL;

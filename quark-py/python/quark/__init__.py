@@ -13,7 +13,7 @@ from . import _quark
 
 _quark.check_interpreter()  # Before anything else of it is used.
 
-from . import blocking
+from . import blocking, testing
 from ._aio import Client, Membership, Silo, Transport
 from ._errors import *
 from ._handlers import current_request
@@ -59,6 +59,7 @@ __all__ = [
     "blocking",
     "current_request",
     "hash",
+    "testing",
 ]
 
 # Public names say where they are to be had.

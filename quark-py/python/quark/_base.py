@@ -92,6 +92,8 @@ class SiloBase(Base):
         of answers wait. Calls beyond ``max_pending`` (262,144), or beyond ``outbox_capacity`` to one silo (16,384, each
         KiB of payload counting as one more), wait until their deadline.
         """
+        _must_be_text("silo_id", silo_id)
+        _must_be_text("membership", membership)
         options = {
             "membership": membership,
             "listen": listen,
@@ -149,6 +151,7 @@ class ClientBase(Base):
         start_timeout: Optional[float] = None,
     ) -> None:
         """Describes a client, which calls actors and hosts nothing; :meth:`start` starts it."""
+        _must_be_text("membership", membership)
         options = {
             "membership": membership,
             "cluster": cluster,
@@ -171,6 +174,12 @@ class ClientBase(Base):
     def __repr__(self) -> str:
         state = "running" if self.is_running else "not running"
         return f"<{type(self).__module__}.{type(self).__name__} {self.client_id!r} {state}>"
+
+
+def _must_be_text(name: str, value: Any) -> None:
+    """None, which an unset variable of the environment is, must not pass for an option that was left out."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name}={value!r}: must be str, not {type(value).__name__}")
 
 
 def _plain_dict(mapping: Any) -> Any:

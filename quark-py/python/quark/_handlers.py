@@ -9,6 +9,7 @@ import traceback
 from typing import Any, Callable, List, Mapping, NoReturn, Optional, Set, Tuple
 
 from . import _quark
+from ._errors import HandlerFailedError
 from ._quark import Request
 
 _log = logging.getLogger("quark.handler")
@@ -38,6 +39,9 @@ def is_handling(origin: "Origin") -> bool:
 def _answer(request: Request, reply: Any) -> None:
     """Replies with what a handler returned; None is an empty reply."""
     try:
+        if inspect.iscoroutine(reply):
+            reply.close()
+            raise TypeError("the handler returned a coroutine and is no coroutine function: make it an `async def`")
         request._reply(b"" if reply is None else reply)
     except Exception as error:
         _fail(request, error)
@@ -56,10 +60,14 @@ def _fail(request: Request, error: BaseException, log: bool = True) -> None:
 
 
 def _describe(error: BaseException) -> str:
+    if isinstance(error, HandlerFailedError):
+        return error.message  # Of a call that the handler made: what was raised there is what its caller wants to know.
     try:
         text = str(error)
     except Exception as problem:
         text = f"its __str__ raised {type(problem).__name__}"
+    # What comes from the file system may have bytes in it that are no text.
+    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
@@ -79,10 +87,12 @@ class Origin:
 _owner: "contextvars.ContextVar[Optional[Origin]]" = contextvars.ContextVar("quark_owner", default=None)
 
 
-def wrap(handler: Callable[[Request], Any], origin: Origin) -> "Tuple[Callable[[Request], None], bool]":
+def wrap(
+    handler: Callable[[Request], Any], origin: Origin, name: str = "handler"
+) -> "Tuple[Callable[[Request], None], bool]":
     """The native form of a handler, and whether it is a coroutine function."""
     if not callable(handler):
-        raise TypeError(f"handler={handler!r}: must be callable, not {type(handler).__name__}")
+        raise TypeError(f"{name}={handler!r}: must be callable, not {type(handler).__name__}")
     call = getattr(handler, "__call__", None)
     if inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(call):
         return _wrap_async(handler, origin), True
@@ -158,11 +168,11 @@ def native(
     """All handlers of a silo in their native form."""
     given: List[Native] = []
     if handlers is not None and not isinstance(handlers, Mapping):
-        raise TypeError(f"handlers={handlers!r}: must be a mapping of actor types to functions")
+        raise TypeError(f"handlers={handlers!r}: must be a mapping of actor types to functions, as in {{'Counter': count}}")
     for actor_type, function in (handlers or {}).items():
         if not isinstance(actor_type, str):
             raise TypeError(f"handlers: the actor type {actor_type!r} must be str, not {type(actor_type).__name__}")
-        given.append((actor_type, *wrap(function, origin)))
+        given.append((actor_type, *wrap(function, origin, f"handlers[{actor_type!r}]")))
     if handler is not None:
         given.append((None, *wrap(handler, origin)))
     return given

@@ -12,9 +12,9 @@ network between them can be cut, slowed and reset, and silos can be killed:
 With pytest there is a fixture, ``quark_cluster``, which closes its cluster at the end of the test.
 """
 
-import secrets
 from types import TracebackType
 from typing import Any, List, Optional, Type, TypeVar, Union
+from uuid import uuid4
 
 from . import _loop, _quark
 from ._aio import Client, Silo
@@ -37,7 +37,7 @@ class Cluster:
         """``patience``: after so many seconds without an answer to a probe a silo gives a link up, and calls that were
         sent on it end with :class:`quark.ConnectionLostError`. A real network is given 8.
         """
-        name = f"test-{secrets.token_hex(8)}"
+        name = f"test-{uuid4().hex}"
         #: The membership of its silos and clients; give it to the program under test.
         self.url: str = f"memory://{name}"
         self._name = name

@@ -15,7 +15,7 @@ from .options import Options, add_cluster, count
 
 HELP = "run a silo whose actors echo"
 DESCRIPTION = f"""\
-Runs a silo until Ctrl-C or SIGTERM, then leaves. A second signal ends it at once. Its actors know these methods:
+Runs a silo until Ctrl-C or SIGTERM, then leaves; a second one, after a second, ends it at once. Its actors know these methods:
 
 {echo.METHODS}"""
 
@@ -91,7 +91,7 @@ class _Host:
                 watching = asyncio.ensure_future(self._watch())
                 await leaving
                 watching.cancel()
-                self._say(f"{self._silo.silo_id} leaves", always=True)
+                self._say(f"{self._silo.silo_id} leaves; Ctrl-C again ends it at once", always=True)
         finally:
             starting.cancel()
             leaving.cancel()
