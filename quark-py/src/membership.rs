@@ -4,15 +4,13 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use quark_core::{
-    Endpoint, Error, ErrorKind, Membership as CoreMembership, Role, SiloConfig, SiloId, SiloInfo,
-};
+use quark_core::{Endpoint, Membership as CoreMembership, Role, SiloConfig, SiloId, SiloInfo};
 
 use crate::args;
 use crate::bridge::Bridge;
 use crate::errors::OrRaise as _;
 use crate::options::configure;
-use crate::outcome::{Outcome, run, silo_infos, view_parts};
+use crate::outcome::{Outcome, next_view, run, silo_infos, view_parts};
 use crate::process;
 
 /// Membership alone.
@@ -75,12 +73,7 @@ impl Membership {
         bridge: Option<&Bridge>,
         version: u64,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let mut views = self.0.watch();
-        run(py, bridge, async move {
-            let changed = views.wait_for(|view| view.version() != version).await;
-            let view = changed.map_err(|_| Error::new(ErrorKind::NotRunning, "it was stopped"))?;
-            Ok(Outcome::Silos(view.clone()))
-        })
+        next_view(py, bridge, self.0.watch(), version)
     }
 
     fn silos(&self, py: Python<'_>) -> PyResult<Vec<Py<PyAny>>> {

@@ -17,7 +17,7 @@ use crate::errors::{OrRaise as _, raise};
 use crate::handlers::{self, Given, Slot};
 use crate::message::{self, Current, Message, handling};
 use crate::options::configure;
-use crate::outcome::{Gathering, Outcome, begin, run, silo_infos, view_parts};
+use crate::outcome::{Gathering, Outcome, begin, next_view, run, silo_infos, view_parts};
 use crate::process;
 use crate::testing;
 
@@ -304,12 +304,7 @@ impl Node {
         bridge: Option<&Bridge>,
         version: u64,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let mut views = self.caller(py)?.watch();
-        run(py, bridge, async move {
-            let changed = views.wait_for(|view| view.version() != version).await;
-            let view = changed.map_err(|_| Error::new(ErrorKind::NotRunning, "it was stopped"))?;
-            Ok(Outcome::Silos(view.clone()))
-        })
+        next_view(py, bridge, self.caller(py)?.watch(), version)
     }
 
     fn owner(

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 use quark_core::host::{self, Done, Mailbox, Waiter};
-use quark_core::{Error, Result, SiloInfo, View};
+use quark_core::{Error, ErrorKind, Result, SiloInfo, View};
+use tokio::sync::watch;
 
 use crate::bridge::{Begun, Bridge, Item};
 use crate::buffer;
@@ -148,7 +149,7 @@ impl Gathering {
         if self.left == 0
             && let Some(ending) = self.ending.take()
         {
-            let missing = || Err(Error::new(quark_core::ErrorKind::Internal, "a call has no ending"));
+            let missing = || Err(Error::new(ErrorKind::Internal, "a call has no ending"));
             let endings = std::mem::take(&mut self.endings);
             ending.tell(Ok(Outcome::Many(
                 endings.into_iter().map(|ended| ended.unwrap_or_else(missing)).collect(),
@@ -177,6 +178,20 @@ pub(crate) fn silo_info(py: Python<'_>, info: &SiloInfo) -> PyResult<Py<PyAny>> 
 /// The silos of a view, as Python sees them.
 pub(crate) fn silo_infos(py: Python<'_>, silos: &[Arc<SiloInfo>]) -> PyResult<Vec<Py<PyAny>>> {
     silos.iter().map(|info| silo_info(py, info)).collect()
+}
+
+/// Waits for a view with another version than this one.
+pub(crate) fn next_view<'py>(
+    py: Python<'py>,
+    bridge: Option<&Bridge>,
+    mut views: watch::Receiver<Arc<View>>,
+    version: u64,
+) -> PyResult<Bound<'py, PyAny>> {
+    run(py, bridge, async move {
+        let changed = views.wait_for(|view| view.version() != version).await;
+        let view = changed.map_err(|_| Error::new(ErrorKind::NotRunning, "it was stopped"))?;
+        Ok(Outcome::Silos(view.clone()))
+    })
 }
 
 /// A view: its version, and its silos.
