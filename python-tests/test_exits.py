@@ -2,6 +2,8 @@
 and nothing is said. Each is a process of its own with a limit, and ends many times, because what goes wrong there does so
 now and then. The rows are those of docs/FAILURES.md."""
 
+import sys
+
 import pytest
 
 from support import run_child
@@ -59,6 +61,8 @@ sys.exit(7)
     )
 
 
+# So it does beside busy threads of its own, without Quark.
+@pytest.mark.skipif(sys.version_info[:2] == (3, 10), reason="CPython 3.10 crashes when it ends beside busy threads")
 @pytest.mark.parametrize(
     "work", ["time.sleep(60)", "while True: pass", "while True: silo.view_version", "while True: time.sleep(0)"]
 )

@@ -197,7 +197,9 @@ def descriptors():
 run(life())
 before = descriptors()
 gone = [run(life()) for _ in range(50)]
-assert descriptors() <= before, (before, descriptors())
+end = time.monotonic() + 20
+while descriptors() > before:  # The last one's sockets are closed by another thread.
+    assert time.monotonic() < end, (before, descriptors())
 assert all(silo() is None and loop() is None for silo, loop in gone)
 """,
         )

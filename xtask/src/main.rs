@@ -46,8 +46,9 @@ cargo xtask COMMAND
                                  FIGURE is killed, stopped, cut-off, leave, lost-row or false-eviction
   readme                         run the examples of the README, beside a Redis
   ci-checks [NAME]               formatting, lints, generated files, documentation, typing, README; or one of them
-  pythons [--others] [FILTER]    the Python tests on every CPython 3.9 to 3.14 of this machine; --others leaves out the
-                                 one that `test` runs
+  pythons [--others] [--ends] [FILTER]
+                                 the Python tests on every CPython 3.9 to 3.14 of this machine; --others leaves out the
+                                 one that `test` runs, --ends all between the oldest and the newest
   dist                           the library for C and C++ as one installs it, and a tarball of that, into dist/
   dist --from FOLDER --to TREE   only lays out the libraries that are built in FOLDER
   dist-wheel                     the wheel for others and the source distribution, into dist/, checked

@@ -13,37 +13,56 @@ use crate::{redis, test};
 /// Where the counts are left.
 const SUMMARY: &str = "pythons-summary.txt";
 
+/// Which of those that are there.
+struct Which {
+    /// All but the one of `cargo xtask test`.
+    others: bool,
+    /// The oldest and the newest.
+    ends: bool,
+}
+
 pub(crate) fn run(mut args: Args) -> Result<()> {
     let inner = args.flag("--inner");
-    let others = args.flag("--others");
+    let which = Which { others: args.flag("--others"), ends: args.flag("--ends") };
     let filter = args.word();
     args.finish()?;
     if inner {
-        return on_each(others, filter.as_deref());
+        return on_each(which, filter.as_deref());
     }
-    let words =
-        ["pythons", "--inner"].into_iter().chain(others.then_some("--others")).chain(filter.as_deref());
+    let words = ["pythons", "--inner"]
+        .into_iter()
+        .chain(which.others.then_some("--others"))
+        .chain(which.ends.then_some("--ends"))
+        .chain(filter.as_deref());
     redis::run_self_beside(&Venv::ready(Needs::Nothing)?, &words.collect::<Vec<_>>())
 }
 
-fn on_each(others: bool, filter: Option<&str>) -> Result<()> {
+fn on_each(which: Which, filter: Option<&str>) -> Result<()> {
     let base = Interpreter::find()?;
     let builder = Venv::ready(Needs::Build)?;
     let wheel = step("Python wheel", || builder.build_wheel(Profile::Debug, &target().join("wheels")))?;
     test::library_for_c()?;
     let mut total = Tally::default();
     let mut report = Vec::new();
-    for python in Interpreter::all() {
-        if python.free_threaded {
-            report.push(format!("{} free-threaded: not claimed, not run", python.version));
-            continue;
-        }
-        if others && (python.minor, false) == (base.minor, base.free_threaded) {
-            report.push(format!("{}: left to `cargo xtask test`", python.version));
+    let found = Interpreter::all();
+    let claimed = || found.iter().filter(|python| !python.free_threaded).map(|python| python.minor);
+    let ends = [claimed().min(), claimed().max()];
+    for python in &found {
+        let left_out = if python.free_threaded {
+            Some("free-threaded, not claimed")
+        } else if which.others && (python.minor, false) == (base.minor, base.free_threaded) {
+            Some("left to `cargo xtask test`")
+        } else if which.ends && !ends.contains(&Some(python.minor)) {
+            Some("between the oldest and the newest, not run")
+        } else {
+            None
+        };
+        if let Some(reason) = left_out {
+            report.push(format!("{}: {reason}", python.version));
             continue;
         }
         let start = Instant::now();
-        let tally = on_one(&python, &wheel, filter)?;
+        let tally = on_one(python, &wheel, filter)?;
         report.push(format!("{}: {tally} in {:.0} s", python.version, start.elapsed().as_secs_f64()));
         total.add(&tally);
     }
