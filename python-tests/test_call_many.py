@@ -76,9 +76,11 @@ def test_what_an_iterable_raises_is_raised(cluster_name: str) -> None:
 
 
 async def test_cancelling_gives_all_of_them_up(cluster_name: str) -> None:
+    entered: List[str] = []
     abandoned: List[str] = []
 
     async def waiting(request: quark.Request) -> bytes:
+        entered.append(request.actor_id)
         await until("nobody waits any more", lambda: request.is_abandoned)
         abandoned.append(request.actor_id)
         return b""
@@ -86,7 +88,7 @@ async def test_cancelling_gives_all_of_them_up(cluster_name: str) -> None:
     url = f"memory://{cluster_name}"
     async with quark.Silo("a", membership=url, handler=waiting), quark.Client(membership=url) as client:
         many = asyncio.ensure_future(client.call_many([("T", str(i), "", b"") for i in range(50)], timeout=LIMIT))
-        await asyncio.sleep(0.1)  # So that they have arrived; what has not is not handed over.
+        await until("all are there; what is not is not handed over", lambda: len(entered) == 50)
         many.cancel()
         with pytest.raises(asyncio.CancelledError):
             await many

@@ -82,6 +82,7 @@ async def test_a_call_made_in_a_handler_ends_when_its_own_caller_stops_waiting(c
 
 async def test_what_goes_on_after_the_answer_is_not_limited_by_it(cluster_name: str) -> None:
     later: List["asyncio.Task[bytes]"] = []
+    answered: List[quark.Request] = []
     expired = asyncio.Event()
 
     async def echo(request: quark.Request) -> bytes:
@@ -92,6 +93,7 @@ async def test_what_goes_on_after_the_answer_is_not_limited_by_it(cluster_name: 
             await expired.wait()
             return await silo.call("Echo", "1", "")
 
+        answered.append(request)
         later.append(asyncio.ensure_future(background()))
         return b"soon"
 
@@ -99,7 +101,7 @@ async def test_what_goes_on_after_the_answer_is_not_limited_by_it(cluster_name: 
         "a", membership=f"memory://{cluster_name}", handlers={"Echo": echo, "Outer": outer}
     ) as silo:
         assert await silo.call("Outer", "1", "", timeout=0.2, correlation_id="mine") == b"soon"
-        await asyncio.sleep(0.25)  # Until the deadline has passed; nothing tells of that.
+        await until("its deadline has passed", lambda: answered[0].time_left == 0.0)
         expired.set()
         assert await later[0] == b"mine True"
 

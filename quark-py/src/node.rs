@@ -190,7 +190,9 @@ impl Node {
         process::check_fork().or_raise(py)?;
         let drain = args::duration("drain", drain)?;
         let Some(running) = self.running.lock().expect("no panic while locked").take() else { return Ok(()) };
+        let stopping = self.stopping.clone();
         host::handle().or_raise(py)?.spawn(async move {
+            let _stopping = stopping.lock().await;
             match &*running {
                 Running::Silo(silo) => silo.stop(drain).await,
                 Running::Client(client) => client.stop(drain).await,
