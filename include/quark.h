@@ -45,6 +45,10 @@
  *     `user_data` comes first; its finalizer, which may be NULL, runs exactly once, when the
  *     last callback has returned or when the function that took it failed. A callback must not throw or longjmp.
  *
+ * Batches
+ *     Where single callbacks are too many, quark_config_set_batch_handler and quark_config_set_ending_batch_callback take
+ *     in one callback what has come by then. Both kinds may stand side by side.
+ *
  * Event loops
  *     A program with a loop of its own need not be called by other threads: quark_config_set_loop has callbacks and
  *     finalizers wait until the program runs them with quark_loop_run, which it does when quark_loop_descriptor is
@@ -82,6 +86,11 @@
  * Of an error: the handler got the request at most once; nobody can tell.
  */
 #define QUARK_DELIVERED_UNKNOWN 3
+
+/**
+ * The most requests or endings that one callback takes at once.
+ */
+#define QUARK_MAX_BATCH 256
 
 /**
  * A silo came into the view.
@@ -379,6 +388,36 @@ typedef void (*quark_finalizer_fn)(void *user_data);
  * later, from any thread.
  */
 typedef void (*quark_request_fn)(void *user_data, quark_request_t *request);
+
+/**
+ * Takes requests that came together, 1 to `QUARK_MAX_BATCH`, in order. Each is yours, as in a `quark_request_fn`; the array
+ * lives until the callback returns.
+ */
+typedef void (*quark_request_batch_fn)(void *user_data, quark_request_t *const *requests, size_t count);
+
+/**
+ * How one asynchronous call ended.
+ */
+typedef struct {
+    /**
+     * What the call was given as `user_data`.
+     */
+    void *user_data;
+    /**
+     * The reply, or NULL. Yours: free it.
+     */
+    quark_bytes_t *reply;
+    /**
+     * The error, or NULL. Yours: free it.
+     */
+    quark_error_t *error;
+} quark_ending_t;
+
+/**
+ * Takes the endings of calls that ended together, 1 to `QUARK_MAX_BATCH`, in order. `user_data` is that of
+ * `quark_config_set_ending_batch_callback`; the array lives until the callback returns.
+ */
+typedef void (*quark_ending_batch_fn)(void *user_data, const quark_ending_t *endings, size_t count);
 
 /**
  * Hears that a silo joined, left or changed (`QUARK_SILO_JOINED` ...). `silo` lives until the callback returns.
@@ -768,6 +807,26 @@ quark_status_t quark_config_set_handler_for(quark_config_t *config,
                                             quark_finalizer_fn finalizer);
 
 /**
+ * A handler that takes as many requests at once as have come, for one actor type or, for NULL, for every type that has no
+ * handler of its own; in place of `quark_config_set_handler_for` or `quark_config_set_handler`. It waits for no request
+ * to make a batch fuller. Calls that it makes inherit nothing from the requests.
+ */
+quark_status_t quark_config_set_batch_handler(quark_config_t *config,
+                                              const char *actor_type,
+                                              quark_request_batch_fn handler,
+                                              void *user_data,
+                                              quark_finalizer_fn finalizer);
+
+/**
+ * Takes the endings of asynchronous calls that were made without a callback of their own, as many at once as there are.
+ * Once per config.
+ */
+quark_status_t quark_config_set_ending_batch_callback(quark_config_t *config,
+                                                      quark_ending_batch_fn callback,
+                                                      void *user_data,
+                                                      quark_finalizer_fn finalizer);
+
+/**
  * Hears of silos that join, leave and change, in order, beginning with those of the first view. On the same threads as
  * handlers. Once per config.
  */
@@ -908,7 +967,9 @@ quark_status_t quark_silo_call(const quark_silo_t *silo,
  * goes wrong, an argument that cannot be used included. `call`, unless it is NULL, gets a handle to cancel the call
  * with, to be freed, or NULL when an argument cannot be used; the callback may run before it is written. Never blocks.
  *
- * Something else than `QUARK_OK` is returned, and `callback` is not called, only when `silo` or `callback` is NULL
+ * NULL as the callback gives the ending, with `user_data`, to that of `quark_config_set_ending_batch_callback`.
+ *
+ * Something else than `QUARK_OK` is returned, and no callback is called, only when `silo` is NULL or there is no callback
  * (`QUARK_INVALID_ARGUMENT`), and in a forked child (`QUARK_NOT_RUNNING`).
  */
 quark_status_t quark_silo_call_async(const quark_silo_t *silo,

@@ -36,6 +36,10 @@
  *     `user_data` comes first; its finalizer, which may be NULL, runs exactly once, when the
  *     last callback has returned or when the function that took it failed. A callback must not throw or longjmp.
  *
+ * Batches
+ *     Where single callbacks are too many, quark_config_set_batch_handler and quark_config_set_ending_batch_callback take
+ *     in one callback what has come by then. Both kinds may stand side by side.
+ *
  * Event loops
  *     A program with a loop of its own need not be called by other threads: quark_config_set_loop has callbacks and
  *     finalizers wait until the program runs them with quark_loop_run, which it does when quark_loop_descriptor is

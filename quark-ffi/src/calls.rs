@@ -7,10 +7,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use quark_core::{CallHandle, Caller, Envelope, Error, ErrorKind, Health, Result, host};
 
-use crate::callback::{Host, quark_reply_fn};
+use crate::callback::quark_reply_fn;
 use crate::envelope::quark_envelope_t;
 use crate::guard;
 use crate::handle::{self, Out};
+use crate::hosting::Host;
 use crate::silo_info::quark_silo_list_t;
 use crate::text::c_string;
 use crate::view::{quark_bytes_t, quark_bytes_view_t};
@@ -85,9 +86,7 @@ impl Calls {
         call: *mut *mut quark_call_t,
     ) -> Result<()> {
         host::check_fork()?;
-        let function = callback.ok_or_else(|| handle::null("callback"))?;
-        let gone = || Error::new(ErrorKind::NotRunning, "it was freed");
-        let completion = self.host.completion(function, user_data).ok_or_else(gone)?;
+        let completion = self.host.completion(callback, user_data)?;
         // SAFETY: as for this function.
         let made = match unsafe { message.envelope() } {
             Ok(envelope) => {

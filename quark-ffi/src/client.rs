@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use quark_core::{Client, host};
 
-use crate::callback::{Host, quark_reply_fn};
+use crate::callback::quark_reply_fn;
 use crate::calls::{Calls, Message, quark_call_t};
 use crate::config::quark_config_t;
 use crate::envelope::quark_envelope_t;
 use crate::guard;
 use crate::handle::{self, Out};
+use crate::hosting::Host;
 use crate::lifecycle::{self, Lifecycle};
 use crate::silo_info::quark_silo_list_t;
 use crate::status::{quark_error_t, quark_status_t};

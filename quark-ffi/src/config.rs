@@ -9,7 +9,8 @@ use std::time::Duration;
 use quark_core::{Endpoint, Error, MembershipConfig, Result, SiloConfig, SiloId, TransportConfig};
 
 use crate::callback::{
-    Callback, MembershipFn, RequestFn, UserData, quark_finalizer_fn, quark_membership_fn, quark_request_fn,
+    Callback, EndingBatchFn, MembershipFn, RequestFn, UserData, quark_ending_batch_fn, quark_finalizer_fn,
+    quark_membership_fn, quark_request_batch_fn, quark_request_fn,
 };
 use crate::event_loop::{self, Loop, quark_loop_t};
 use crate::status::quark_status_t;
@@ -30,6 +31,7 @@ pub struct quark_config_t {
     pub(crate) handler: Option<Callback<RequestFn>>,
     pub(crate) handlers: BTreeMap<String, Callback<RequestFn>>,
     pub(crate) on_membership: Option<Callback<MembershipFn>>,
+    pub(crate) on_endings: Option<Callback<EndingBatchFn>>,
     /// What could not be used, by setting.
     problems: BTreeMap<String, Error>,
 }
@@ -124,6 +126,7 @@ pub unsafe extern "C" fn quark_config_new(silo_id: *const c_char) -> *mut quark_
             handler: None,
             handlers: BTreeMap::new(),
             on_membership: None,
+            on_endings: None,
             problems,
         }))
     })
@@ -484,6 +487,29 @@ pub unsafe extern "C" fn quark_config_set_placement(
     }
 }
 
+impl quark_config_t {
+    /// Takes the handler of a type or, for `None`, of every type that has none of its own.
+    fn add_handler(&mut self, actor_type: Option<&str>, handler: Callback<RequestFn>) -> Result<()> {
+        let Some(actor_type) = actor_type else {
+            return give_once(&mut self.handler, handler, "handler");
+        };
+        if self.handlers.contains_key(actor_type) {
+            return Err(Error::invalid("handlers", actor_type, "the actor type has a handler already"));
+        }
+        self.handlers.insert(actor_type.to_owned(), handler);
+        Ok(())
+    }
+}
+
+/// Fills a place that is filled once.
+fn give_once<T>(place: &mut Option<T>, value: T, setting: &str) -> Result<()> {
+    if place.is_some() {
+        return Err(Error::invalid(setting, "", "was given twice"));
+    }
+    *place = Some(value);
+    Ok(())
+}
+
 /// The handler of requests for every actor type that has none of its own. Once per config.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn quark_config_set_handler(
@@ -496,12 +522,7 @@ pub unsafe extern "C" fn quark_config_set_handler(
     // SAFETY: the header demands NULL or a live config, and a function that may be called with this data.
     unsafe {
         set(config, "handler", |config| {
-            let callback = Callback::new(handler, data, "handler")?;
-            if config.handler.is_some() {
-                return Err(Error::invalid("handler", "", "was given twice"));
-            }
-            config.handler = Some(callback);
-            Ok(())
+            config.add_handler(None, Callback::new(handler.map(RequestFn::Each), data, "handler")?)
         })
     }
 }
@@ -522,12 +543,53 @@ pub unsafe extern "C" fn quark_config_set_handler_for(
     unsafe {
         set(config, "handler_for", |config| {
             let actor_type = handle::text(actor_type, "actor_type")?;
-            let callback = Callback::new(handler, data, "handler")?;
-            if config.handlers.contains_key(actor_type) {
-                return Err(Error::invalid("handlers", actor_type, "the actor type has a handler already"));
-            }
-            config.handlers.insert(actor_type.to_owned(), callback);
-            Ok(())
+            let handler = Callback::new(handler.map(RequestFn::Each), data, "handler")?;
+            config.add_handler(Some(actor_type), handler)
+        })
+    }
+}
+
+/// A handler that takes as many requests at once as have come, for one actor type or, for NULL, for every type that has no
+/// handler of its own; in place of `quark_config_set_handler_for` or `quark_config_set_handler`. It waits for no request
+/// to make a batch fuller. Calls that it makes inherit nothing from the requests.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quark_config_set_batch_handler(
+    config: *mut quark_config_t,
+    actor_type: *const c_char,
+    handler: quark_request_batch_fn,
+    user_data: *mut c_void,
+    finalizer: quark_finalizer_fn,
+) -> quark_status_t {
+    let data = UserData::new(user_data, finalizer);
+    // SAFETY: the header demands NULL or a live config, NULL or a string, and a function that may be called with
+    // this data.
+    unsafe {
+        set(config, "batch_handler", |config| {
+            let actor_type = handle::optional_text(actor_type, "actor_type")?;
+            let handler = Callback::new(handler.map(RequestFn::Batch), data, "handler")?;
+            config.add_handler(actor_type, handler)
+        })
+    }
+}
+
+/// Takes the endings of asynchronous calls that were made without a callback of their own, as many at once as there are.
+/// Once per config.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quark_config_set_ending_batch_callback(
+    config: *mut quark_config_t,
+    callback: quark_ending_batch_fn,
+    user_data: *mut c_void,
+    finalizer: quark_finalizer_fn,
+) -> quark_status_t {
+    let data = UserData::new(user_data, finalizer);
+    // SAFETY: the header demands NULL or a live config, and a function that may be called with this data.
+    unsafe {
+        set(config, "ending_batch_callback", |config| {
+            give_once(
+                &mut config.on_endings,
+                Callback::new(callback, data, "callback")?,
+                "ending_batch_callback",
+            )
         })
     }
 }
@@ -545,12 +607,11 @@ pub unsafe extern "C" fn quark_config_set_membership_callback(
     // SAFETY: the header demands NULL or a live config, and a function that may be called with this data.
     unsafe {
         set(config, "membership_callback", |config| {
-            let callback = Callback::new(callback, data, "callback")?;
-            if config.on_membership.is_some() {
-                return Err(Error::invalid("membership_callback", "", "was given twice"));
-            }
-            config.on_membership = Some(callback);
-            Ok(())
+            give_once(
+                &mut config.on_membership,
+                Callback::new(callback, data, "callback")?,
+                "membership_callback",
+            )
         })
     }
 }

@@ -5,12 +5,12 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use quark_core::host::{self, Mailbox};
+use quark_core::host::{self, Mailbox, Together};
 use quark_core::{Error, ErrorKind};
 
-use crate::callback::Job;
 use crate::guard;
 use crate::handle::{self, Out};
+use crate::job::Job;
 use crate::status::{quark_error_t, quark_status_t};
 
 /// Where the callbacks of silos, clients, memberships and transports wait for an event loop of the program's own: see
@@ -38,6 +38,12 @@ impl Loop {
         self.due.lock().expect("no panic while locked")
     }
 
+    /// The next callback's jobs, `at_most` of them.
+    fn next(&self, at_most: usize) -> Option<(Job, Vec<Job>)> {
+        let together = Job::together();
+        Together { most: together.most.min(at_most), ..together }.take(&mut self.due())
+    }
+
     /// The same as [`run_due`](Self::run_due) for the program, which gets nothing inside a callback.
     fn run(&self, at_most: usize) -> usize {
         if RUNS.get() > 0 { 0 } else { self.run_due(at_most) }
@@ -49,11 +55,13 @@ impl Loop {
         let came = self.mailbox.take();
         self.due().extend(came);
         let count = self.due().len().min(at_most);
+        let mut left = count;
         host::batch(|| {
-            for _ in 0..count {
+            while left > 0 {
                 // Not while locked: a callback may free what is due.
-                let next = self.due().pop_front();
-                next.into_iter().for_each(Job::run);
+                let Some((first, rest)) = self.next(left) else { break };
+                left -= 1 + rest.len();
+                first.run(rest);
             }
         });
         if !self.due().is_empty() {

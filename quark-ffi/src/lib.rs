@@ -2,7 +2,7 @@
 //!
 //! This crate translates and decides nothing: pointers become checked references (`handle`), results become statuses
 //! and error objects (`status`), panics stop at the border (`guard`), and C's callbacks run on threads of their own
-//! (`callback`). Every exported function does these four things around one call into `quark_core`.
+//! (`hosting`). Every exported function does these four things around one call into `quark_core`.
 
 // C's names, so that the header says what the sources say.
 #![allow(non_camel_case_types)]
@@ -34,4 +34,6 @@ pub mod transport;
 
 mod guard;
 mod handle;
+mod hosting;
+mod job;
 mod lifecycle;

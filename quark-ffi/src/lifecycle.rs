@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use quark_core::{Client, Membership, Result, Silo, Transport, View, host};
 
-use crate::callback::{Callback, Host, MembershipFn};
+use crate::callback::{Callback, MembershipFn};
+use crate::hosting::Host;
 
 /// What can be stopped.
 pub(crate) trait Stop: Send + Sync + 'static {

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use quark_core::{Error, Membership, Result, Role, SiloConfig, SiloId, SiloInfo, host};
 
-use crate::callback::Host;
 use crate::config::quark_config_t;
 use crate::guard;
 use crate::handle::{self, Out};
+use crate::hosting::Host;
 use crate::lifecycle::{self, Lifecycle};
 use crate::silo_info::quark_silo_list_t;
 use crate::status::{quark_error_t, quark_status_t};

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use quark_core::{Silo, host};
 
-use crate::callback::{Host, quark_reply_fn};
+use crate::callback::quark_reply_fn;
 use crate::calls::{Calls, Message, quark_call_t};
 use crate::config::quark_config_t;
 use crate::envelope::quark_envelope_t;
 use crate::guard;
 use crate::handle::{self, Out};
+use crate::hosting::Host;
 use crate::lifecycle::{self, Lifecycle};
 use crate::silo_info::quark_silo_list_t;
 use crate::status::{quark_error_t, quark_status_t};
@@ -132,7 +133,9 @@ pub unsafe extern "C" fn quark_silo_call(
 /// goes wrong, an argument that cannot be used included. `call`, unless it is NULL, gets a handle to cancel the call
 /// with, to be freed, or NULL when an argument cannot be used; the callback may run before it is written. Never blocks.
 ///
-/// Something else than `QUARK_OK` is returned, and `callback` is not called, only when `silo` or `callback` is NULL
+/// NULL as the callback gives the ending, with `user_data`, to that of `quark_config_set_ending_batch_callback`.
+///
+/// Something else than `QUARK_OK` is returned, and no callback is called, only when `silo` is NULL or there is no callback
 /// (`QUARK_INVALID_ARGUMENT`), and in a forked child (`QUARK_NOT_RUNNING`).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn quark_silo_call_async(

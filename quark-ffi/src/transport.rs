@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use quark_core::{Endpoint, Handler, Request, Result, SiloId, SiloInfo, Transport, host};
 
-use crate::callback::Host;
 use crate::calls;
 use crate::config::quark_config_t;
 use crate::envelope::quark_envelope_t;
 use crate::guard;
 use crate::handle::{self, Out};
+use crate::hosting::Host;
 use crate::lifecycle::Lifecycle;
 use crate::status::{quark_error_t, quark_status_t};
 use crate::text::c_string;

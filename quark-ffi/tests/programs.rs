@@ -74,6 +74,7 @@ fn program_of(path: &str, standards: &[&str]) -> PathBuf {
 
 programs! {
     answers_in_c: "quark-ffi/tests/c/answers.c", "cc", "c11";
+    batches_in_c: "quark-ffi/tests/c/batches.c", "cc", "c11";
     calls_in_c: "quark-ffi/tests/c/calls.c", "cc", "c11";
     an_event_loop_of_the_programs_own: "quark-ffi/tests/c/event_loop.c", "cc", "c11";
     errors_in_c: "quark-ffi/tests/c/errors.c", "cc", "c11";

@@ -6,11 +6,13 @@
 mod log;
 mod mailbox;
 mod runtime;
+mod together;
 mod workers;
 
 pub use log::{LogSink, set_log_sink};
 pub use mailbox::Mailbox;
 pub use runtime::{Done, Waiter, check_fork, check_may_block, done_and_waiter, handle, run};
+pub use together::Together;
 pub use workers::{Surroundings, Workers};
 
 pub use crate::batch::run as batch;

@@ -10,6 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::together::Together;
 use crate::batch::{self, Wake};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -39,7 +40,9 @@ pub struct Workers<T: Send + 'static>(Arc<Shared<T>>);
 struct Shared<T> {
     this: Weak<Shared<T>>,
     name: String,
-    run: Box<dyn Fn(T) + Send + Sync>,
+    /// Takes an item and those that go with it.
+    run: Box<dyn Fn(T, Vec<T>) + Send + Sync>,
+    together: Together<T>,
     surroundings: Surroundings,
     state: Mutex<State<T>>,
     news: Condvar,
@@ -82,10 +85,31 @@ impl<T: Send + 'static> Workers<T> {
         surroundings: Surroundings,
         run: impl Fn(T) + Send + Sync + 'static,
     ) -> Self {
+        Self::make(name.into(), threads, surroundings, Together::none(), move |item, _none| run(item))
+    }
+
+    /// A pool that runs `run` for items that go together, the first and the others.
+    pub fn grouped(
+        name: impl Into<String>,
+        threads: usize,
+        together: Together<T>,
+        run: impl Fn(T, Vec<T>) + Send + Sync + 'static,
+    ) -> Self {
+        Self::make(name.into(), threads, Surroundings::default(), together, run)
+    }
+
+    fn make(
+        name: String,
+        threads: usize,
+        surroundings: Surroundings,
+        together: Together<T>,
+        run: impl Fn(T, Vec<T>) + Send + Sync + 'static,
+    ) -> Self {
         Self(Arc::new_cyclic(|this| Shared {
             this: this.clone(),
-            name: name.into(),
+            name,
             run: Box::new(run),
+            together,
             surroundings,
             state: Mutex::new(State {
                 queue: VecDeque::new(),
@@ -170,18 +194,18 @@ impl<T: Send + 'static> Shared<T> {
 
     fn run_items(&self) {
         let begun = Instant::now();
-        while let Some(item) = self.next() {
-            (self.run)(item);
+        while let Some((first, rest)) = self.next() {
+            (self.run)(first, rest);
             if begun.elapsed() > LONGEST_BATCH {
                 break;
             }
         }
     }
 
-    fn next(&self) -> Option<T> {
+    fn next(&self) -> Option<(T, Vec<T>)> {
         let mut state = self.lock();
         // After blocking there may be one thread too many.
-        if state.active > self.threads { None } else { state.queue.pop_front() }
+        if state.active > self.threads { None } else { self.together.take(&mut state.queue) }
     }
 
     /// Waits until there is something to do; false when this thread is not needed any more.

@@ -132,6 +132,15 @@ static void keep_or_echo(void *user_data, quark_request_t *request) {
     count(&keeps);
 }
 
+static void keep_or_echo_all(void *user_data, quark_request_t *const *requests, size_t n) {
+    for (size_t i = 0; i < n; ++i) keep_or_echo(user_data, requests[i]);
+}
+
+static void on_endings(void *user_data, const quark_ending_t *endings, size_t n) {
+    (void)user_data;
+    for (size_t i = 0; i < n; ++i) on_reply(endings[i].user_data, endings[i].reply, endings[i].error);
+}
+
 /* ---- Objects: make_ gives a new one, lend_ one that stays ------------------------------------------------------ */
 
 static quark_config_t *make_config(void) {

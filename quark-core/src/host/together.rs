@@ -1,0 +1,45 @@
+//! Items that one call of the host takes together.
+
+use std::collections::VecDeque;
+
+/// Which items of a queue are run together: the first, and those right behind it that go with it.
+pub struct Together<T> {
+    /// How many at most.
+    pub most: usize,
+    /// Whether the second, which comes later, goes with the first.
+    pub goes_with: fn(&T, &T) -> bool,
+}
+
+impl<T> Together<T> {
+    /// Each item alone.
+    #[must_use]
+    pub fn none() -> Self {
+        Self { most: 1, goes_with: |_, _| false }
+    }
+
+    /// Takes the first item and what goes with it. Nothing of what has come is waited for.
+    pub fn take(&self, queue: &mut VecDeque<T>) -> Option<(T, Vec<T>)> {
+        let first = queue.pop_front()?;
+        let with_it = queue.iter().take(self.most - 1).take_while(|item| (self.goes_with)(&first, item));
+        let count = with_it.count();
+        // Without any, nothing is allocated.
+        let rest = queue.drain(..count).collect();
+        Some((first, rest))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_that_go_together_are_taken_together() {
+        let same_parity = Together { most: 3, goes_with: |a: &i32, b: &i32| a % 2 == b % 2 };
+        let mut queue = VecDeque::from([1, 3, 5, 7, 2, 9]);
+        assert_eq!(same_parity.take(&mut queue), Some((1, vec![3, 5])), "three at most");
+        assert_eq!(same_parity.take(&mut queue), Some((7, vec![])));
+        assert_eq!(same_parity.take(&mut queue), Some((2, vec![])));
+        assert_eq!(Together::none().take(&mut queue), Some((9, vec![])));
+        assert_eq!(same_parity.take(&mut queue), None);
+    }
+}
