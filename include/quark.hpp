@@ -1,35 +1,125 @@
 /// Quark for C++17 and later: RAII over quark.h, header only, made by hand.
 ///
-/// Objects are move-only; errors are exceptions of type quark::Error; handlers are callables that take a Request and
-/// return something that std::string can be made of. Threads and callbacks are as quark.h says. A handler that throws
-/// fails its request with the exception's what().
+/// Objects are move-only and own what they name; what is called a view or an info is borrowed, and lives as long as its
+/// owner. Threads and callbacks are as quark.h says.
+///
+/// Errors come by choice. A function whose name begins with `try_` returns a Result, which has a value or an Error. The
+/// same without `try_` returns the value and throws the Error; with -fno-exceptions these functions are not there. A
+/// Config never fails: what it cannot use is told by the start, with the setting's name and value.
+///
+/// Handlers are callables that take a Request & and return something that a BytesView can be made of, nothing when they
+/// answered or moved the request away, or a Result of these, whose error's message fails the request. A handler that
+/// throws fails its request with the exception's what(). Other callbacks must not throw: that is std::terminate, as in a
+/// std::thread.
 #ifndef QUARK_HPP
 #define QUARK_HPP
 
 #include <chrono>
 #include <cstdint>
+#include <cstring>
 #include <exception>
-#include <functional>
 #include <future>
+#include <iosfwd>
+#include <iterator>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "quark.h"
 
+#if defined(__cpp_exceptions)
+#define QUARK_HPP_EXCEPTIONS 1
+#else
+#define QUARK_HPP_EXCEPTIONS 0
+#endif
+
 namespace quark {
 
-/// Bytes that belong to somebody else; quark copies them before it returns.
-inline quark_bytes_view_t bytes(std::string_view text) {
-    return {reinterpret_cast<const std::uint8_t *>(text.data()), text.size()};
+// ---- Bytes ----------------------------------------------------------------------------------------------------------
+
+/// Bytes that belong to somebody else. Made of anything that lies in a row: text, std::vector<std::uint8_t>, std::array,
+/// std::span<const std::byte>; made back into std::string_view by itself and into a std::span by its constructor.
+class BytesView {
+public:
+    constexpr BytesView() noexcept : data_(nullptr), size_(0) {}
+    BytesView(const void *data, std::size_t size) noexcept : data_(static_cast<const std::uint8_t *>(data)), size_(size) {}
+    BytesView(quark_bytes_view_t bytes) noexcept : data_(bytes.data), size_(bytes.len) {}
+    /// A text up to its NUL.
+    BytesView(const char *text) noexcept : BytesView(text, text == nullptr ? 0 : std::strlen(text)) {}
+
+    template <class Row, class Byte = std::remove_pointer_t<decltype(std::data(std::declval<const Row &>()))>,
+              class = std::enable_if_t<sizeof(Byte) == 1 && std::is_trivially_copyable_v<Byte> &&
+                                       !std::is_same_v<Row, BytesView> &&
+                                       !(std::is_array_v<Row> && std::is_same_v<std::remove_cv_t<Byte>, char>)>>
+    BytesView(const Row &row) noexcept : BytesView(std::data(row), std::size(row)) {}
+
+    const std::uint8_t *data() const noexcept { return data_; }
+    std::size_t size() const noexcept { return size_; }
+    bool empty() const noexcept { return size_ == 0; }
+    const std::uint8_t *begin() const noexcept { return data_; }
+    const std::uint8_t *end() const noexcept { return data_ + size_; }
+    std::uint8_t operator[](std::size_t at) const noexcept { return data_[at]; }
+    std::string_view text() const noexcept { return {reinterpret_cast<const char *>(data_), size_}; }
+    operator std::string_view() const noexcept { return text(); }
+    quark_bytes_view_t get() const noexcept { return {data_, size_}; }
+
+private:
+    const std::uint8_t *data_;
+    std::size_t size_;
+};
+
+inline bool operator==(BytesView a, BytesView b) noexcept { return a.text() == b.text(); }
+inline bool operator!=(BytesView a, BytesView b) noexcept { return a.text() != b.text(); }
+
+template <class Traits>
+std::basic_ostream<char, Traits> &operator<<(std::basic_ostream<char, Traits> &out, BytesView bytes) {
+    return out << bytes.text();
 }
 
-/// Bytes as text; they live as long as their owner.
-inline std::string_view text(quark_bytes_view_t bytes) {
-    return {reinterpret_cast<const char *>(bytes.data), bytes.len};
-}
+namespace detail {
+
+template <auto Free>
+struct Deleter {
+    template <class T>
+    void operator()(T *object) const noexcept { Free(object); }
+};
+
+/// Something of quark.h with the function that frees it.
+template <class T, auto Free>
+using Handle = std::unique_ptr<T, Deleter<Free>>;
+
+inline std::string_view view(const char *text) noexcept { return text == nullptr ? std::string_view() : text; }
+
+}  // namespace detail
+
+/// Bytes of one's own: a reply, as it came, without a copy.
+class Bytes {
+public:
+    Bytes() = default;
+    explicit Bytes(quark_bytes_t *bytes) noexcept : bytes_(bytes) {}
+
+    const std::uint8_t *data() const noexcept { return view().data(); }
+    std::size_t size() const noexcept { return view().size(); }
+    bool empty() const noexcept { return size() == 0; }
+    /// All three live as long as this.
+    BytesView view() const noexcept { return quark_bytes_view(bytes_.get()); }
+    std::string_view text() const noexcept { return view().text(); }
+    const std::uint8_t *begin() const noexcept { return view().begin(); }
+    const std::uint8_t *end() const noexcept { return view().end(); }
+    /// A copy.
+    std::string str() const { return std::string(text()); }
+    operator std::string() const { return str(); }
+
+private:
+    detail::Handle<quark_bytes_t, quark_bytes_free> bytes_;
+};
+
+// ---- Errors ---------------------------------------------------------------------------------------------------------
 
 /// Any failure of Quark.
 class Error : public std::exception {
@@ -43,15 +133,19 @@ public:
         quark_error_free(error);
     }
 
-    /// An error of which only the code is known.
-    explicit Error(quark_status_t code) : code_(code), message_(quark_status_name(code)) {}
+    /// An error of which only the code is known, or the message too.
+    explicit Error(quark_status_t code) : Error(code, std::string(detail::view(quark_status_name(code)))) {}
+    Error(quark_status_t code, std::string message) : code_(code), message_(std::move(message)) {}
 
     /// One of the QUARK_... numbers.
     quark_status_t code() const noexcept { return code_; }
+    /// Its name, "TIMEOUT" for example.
+    std::string_view name() const noexcept { return detail::view(quark_status_name(code_)); }
     /// Whether the handler got the request: QUARK_DELIVERED_NO, _YES or _UNKNOWN.
     std::int32_t delivered() const noexcept { return delivered_; }
     /// Whether the same call may be made again without the risk of running twice.
     bool retryable() const noexcept { return retryable_; }
+    const std::string &message() const noexcept { return message_; }
     const char *what() const noexcept override { return message_.c_str(); }
 
 private:
@@ -61,259 +155,1096 @@ private:
     std::string message_;
 };
 
-namespace detail {
+/// A value or an error.
+template <class T>
+class [[nodiscard]] Result {
+public:
+    Result(T value) : held_(std::in_place_index<0>, std::move(value)) {}
+    Result(Error error) : held_(std::in_place_index<1>, std::move(error)) {}
 
-template <auto Free>
-struct Deleter {
-    template <class T>
-    void operator()(T *object) const noexcept { Free(object); }
+    bool has_value() const noexcept { return held_.index() == 0; }
+    explicit operator bool() const noexcept { return has_value(); }
+    /// The value, which must be there.
+    T &operator*() & noexcept { return *std::get_if<0>(&held_); }
+    const T &operator*() const & noexcept { return *std::get_if<0>(&held_); }
+    T &&operator*() && noexcept { return std::move(*std::get_if<0>(&held_)); }
+    T *operator->() noexcept { return std::get_if<0>(&held_); }
+    const T *operator->() const noexcept { return std::get_if<0>(&held_); }
+    T value_or(T otherwise) && { return has_value() ? *std::move(*this) : std::move(otherwise); }
+    /// The error, which must be there.
+    const Error &error() const noexcept { return *std::get_if<1>(&held_); }
+
+#if QUARK_HPP_EXCEPTIONS
+    /// The value; throws the error.
+    T value() && {
+        if (!has_value()) throw error();
+        return *std::move(*this);
+    }
+#endif
+
+private:
+    std::variant<T, Error> held_;
 };
 
-template <class T, auto Free>
-using Handle = std::unique_ptr<T, Deleter<Free>>;
+/// Nothing, or an error.
+template <>
+class [[nodiscard]] Result<void> {
+public:
+    Result() = default;
+    Result(Error error) : error_(std::move(error)) {}
 
-// By reference: the call that writes the error stands in the same argument list, evaluated in any order.
-inline void check(quark_status_t status, quark_error_t *const &error) {
-    if (status != QUARK_OK) throw error == nullptr ? Error(status) : Error(error);
+    bool has_value() const noexcept { return !error_; }
+    explicit operator bool() const noexcept { return has_value(); }
+    /// The error, which must be there.
+    const Error &error() const noexcept { return *error_; }
+
+#if QUARK_HPP_EXCEPTIONS
+    /// Throws the error, if there is one.
+    void value() const {
+        if (error_) throw *error_;
+    }
+#endif
+
+private:
+    std::optional<Error> error_;
+};
+
+/// How long something may take; nothing stands for the default. Less than a millisecond is no time.
+using Timeout = std::optional<std::chrono::milliseconds>;
+
+namespace detail {
+
+inline Error invalid(std::string_view name, const std::string &value, std::string_view why) {
+    return Error(QUARK_INVALID_ARGUMENT, std::string(name) + "=" + value + ": " + std::string(why));
 }
 
-inline std::string take(quark_bytes_t *reply) {
-    Handle<quark_bytes_t, quark_bytes_free> owned(reply);
-    return std::string(text(quark_bytes_view(owned.get())));
+/// Texts and times on their way to C, which knows no NUL inside and no negative numbers. Remembers what cannot go.
+class Arguments {
+public:
+    std::string text(std::string_view name, std::string_view value) {
+        if (value.find('\0') != value.npos) refuse(invalid(name, "'" + shown(value) + "'", "has a NUL inside"));
+        return std::string(value);
+    }
+
+    std::uint64_t ms(std::string_view name, std::chrono::milliseconds time) {
+        if (time.count() <= 0) refuse(invalid(name, std::to_string(time.count()) + "ms", "must be more than 0"));
+        return static_cast<std::uint64_t>(time.count());
+    }
+
+    std::uint64_t ms(std::string_view name, Timeout time) { return time ? ms(name, *time) : 0; }
+
+    const std::optional<Error> &problem() const noexcept { return problem_; }
+
+private:
+    static std::string shown(std::string_view value) {
+        std::string shown;
+        for (char c : value) c == '\0' ? shown.append("\\0") : shown.append(1, c);
+        return shown;
+    }
+
+    void refuse(Error error) {
+        if (!problem_) problem_ = std::move(error);
+    }
+
+    std::optional<Error> problem_;
+};
+
+/// What a function said that returned a status and perhaps an error.
+inline Result<void> said(quark_status_t status, quark_error_t *error = nullptr) {
+    if (status == QUARK_OK) return {};
+    return error == nullptr ? Error(status) : Error(error);
 }
 
-inline std::uint64_t ms(std::chrono::milliseconds time) {
-    return time.count() < 0 ? 0 : static_cast<std::uint64_t>(time.count());
+/// Calls a function that returns a status and an error.
+template <class F>
+Result<void> checked(F &&function) {
+    quark_error_t *error = nullptr;
+    const quark_status_t status = function(&error);
+    return said(status, error);
 }
+
+/// Calls a function that gives an object too, of which `make` makes the value.
+template <class T, class F, class Make>
+auto made(F &&function, Make &&make) -> Result<std::decay_t<decltype(make(std::declval<T *>()))>> {
+    T *object = nullptr;
+    quark_error_t *error = nullptr;
+    const quark_status_t status = function(&object, &error);
+    if (status != QUARK_OK) return error == nullptr ? Error(status) : Error(error);
+    return make(object);
+}
+
+inline std::optional<std::string> taken(char *text) {
+    Handle<char, quark_string_free> owned(text);
+    return text == nullptr ? std::nullopt : std::optional<std::string>(text);
+}
+
+template <class T>
+struct IsResult : std::false_type {};
+template <class T>
+struct IsResult<Result<T>> : std::true_type {};
+
+/// A callable as the user_data of a callback.
+template <class F>
+void destroy(void *user_data) { delete static_cast<F *>(user_data); }
+
+template <class F>
+F &callable(void *user_data) { return *static_cast<F *>(user_data); }
 
 }  // namespace detail
 
-/// The default timeout of the silo or client.
-inline constexpr std::chrono::milliseconds default_timeout{0};
+/// The library's version, "0.1.0" for example.
+inline std::string_view version() noexcept { return quark_version(); }
 
-/// A received request. Answered by reply() or fail(), from any thread; dropped, it fails its caller.
+// ---- Requests -------------------------------------------------------------------------------------------------------
+
+/// A received request. Answered by reply() or fail(), from any thread; dropped, it fails its caller. What it gives lives
+/// until then.
 class Request {
 public:
-    explicit Request(quark_request_t *request) : request_(request) {}
+    explicit Request(quark_request_t *request) noexcept : request_(request) {}
 
-    std::string_view actor_type() const { return quark_request_actor_type(request_.get()); }
-    std::string_view actor_id() const { return quark_request_actor_id(request_.get()); }
-    std::string_view method() const { return quark_request_method_name(request_.get()); }
-    std::string_view correlation_id() const { return quark_request_correlation_id(request_.get()); }
-    std::string_view caller() const { return quark_request_caller(request_.get()); }
-    std::string_view payload() const { return text(quark_request_payload(request_.get())); }
+    std::string_view actor_type() const { return detail::view(quark_request_actor_type(request_.get())); }
+    std::string_view actor_id() const { return detail::view(quark_request_actor_id(request_.get())); }
+    std::string_view method() const { return detail::view(quark_request_method_name(request_.get())); }
+    std::string_view message_id() const { return detail::view(quark_request_message_id(request_.get())); }
+    std::string_view correlation_id() const { return detail::view(quark_request_correlation_id(request_.get())); }
+    std::string_view traceparent() const { return detail::view(quark_request_traceparent(request_.get())); }
+    /// The silo or client that sent it.
+    std::string_view caller() const { return detail::view(quark_request_caller(request_.get())); }
+    BytesView payload() const { return quark_request_payload(request_.get()); }
+    /// Until the caller stops waiting.
+    std::chrono::milliseconds time_left() const {
+        return std::chrono::milliseconds(quark_request_deadline_ms_left(request_.get()));
+    }
+    /// The version of the view by which the sender chose this silo.
+    std::uint64_t view_version() const { return quark_request_view_version(request_.get()); }
     /// Whether nobody waits for the answer any more: the caller gave up, its time is over, or its link is gone.
     bool is_abandoned() const { return quark_request_is_abandoned(request_.get()); }
     bool is_one_way() const { return quark_request_is_one_way(request_.get()); }
 
-    /// Replies; the request is used up.
-    void reply(std::string_view payload) { detail::check(quark_request_reply(request_.release(), bytes(payload)), nullptr); }
-    /// Fails; the request is used up.
-    void fail(const std::string &message) { detail::check(quark_request_fail(request_.release(), message.c_str()), nullptr); }
+    /// Replies; the request is used up, whatever comes of it.
+    Result<void> try_reply(BytesView payload) { return detail::said(quark_request_reply(request_.release(), payload.get())); }
+    /// Fails; the request is used up, whatever comes of it. The message ends at its first NUL.
+    Result<void> try_fail(const std::string &message) {
+        return detail::said(quark_request_fail(request_.release(), message.c_str()));
+    }
     /// Whether it is still to be answered.
     explicit operator bool() const noexcept { return request_ != nullptr; }
+
+#if QUARK_HPP_EXCEPTIONS
+    void reply(BytesView payload) { try_reply(payload).value(); }
+    void fail(const std::string &message) { try_fail(message).value(); }
+#endif
 
 private:
     detail::Handle<quark_request_t, quark_request_free> request_;
 };
 
-/// Describes a silo or a client.
-class Config {
-public:
-    /// A config of a silo.
-    explicit Config(const std::string &silo_id) : config_(quark_config_new(silo_id.c_str())) {}
-    /// A config of a client.
-    Config() : config_(quark_config_new(nullptr)) {}
+// ---- Silos of a view ------------------------------------------------------------------------------------------------
 
-    Config &membership(const std::string &url) { return set(quark_config_set_membership(get(), url.c_str())); }
-    Config &listen(const std::string &endpoint) { return set(quark_config_set_listen(get(), endpoint.c_str())); }
-    Config &cluster(const std::string &name) { return set(quark_config_set_cluster(get(), name.c_str())); }
-    Config &virtual_nodes(std::uint32_t count) { return set(quark_config_set_virtual_nodes(get(), count)); }
-    Config &callback_threads(std::uint32_t count) { return set(quark_config_set_callback_threads(get(), count)); }
-    Config &placement(const std::string &actor_type, const std::string &policy) {
-        return set(quark_config_set_placement(get(), actor_type.c_str(), policy.c_str()));
+/// One silo as the others see it. Borrowed: of a SiloList, or until the callback returns.
+class SiloInfo {
+public:
+    explicit SiloInfo(const quark_silo_info_t *info) noexcept : info_(info) {}
+
+    std::string_view id() const { return detail::view(quark_silo_info_id(info_)); }
+    std::string_view endpoint() const { return detail::view(quark_silo_info_endpoint(info_)); }
+    /// One of QUARK_SILO_STATUS_...
+    std::int32_t status() const { return quark_silo_info_status(info_); }
+    std::uint64_t incarnation() const { return quark_silo_info_incarnation(info_); }
+    std::uint32_t virtual_nodes() const { return quark_silo_info_virtual_nodes(info_); }
+    std::optional<std::string_view> zone() const { return optional(quark_silo_info_zone(info_)); }
+    std::optional<std::string_view> label(const std::string &key) const {
+        return optional(quark_silo_info_label(info_, key.c_str()));
+    }
+    bool serves(const std::string &actor_type) const { return quark_silo_info_serves(info_, actor_type.c_str()); }
+    /// The types that it declares; a silo that declares none serves all.
+    std::vector<std::string_view> actor_types() const {
+        std::vector<std::string_view> types;
+        while (const char *type = quark_silo_info_actor_type(info_, types.size())) types.emplace_back(type);
+        return types;
     }
 
-    /// A callable `std::string(Request &)` for every type without a handler of its own; what it returns is the reply
-    /// unless it has answered or moved the request away.
+private:
+    static std::optional<std::string_view> optional(const char *text) {
+        return text == nullptr ? std::nullopt : std::optional<std::string_view>(text);
+    }
+
+    const quark_silo_info_t *info_;
+};
+
+/// The silos of one view, sorted by id.
+class SiloList {
+public:
+    explicit SiloList(quark_silo_list_t *list) : list_(list) {
+        for (std::size_t i = 0; i < quark_silo_list_len(list); ++i) silos_.emplace_back(quark_silo_list_at(list, i));
+    }
+
+    std::size_t size() const noexcept { return silos_.size(); }
+    bool empty() const noexcept { return silos_.empty(); }
+    const SiloInfo &operator[](std::size_t at) const noexcept { return silos_[at]; }
+    auto begin() const noexcept { return silos_.begin(); }
+    auto end() const noexcept { return silos_.end(); }
+    std::uint64_t view_version() const { return quark_silo_list_view_version(list_.get()); }
+
+private:
+    detail::Handle<quark_silo_list_t, quark_silo_list_free> list_;
+    std::vector<SiloInfo> silos_;
+};
+
+/// What became of a silo.
+enum class Change : std::int32_t {
+    joined = QUARK_SILO_JOINED,
+    left = QUARK_SILO_LEFT,
+    /// Another incarnation, endpoint, status, weight or set of actor types.
+    updated = QUARK_SILO_UPDATED,
+};
+
+/// How a silo or client fares.
+struct Health {
+    /// One of QUARK_HEALTH_...
+    std::int32_t state;
+    /// Since when; the epoch when it is healthy.
+    std::chrono::system_clock::time_point since;
+    std::string reason;
+
+    bool is_healthy() const noexcept { return state == QUARK_HEALTH_HEALTHY; }
+};
+
+// ---- Configs --------------------------------------------------------------------------------------------------------
+
+/// Where callbacks wait for an event loop of the program's own.
+class Loop {
+public:
+    static Result<Loop> create() {
+        auto make = [](quark_loop_t **loop, quark_error_t **error) { return quark_loop_new(loop, error); };
+        return detail::made<quark_loop_t>(make, [](quark_loop_t *loop) { return Loop(loop); });
+    }
+#if QUARK_HPP_EXCEPTIONS
+    Loop() : Loop(create().value()) {}
+#endif
+
+    /// The descriptor to poll for reading; readable when something is due.
+    int descriptor() const noexcept { return quark_loop_descriptor(loop_.get()); }
+    /// Runs what is due, `at_most` of it (0: all), on this thread, and says how much that was.
+    std::size_t run(std::size_t at_most = 0) { return quark_loop_run(loop_.get(), at_most); }
+    const quark_loop_t *get() const noexcept { return loop_.get(); }
+
+private:
+    explicit Loop(quark_loop_t *loop) noexcept : loop_(loop) {}
+
+    detail::Handle<quark_loop_t, quark_loop_free> loop_;
+};
+
+/// The ending of a call that was made without a callback of its own.
+struct Ending {
+    /// What the call was given.
+    void *user_data;
+    Result<Bytes> result;
+};
+
+/// Describes a silo, a client, a membership or a transport. The setters say what quark.h says of quark_config_set_...
+class Config {
+public:
+    /// A config of something that has an id.
+    explicit Config(std::string_view silo_id) : config_(quark_config_new(arguments_.text("silo_id", silo_id).c_str())) {}
+    /// A config of a client, or of a membership that only looks on.
+    Config() : config_(quark_config_new(nullptr)) {}
+
+    Config &membership(std::string_view url) { return set_text(quark_config_set_membership, "membership", url); }
+    Config &listen(std::string_view endpoint) { return set_text(quark_config_set_listen, "listen", endpoint); }
+    /// Of a transport: it only dials.
+    Config &listen_nowhere() { return set(quark_config_set_listen, nullptr); }
+    Config &advertise(std::string_view endpoint) { return set_text(quark_config_set_advertise, "advertise", endpoint); }
+    Config &cluster(std::string_view name) { return set_text(quark_config_set_cluster, "cluster", name); }
+    Config &allow_plaintext(bool allow = true) { return set(quark_config_set_allow_plaintext, allow); }
+    Config &virtual_nodes(std::uint32_t count) { return set(quark_config_set_virtual_nodes, count); }
+    Config &zone(std::string_view name) { return set_text(quark_config_set_zone, "zone", name); }
+    Config &label(std::string_view key, std::string_view value) {
+        const std::string k = arguments_.text("key", key), v = arguments_.text("value", value);
+        return set(quark_config_set_label, k.c_str(), v.c_str());
+    }
+    Config &placement(std::string_view actor_type, std::string_view policy) {
+        const std::string type = arguments_.text("actor_type", actor_type), name = arguments_.text("placement", policy);
+        return set(quark_config_set_placement, type.c_str(), name.c_str());
+    }
+
+    Config &default_timeout(std::chrono::milliseconds time) {
+        return set_time(quark_config_set_default_timeout_ms, "default_timeout", time);
+    }
+    Config &ttl(std::chrono::milliseconds time) { return set_time(quark_config_set_ttl_ms, "ttl", time); }
+    Config &heartbeat(std::chrono::milliseconds time) { return set_time(quark_config_set_heartbeat_ms, "heartbeat", time); }
+    Config &start_timeout(std::chrono::milliseconds time) {
+        return set_time(quark_config_set_start_timeout_ms, "start_timeout", time);
+    }
+
+    Config &max_payload(std::size_t bytes) { return set(quark_config_set_max_payload, bytes); }
+    Config &inbox_capacity(std::size_t requests) { return set(quark_config_set_inbox_capacity, requests); }
+    Config &inbox_bytes(std::size_t bytes) { return set(quark_config_set_inbox_bytes, bytes); }
+    Config &outbox_capacity(std::uint32_t requests) { return set(quark_config_set_outbox_capacity, requests); }
+    Config &max_pending(std::size_t calls) { return set(quark_config_set_max_pending, calls); }
+    Config &answer_capacity(std::size_t bytes) { return set(quark_config_set_answer_capacity, bytes); }
+    Config &callback_threads(std::uint32_t count) { return set(quark_config_set_callback_threads, count); }
+    Config &loop(const Loop &loop) { return set(quark_config_set_loop, loop.get()); }
+
+    /// The handler of every type without one of its own.
     template <class F>
     Config &handler(F function) {
-        return set(quark_config_set_handler(get(), call<F>, new F(std::move(function)), destroy<F>));
+        return set(quark_config_set_handler, call<F>, kept(std::move(function)), detail::destroy<F>);
+    }
+
+    /// The handler of one actor type.
+    template <class F>
+    Config &handler_for(std::string_view actor_type, F function) {
+        const std::string type = arguments_.text("actor_type", actor_type);
+        return set(quark_config_set_handler_for, type.c_str(), call<F>, kept(std::move(function)), detail::destroy<F>);
+    }
+
+    /// A callable `void(std::vector<Request> &)` that takes what has come, for every type without a handler of its own.
+    template <class F>
+    Config &batch_handler(F function) {
+        return set(quark_config_set_batch_handler, nullptr, call_batch<F>, kept(std::move(function)), detail::destroy<F>);
     }
 
     /// The same for one actor type.
     template <class F>
-    Config &handler_for(const std::string &actor_type, F function) {
-        auto *state = new F(std::move(function));
-        return set(quark_config_set_handler_for(get(), actor_type.c_str(), call<F>, state, destroy<F>));
+    Config &batch_handler_for(std::string_view actor_type, F function) {
+        const std::string type = arguments_.text("actor_type", actor_type);
+        return set(quark_config_set_batch_handler, type.c_str(), call_batch<F>, kept(std::move(function)),
+                   detail::destroy<F>);
+    }
+
+    /// A callable `void(std::vector<Ending>)` for the endings of call_batched().
+    template <class F>
+    Config &on_endings(F function) {
+        return set(quark_config_set_ending_batch_callback, end_batch<F>, kept(std::move(function)), detail::destroy<F>);
+    }
+
+    /// A callable `void(Change, SiloInfo)` that hears of silos that join, leave and change.
+    template <class F>
+    Config &on_change(F function) {
+        return set(quark_config_set_membership_callback, changed<F>, kept(std::move(function)), detail::destroy<F>);
     }
 
     quark_config_t *get() const noexcept { return config_.get(); }
+    /// What C++ alone could not hand over.
+    const std::optional<Error> &problem() const noexcept { return arguments_.problem(); }
 
 private:
-    Config &set(quark_status_t status) {
-        detail::check(status, nullptr);
+    template <class... Parameters, class... Arguments>
+    Config &set(quark_status_t (*setter)(quark_config_t *, Parameters...), Arguments... arguments) {
+        // The config remembers what it could not use, and the start tells of it.
+        setter(get(), arguments...);
         return *this;
     }
 
+    Config &set_text(quark_status_t (*setter)(quark_config_t *, const char *), std::string_view name,
+                     std::string_view value) {
+        return set(setter, arguments_.text(name, value).c_str());
+    }
+
+    Config &set_time(quark_status_t (*setter)(quark_config_t *, std::uint64_t), std::string_view name,
+                     std::chrono::milliseconds time) {
+        return set(setter, arguments_.ms(name, time));
+    }
+
     template <class F>
-    static void call(void *user_data, quark_request_t *raw) {
-        Request request(raw);
+    static void *kept(F &&function) { return new std::decay_t<F>(std::forward<F>(function)); }
+
+    template <class Answer>
+    static void answer(Request &request, Answer &&answer) {
+        using Kind = std::decay_t<Answer>;
+        if constexpr (detail::IsResult<Kind>::value) {
+            if (!answer) {
+                if (request) static_cast<void>(request.try_fail(answer.error().message()));
+            } else if constexpr (!std::is_same_v<Kind, Result<void>>) {
+                Config::answer(request, *std::forward<Answer>(answer));
+            }
+        } else {
+            static_assert(std::is_convertible_v<const Kind &, BytesView>,
+                          "a handler returns what a BytesView can be made of, nothing, or a Result of these");
+            if (request) static_cast<void>(request.try_reply(answer));
+        }
+    }
+
+    /// Runs a handler; an exception fails what it has not answered.
+    template <class Work, class Fail>
+    static void guarded(Work &&work, Fail &&fail) noexcept {
+#if QUARK_HPP_EXCEPTIONS
         try {
-            std::string reply((*static_cast<F *>(user_data))(request));
-            if (request) request.reply(reply);
+            work();
         } catch (const std::exception &error) {
-            if (request) quietly([&] { request.fail(error.what()); });
+            fail(error.what());
         } catch (...) {
-            if (request) quietly([&] { request.fail("an exception that is no std::exception"); });
+            fail("an exception that is no std::exception");
         }
-    }
-
-    template <class G>
-    static void quietly(G &&answer) noexcept {
-        try {
-            answer();
-        } catch (...) {
-        }
+#else
+        static_cast<void>(fail);
+        work();
+#endif
     }
 
     template <class F>
-    static void destroy(void *user_data) { delete static_cast<F *>(user_data); }
+    static void call(void *user_data, quark_request_t *raw) noexcept {
+        Request request(raw);
+        guarded(
+            [&] {
+                auto &handler = detail::callable<F>(user_data);
+                if constexpr (std::is_void_v<decltype(handler(request))>) {
+                    handler(request);
+                } else {
+                    answer(request, handler(request));
+                }
+            },
+            [&](const char *why) {
+                if (request) static_cast<void>(request.try_fail(why));
+            });
+    }
 
+    template <class F>
+    static void call_batch(void *user_data, quark_request_t *const *raw, std::size_t count) noexcept {
+        std::vector<Request> requests(raw, raw + count);
+        guarded([&] { detail::callable<F>(user_data)(requests); },
+                [&](const char *why) {
+                    for (Request &request : requests) {
+                        if (request) static_cast<void>(request.try_fail(why));
+                    }
+                });
+    }
+
+    template <class F>
+    static void end_batch(void *user_data, const quark_ending_t *raw, std::size_t count) noexcept {
+        std::vector<Ending> endings;
+        endings.reserve(count);
+        for (std::size_t i = 0; i < count; ++i) {
+            endings.push_back({raw[i].user_data, ended(raw[i].reply, raw[i].error)});
+        }
+        detail::callable<F>(user_data)(std::move(endings));
+    }
+
+    template <class F>
+    static void changed(void *user_data, std::int32_t kind, const quark_silo_info_t *silo) noexcept {
+        detail::callable<F>(user_data)(static_cast<Change>(kind), SiloInfo(silo));
+    }
+
+    static Result<Bytes> ended(quark_bytes_t *reply, quark_error_t *error) {
+        if (error != nullptr) return Error(error);
+        return Bytes(reply);
+    }
+
+    template <class>
+    friend class Caller;
+
+    detail::Arguments arguments_;
     detail::Handle<quark_config_t, quark_config_free> config_;
+};
+
+// ---- Envelopes ------------------------------------------------------------------------------------------------------
+
+/// One message; its fields are the QUARK_ENVELOPE_... numbers. What it gives lives until the field is set.
+class Envelope {
+public:
+    Envelope() : envelope_(quark_envelope_new()) {}
+    explicit Envelope(quark_envelope_t *envelope) noexcept : envelope_(envelope) {}
+
+    std::string_view text(std::int32_t field) const { return detail::view(quark_envelope_text(get(), field)); }
+    std::int64_t number(std::int32_t field) const { return quark_envelope_number(get(), field); }
+    BytesView bytes(std::int32_t field) const { return quark_envelope_bytes(get(), field); }
+
+    Result<void> try_set_text(std::int32_t field, std::string_view value) {
+        detail::Arguments arguments;
+        const std::string text = arguments.text("value", value);
+        if (arguments.problem()) return *arguments.problem();
+        return detail::said(quark_envelope_set_text(get(), field, text.c_str()));
+    }
+    Result<void> try_set_number(std::int32_t field, std::int64_t value) {
+        return detail::said(quark_envelope_set_number(get(), field, value));
+    }
+    Result<void> try_set_bytes(std::int32_t field, BytesView value) {
+        return detail::said(quark_envelope_set_bytes(get(), field, value.get()));
+    }
+
+    /// As protobuf, as it stands on the wire.
+    Result<Bytes> try_encode() const {
+        return detail::made<quark_bytes_t>([&](auto **to, auto **error) { return quark_envelope_encode(get(), to, error); },
+                                           [](quark_bytes_t *bytes) { return Bytes(bytes); });
+    }
+    static Result<Envelope> try_decode(BytesView bytes) {
+        return detail::made<quark_envelope_t>(
+            [&](auto **to, auto **error) { return quark_envelope_decode(bytes.get(), to, error); },
+            [](quark_envelope_t *envelope) { return Envelope(envelope); });
+    }
+
+#if QUARK_HPP_EXCEPTIONS
+    Envelope &set_text(std::int32_t field, std::string_view value) { return try_set_text(field, value).value(), *this; }
+    Envelope &set_number(std::int32_t field, std::int64_t value) { return try_set_number(field, value).value(), *this; }
+    Envelope &set_bytes(std::int32_t field, BytesView value) { return try_set_bytes(field, value).value(), *this; }
+    Bytes encode() const { return try_encode().value(); }
+    static Envelope decode(BytesView bytes) { return try_decode(bytes).value(); }
+#endif
+
+    quark_envelope_t *get() const noexcept { return envelope_.get(); }
+
+private:
+    detail::Handle<quark_envelope_t, quark_envelope_free> envelope_;
+};
+
+// ---- Silos and clients ----------------------------------------------------------------------------------------------
+
+/// An asynchronous call, to be given up. Dropping it changes nothing.
+class Call {
+public:
+    Call() = default;
+    explicit Call(quark_call_t *call) noexcept : call_(call) {}
+
+    /// Gives the call up: it ends with QUARK_CANCELLED. Says whether it still waited.
+    bool cancel() { return quark_call_cancel(call_.get()); }
+
+private:
+    detail::Handle<quark_call_t, quark_call_free> call_;
+};
+
+/// The verbs of a silo and of a client, over the C functions that `C` names.
+template <class C>
+class Caller {
+public:
+    Caller(Caller &&) noexcept = default;
+    Caller &operator=(Caller &&other) noexcept {
+        if (this != &other) {
+            leave();
+            handle_ = std::move(other.handle_);
+        }
+        return *this;
+    }
+    /// Leaves without waiting for what runs: stop() does. Waits until the callbacks that run have returned, unless it is
+    /// called by one.
+    ~Caller() { leave(); }
+
+    /// Calls an actor wherever it lives, and waits for the reply.
+    Result<Bytes> try_call(std::string_view actor_type, std::string_view actor_id, std::string_view method,
+                           BytesView payload = {}, Timeout timeout = {}) const {
+        const Message message(actor_type, actor_id, method, timeout);
+        if (message.problem()) return *message.problem();
+        return detail::made<quark_bytes_t>(
+            [&](auto **reply, auto **error) {
+                return C::call(get(), message.actor_type.c_str(), message.actor_id.c_str(), message.method.c_str(),
+                               payload.get(), message.timeout_ms, reply, error);
+            },
+            [](quark_bytes_t *reply) { return Bytes(reply); });
+    }
+
+    /// Calls and gives the ending to a callable `void(Result<Bytes>)`, exactly once: on a thread of the callbacks or, when
+    /// the call cannot even begin, on this one.
+    template <class F>
+    Call call_then(std::string_view actor_type, std::string_view actor_id, std::string_view method, BytesView payload,
+                   Timeout timeout, F function) const {
+        const Message message(actor_type, actor_id, method, timeout);
+        if (message.problem()) return function(Result<Bytes>(*message.problem())), Call();
+        auto kept = std::make_unique<F>(std::move(function));
+        quark_call_t *call = nullptr;
+        const quark_status_t status =
+            C::call_async(get(), message.actor_type.c_str(), message.actor_id.c_str(), message.method.c_str(),
+                          payload.get(), message.timeout_ms, end<F>, kept.get(), &call);
+        if (status != QUARK_OK) {
+            (*kept)(Result<Bytes>(Error(status)));
+        } else {
+            static_cast<void>(kept.release());  // Its callback has it now.
+        }
+        return Call(call);
+    }
+
+    /// Calls and gives a future of the ending; `call`, unless it is nullptr, gets what gives the call up.
+    std::future<Result<Bytes>> try_call_async(std::string_view actor_type, std::string_view actor_id,
+                                              std::string_view method, BytesView payload = {}, Timeout timeout = {},
+                                              Call *call = nullptr) const {
+        std::promise<Result<Bytes>> promise;
+        auto future = promise.get_future();
+        auto keep = [promise = std::move(promise)](Result<Bytes> ending) mutable { promise.set_value(std::move(ending)); };
+        Call made = call_then(actor_type, actor_id, method, payload, timeout, std::move(keep));
+        if (call != nullptr) *call = std::move(made);
+        return future;
+    }
+
+    /// Calls and gives the ending, with `user_data`, to Config::on_endings().
+    Result<Call> try_call_batched(std::string_view actor_type, std::string_view actor_id, std::string_view method,
+                                  BytesView payload, Timeout timeout, void *user_data) const {
+        const Message message(actor_type, actor_id, method, timeout);
+        if (message.problem()) return *message.problem();
+        quark_call_t *call = nullptr;
+        const quark_status_t status =
+            C::call_async(get(), message.actor_type.c_str(), message.actor_id.c_str(), message.method.c_str(),
+                          payload.get(), message.timeout_ms, nullptr, user_data, &call);
+        if (status != QUARK_OK) return Error(status);
+        return Call(call);
+    }
+
+    /// Sends one way: returns when the message is on its way.
+    Result<void> try_notify(std::string_view actor_type, std::string_view actor_id, std::string_view method,
+                            BytesView payload = {}, Timeout timeout = {}) const {
+        const Message message(actor_type, actor_id, method, timeout);
+        if (message.problem()) return *message.problem();
+        return detail::checked([&](auto **error) {
+            return C::notify(get(), message.actor_type.c_str(), message.actor_id.c_str(), message.method.c_str(),
+                             payload.get(), message.timeout_ms, error);
+        });
+    }
+
+    /// Sends a request envelope and waits for the response envelope, which may be an error that the handler gave. A
+    /// one-way envelope has none.
+    Result<std::optional<Envelope>> try_send(const Envelope &envelope, Timeout timeout = {}) const {
+        detail::Arguments arguments;
+        const std::uint64_t timeout_ms = arguments.ms("timeout", timeout);
+        if (arguments.problem()) return *arguments.problem();
+        return detail::made<quark_envelope_t>(
+            [&](auto **response, auto **error) { return C::send(get(), envelope.get(), timeout_ms, response, error); },
+            [](quark_envelope_t *response) {
+                return response == nullptr ? std::optional<Envelope>() : std::optional<Envelope>(Envelope(response));
+            });
+    }
+
+    /// The silo that owns an actor; nothing when nobody serves its type.
+    Result<std::optional<std::string>> try_owner(std::string_view actor_type, std::string_view actor_id) const {
+        detail::Arguments arguments;
+        const std::string type = arguments.text("actor_type", actor_type), id = arguments.text("actor_id", actor_id);
+        if (arguments.problem()) return *arguments.problem();
+        return detail::made<char>(
+            [&](auto **owner, auto **error) { return C::owner(get(), type.c_str(), id.c_str(), owner, error); },
+            detail::taken);
+    }
+
+    /// The silos of the current view.
+    Result<SiloList> try_silos() const {
+        return detail::made<quark_silo_list_t>([&](auto **silos, auto **error) { return C::silos(get(), silos, error); },
+                                               [](quark_silo_list_t *silos) { return SiloList(silos); });
+    }
+
+    Result<Health> try_health() const {
+        std::int32_t state = 0;
+        std::int64_t since_ms = 0;
+        char *reason = nullptr;
+        const quark_status_t status = C::health(get(), &state, &since_ms, &reason);
+        if (status != QUARK_OK) return Error(status);
+        using std::chrono::system_clock;
+        const auto since = std::chrono::duration_cast<system_clock::duration>(std::chrono::milliseconds(since_ms));
+        return Health{state, system_clock::time_point(since), detail::taken(reason).value_or(std::string())};
+    }
+
+    /// Leaves: answers what came in and waits for what runs, `drain` at most. 0 waits for nothing.
+    Result<void> try_stop(std::chrono::milliseconds drain = std::chrono::seconds(10)) {
+        if (drain.count() < 0) {
+            return detail::invalid("drain", std::to_string(drain.count()) + "ms", "must not be less than 0");
+        }
+        return detail::checked(
+            [&](auto **error) { return C::stop(get(), static_cast<std::uint64_t>(drain.count()), error); });
+    }
+
+#if QUARK_HPP_EXCEPTIONS
+    /// These are as the ones with `try_`, and throw the error.
+    Bytes call(std::string_view actor_type, std::string_view actor_id, std::string_view method, BytesView payload = {},
+               Timeout timeout = {}) const {
+        return try_call(actor_type, actor_id, method, payload, timeout).value();
+    }
+
+    std::future<Bytes> call_async(std::string_view actor_type, std::string_view actor_id, std::string_view method,
+                                  BytesView payload = {}, Timeout timeout = {}, Call *call = nullptr) const {
+        std::promise<Bytes> promise;
+        auto future = promise.get_future();
+        auto keep = [promise = std::move(promise)](Result<Bytes> ending) mutable {
+            if (ending) {
+                promise.set_value(*std::move(ending));
+            } else {
+                promise.set_exception(std::make_exception_ptr(ending.error()));
+            }
+        };
+        Call made = call_then(actor_type, actor_id, method, payload, timeout, std::move(keep));
+        if (call != nullptr) *call = std::move(made);
+        return future;
+    }
+
+    Call call_batched(std::string_view actor_type, std::string_view actor_id, std::string_view method,
+                      BytesView payload, Timeout timeout, void *user_data) const {
+        return try_call_batched(actor_type, actor_id, method, payload, timeout, user_data).value();
+    }
+
+    void notify(std::string_view actor_type, std::string_view actor_id, std::string_view method, BytesView payload = {},
+                Timeout timeout = {}) const {
+        try_notify(actor_type, actor_id, method, payload, timeout).value();
+    }
+
+    std::optional<Envelope> send(const Envelope &envelope, Timeout timeout = {}) const {
+        return try_send(envelope, timeout).value();
+    }
+
+    std::optional<std::string> owner(std::string_view actor_type, std::string_view actor_id) const {
+        return try_owner(actor_type, actor_id).value();
+    }
+
+    SiloList silos() const { return try_silos().value(); }
+    Health health() const { return try_health().value(); }
+    void stop(std::chrono::milliseconds drain = std::chrono::seconds(10)) { try_stop(drain).value(); }
+#endif
+
+    std::string_view id() const noexcept { return detail::view(C::id(get())); }
+    /// The version of the current view; it grows by one with each.
+    std::uint64_t view_version() const noexcept { return C::view_version(get()); }
+    bool is_running() const noexcept { return C::is_running(get()); }
+    typename C::type *get() const noexcept { return handle_.get(); }
+
+protected:
+    explicit Caller(typename C::type *started) noexcept : handle_(started) {}
+
+    template <class T>
+    static Result<T> started(const Config &config) {
+        if (config.problem()) return *config.problem();
+        return detail::made<typename C::type>([&](auto **to, auto **error) { return C::start(config.get(), to, error); },
+                                              [](typename C::type *it) { return T(it); });
+    }
+
+private:
+    struct Message : detail::Arguments {
+        Message(std::string_view type, std::string_view id, std::string_view name, Timeout timeout)
+            : actor_type(text("actor_type", type)),
+              actor_id(text("actor_id", id)),
+              method(text("method", name)),
+              timeout_ms(ms("timeout", timeout)) {}
+
+        std::string actor_type, actor_id, method;
+        std::uint64_t timeout_ms;
+    };
+
+    template <class F>
+    static void end(void *user_data, quark_bytes_t *reply, quark_error_t *error) noexcept {
+        std::unique_ptr<F> function(static_cast<F *>(user_data));
+        (*function)(Config::ended(reply, error));
+    }
+
+    void leave() noexcept {
+        if (handle_ != nullptr) C::stop(get(), 0, nullptr);
+        handle_.reset();
+    }
+
+    detail::Handle<typename C::type, C::free> handle_;
 };
 
 namespace detail {
 
-/// The verbs of a silo and of a client, over their C functions.
-template <class T, auto Free, auto Stop, auto Call, auto CallAsync, auto Notify, auto Owner>
-class Caller {
-public:
-    /// Calls an actor wherever it lives, and waits for the reply.
-    std::string call(const std::string &actor_type, const std::string &actor_id, const std::string &method,
-                     std::string_view payload, std::chrono::milliseconds timeout = default_timeout) const {
-        quark_bytes_t *reply = nullptr;
-        quark_error_t *error = nullptr;
-        check(Call(get(), actor_type.c_str(), actor_id.c_str(), method.c_str(), bytes(payload), ms(timeout), &reply, &error), error);
-        return take(reply);
-    }
-
-    /// Calls and gives a future of the reply.
-    std::future<std::string> call_async(const std::string &actor_type, const std::string &actor_id,
-                                        const std::string &method, std::string_view payload,
-                                        std::chrono::milliseconds timeout = default_timeout) const {
-        auto promise = std::make_unique<std::promise<std::string>>();
-        auto future = promise->get_future();
-        check(CallAsync(get(), actor_type.c_str(), actor_id.c_str(), method.c_str(), bytes(payload), ms(timeout),
-                        ended, promise.get(), nullptr), nullptr);
-        promise.release();  // Its callback has it now, which comes exactly once.
-        return future;
-    }
-
-    /// Sends one way: returns when the message is on its way.
-    void notify(const std::string &actor_type, const std::string &actor_id, const std::string &method,
-                std::string_view payload, std::chrono::milliseconds timeout = default_timeout) const {
-        quark_error_t *error = nullptr;
-        check(Notify(get(), actor_type.c_str(), actor_id.c_str(), method.c_str(), bytes(payload), ms(timeout), &error), error);
-    }
-
-    /// The silo that owns an actor; empty when nobody serves its type.
-    std::string owner(const std::string &actor_type, const std::string &actor_id) const {
-        char *owner = nullptr;
-        quark_error_t *error = nullptr;
-        check(Owner(get(), actor_type.c_str(), actor_id.c_str(), &owner, &error), error);
-        std::string found(owner == nullptr ? "" : owner);
-        quark_string_free(owner);
-        return found;
-    }
-
-    /// Leaves: answers what came in and waits for what runs, `drain` at most.
-    void stop(std::chrono::milliseconds drain = std::chrono::seconds(10)) {
-        quark_error_t *error = nullptr;
-        check(Stop(get(), ms(drain), &error), error);
-    }
-
-    T *get() const noexcept { return handle_.get(); }
-
-protected:
-    explicit Caller(T *started) : handle_(started) {}
-
-private:
-    static void ended(void *user_data, quark_bytes_t *reply, quark_error_t *error) {
-        std::unique_ptr<std::promise<std::string>> promise(static_cast<std::promise<std::string> *>(user_data));
-        if (error != nullptr) {
-            promise->set_exception(std::make_exception_ptr(Error(error)));
-        } else {
-            promise->set_value(take(reply));
-        }
-    }
-
-    Handle<T, Free> handle_;
+struct SiloFunctions {
+    using type = quark_silo_t;
+    static constexpr auto start = quark_silo_start;
+    static constexpr auto free = quark_silo_free;
+    static constexpr auto stop = quark_silo_stop;
+    static constexpr auto call = quark_silo_call;
+    static constexpr auto call_async = quark_silo_call_async;
+    static constexpr auto notify = quark_silo_notify;
+    static constexpr auto send = quark_silo_send;
+    static constexpr auto owner = quark_silo_owner;
+    static constexpr auto silos = quark_silo_silos;
+    static constexpr auto health = quark_silo_health;
+    static constexpr auto id = quark_silo_id;
+    static constexpr auto view_version = quark_silo_view_version;
+    static constexpr auto is_running = quark_silo_is_running;
 };
 
-template <class T, auto Start>
-T *start(const Config &config) {
-    T *started = nullptr;
-    quark_error_t *error = nullptr;
-    check(Start(config.get(), &started, &error), error);
-    return started;
-}
-
-using SiloCaller = Caller<quark_silo_t, quark_silo_free, quark_silo_stop, quark_silo_call, quark_silo_call_async,
-                          quark_silo_notify, quark_silo_owner>;
-using ClientCaller = Caller<quark_client_t, quark_client_free, quark_client_stop, quark_client_call,
-                            quark_client_call_async, quark_client_notify, quark_client_owner>;
+struct ClientFunctions {
+    using type = quark_client_t;
+    static constexpr auto start = quark_client_start;
+    static constexpr auto free = quark_client_free;
+    static constexpr auto stop = quark_client_stop;
+    static constexpr auto call = quark_client_call;
+    static constexpr auto call_async = quark_client_call_async;
+    static constexpr auto notify = quark_client_notify;
+    static constexpr auto send = quark_client_send;
+    static constexpr auto owner = quark_client_owner;
+    static constexpr auto silos = quark_client_silos;
+    static constexpr auto health = quark_client_health;
+    static constexpr auto id = quark_client_id;
+    static constexpr auto view_version = quark_client_view_version;
+    static constexpr auto is_running = quark_client_is_running;
+};
 
 }  // namespace detail
 
 /// A member of the cluster: hosts handlers, owns part of the ring, calls others.
-class Silo : public detail::SiloCaller {
+class Silo : public Caller<detail::SiloFunctions> {
 public:
-    explicit Silo(const Config &config) : detail::SiloCaller(detail::start<quark_silo_t, quark_silo_start>(config)) {}
+    static Result<Silo> start(const Config &config) { return started<Silo>(config); }
+#if QUARK_HPP_EXCEPTIONS
+    explicit Silo(const Config &config) : Silo(start(config).value()) {}
+#endif
+
     /// Where others dial it.
-    std::string endpoint() const { return quark_silo_endpoint(get()); }
+    std::string_view endpoint() const noexcept { return detail::view(quark_silo_endpoint(get())); }
+
+private:
+    friend Caller;
+    explicit Silo(quark_silo_t *silo) noexcept : Caller(silo) {}
 };
 
 /// Calls actors and hosts nothing.
-class Client : public detail::ClientCaller {
+class Client : public Caller<detail::ClientFunctions> {
 public:
-    explicit Client(const Config &config) : detail::ClientCaller(detail::start<quark_client_t, quark_client_start>(config)) {}
+    static Result<Client> start(const Config &config) { return started<Client>(config); }
+#if QUARK_HPP_EXCEPTIONS
+    explicit Client(const Config &config) : Client(start(config).value()) {}
+#endif
+
+private:
+    friend Caller;
+    explicit Client(quark_client_t *client) noexcept : Caller(client) {}
 };
 
-/// A consistent hash ring, usable alone.
+// ---- The parts, each usable alone -----------------------------------------------------------------------------------
+
+/// The position of a text on the ring.
+inline std::uint32_t hash(const std::string &text) noexcept { return quark_hash(text.c_str()); }
+
+/// A consistent hash ring.
 class HashRing {
 public:
     HashRing() : ring_(quark_ring_new()) {}
 
     /// Adds a silo; false when it is there already.
-    bool add(const std::string &silo_id, std::uint32_t virtual_nodes = 150) {
-        bool added = false;
-        quark_error_t *error = nullptr;
-        detail::check(quark_ring_add(ring_.get(), silo_id.c_str(), virtual_nodes, &added, &error), error);
-        return added;
+    Result<bool> try_add(std::string_view silo_id, std::uint32_t virtual_nodes = QUARK_DEFAULT_VIRTUAL_NODES) {
+        if (virtual_nodes == 0) return detail::invalid("virtual_nodes", "0", "must be 1 to 100000");
+        return changed(silo_id, [&](const char *id, bool *added, quark_error_t **error) {
+            return quark_ring_add(ring_.get(), id, virtual_nodes, added, error);
+        });
     }
 
     /// Removes a silo and says whether it was there.
-    bool remove(const std::string &silo_id) {
-        bool removed = false;
-        quark_error_t *error = nullptr;
-        detail::check(quark_ring_remove(ring_.get(), silo_id.c_str(), &removed, &error), error);
-        return removed;
+    Result<bool> try_remove(std::string_view silo_id) {
+        return changed(silo_id, [&](const char *id, bool *removed, quark_error_t **error) {
+            return quark_ring_remove(ring_.get(), id, removed, error);
+        });
     }
 
-    /// The owner of a key; empty when the ring is.
-    std::string owner(const std::string &key) const {
-        const char *owner = nullptr;
-        quark_error_t *error = nullptr;
-        detail::check(quark_ring_owner(ring_.get(), key.c_str(), &owner, &error), error);
-        return owner == nullptr ? std::string() : std::string(owner);
+    /// The owner of a key such as "Counter:42"; nothing when the ring is empty.
+    Result<std::optional<std::string>> try_owner(std::string_view key) const {
+        detail::Arguments arguments;
+        const std::string text = arguments.text("key", key);
+        if (arguments.problem()) return *arguments.problem();
+        return detail::made<const char>(
+            [&](auto **owner, auto **error) { return quark_ring_owner(ring_.get(), text.c_str(), owner, error); },
+            [](const char *owner) { return owner == nullptr ? std::nullopt : std::optional<std::string>(owner); });
     }
+
+    /// The owners of keys, in their order; none are there when the ring is empty.
+    Result<std::vector<std::string>> try_owners(const std::vector<std::string> &keys) const {
+        std::vector<const char *> texts, owners(keys.size());
+        detail::Arguments arguments;
+        for (const std::string &key : keys) {
+            static_cast<void>(arguments.text("keys", key));
+            texts.push_back(key.c_str());
+        }
+        if (arguments.problem()) return *arguments.problem();
+        std::vector<std::string> found;
+        if (keys.empty() || size() == 0) return found;
+        Result<void> asked = detail::checked([&](auto **error) {
+            return quark_ring_owners(ring_.get(), texts.data(), texts.size(), owners.data(), error);
+        });
+        if (!asked) return asked.error();
+        found.assign(owners.begin(), owners.end());
+        return found;
+    }
+
+#if QUARK_HPP_EXCEPTIONS
+    bool add(std::string_view silo_id, std::uint32_t virtual_nodes = QUARK_DEFAULT_VIRTUAL_NODES) {
+        return try_add(silo_id, virtual_nodes).value();
+    }
+    bool remove(std::string_view silo_id) { return try_remove(silo_id).value(); }
+    std::optional<std::string> owner(std::string_view key) const { return try_owner(key).value(); }
+    std::vector<std::string> owners(const std::vector<std::string> &keys) const { return try_owners(keys).value(); }
+#endif
 
     std::size_t size() const noexcept { return quark_ring_len(ring_.get()); }
+    /// The ids of its silos, in bytewise order.
+    std::vector<std::string> silos() const {
+        std::vector<std::string> silos;
+        while (const char *id = quark_ring_silo(ring_.get(), silos.size())) silos.emplace_back(id);
+        return silos;
+    }
 
 private:
+    template <class F>
+    static Result<bool> changed(std::string_view silo_id, F &&change) {
+        detail::Arguments arguments;
+        const std::string id = arguments.text("silo_id", silo_id);
+        if (arguments.problem()) return *arguments.problem();
+        bool changed = false;
+        Result<void> done = detail::checked([&](auto **error) { return change(id.c_str(), &changed, error); });
+        if (!done) return done.error();
+        return changed;
+    }
+
     detail::Handle<quark_ring_t, quark_ring_free> ring_;
 };
+
+/// Who is in a cluster, without a silo. Leaves when it is dropped.
+class Membership {
+public:
+    /// Joins, or begins to look on when the config has no id; the first view is there when this returns.
+    static Result<Membership> start(const Config &config) {
+        if (config.problem()) return *config.problem();
+        auto made = detail::made<quark_membership_t>(
+            [&](auto **to, auto **error) { return quark_membership_new(config.get(), to, error); },
+            [](quark_membership_t *membership) { return Membership(membership); });
+        if (!made) return made;
+        Result<void> started = detail::checked([&](auto **error) { return quark_membership_start(made->get(), error); });
+        if (!started) return started.error();
+        return made;
+    }
+
+    Membership(Membership &&) noexcept = default;
+    Membership &operator=(Membership &&other) noexcept {
+        if (this != &other) {
+            leave();
+            handle_ = std::move(other.handle_);
+        }
+        return *this;
+    }
+    ~Membership() { leave(); }
+
+    Result<SiloList> try_silos() const {
+        return detail::made<quark_silo_list_t>(
+            [&](auto **silos, auto **error) { return quark_membership_silos(get(), silos, error); },
+            [](quark_silo_list_t *silos) { return SiloList(silos); });
+    }
+
+    Result<std::optional<std::string>> try_owner(std::string_view actor_type, std::string_view actor_id) const {
+        detail::Arguments arguments;
+        const std::string type = arguments.text("actor_type", actor_type), id = arguments.text("actor_id", actor_id);
+        if (arguments.problem()) return *arguments.problem();
+        return detail::made<char>(
+            [&](auto **owner, auto **error) {
+                return quark_membership_owner(get(), type.c_str(), id.c_str(), owner, error);
+            },
+            detail::taken);
+    }
+
+    Result<void> try_stop() {
+        return detail::checked([&](auto **error) { return quark_membership_stop(get(), error); });
+    }
+
+#if QUARK_HPP_EXCEPTIONS
+    explicit Membership(const Config &config) : Membership(start(config).value()) {}
+    SiloList silos() const { return try_silos().value(); }
+    std::optional<std::string> owner(std::string_view actor_type, std::string_view actor_id) const {
+        return try_owner(actor_type, actor_id).value();
+    }
+    void stop() { try_stop().value(); }
+#endif
+
+    std::uint64_t view_version() const noexcept { return quark_membership_view_version(get()); }
+    quark_membership_t *get() const noexcept { return handle_.get(); }
+
+private:
+    explicit Membership(quark_membership_t *membership) noexcept : handle_(membership) {}
+
+    void leave() noexcept {
+        if (handle_ != nullptr) quark_membership_stop(get(), nullptr);
+        handle_.reset();
+    }
+
+    detail::Handle<quark_membership_t, quark_membership_free> handle_;
+};
+
+/// Sends envelopes to silos whose endpoint it was told; knows nothing of rings and views.
+class Transport {
+public:
+    /// Begins to listen.
+    static Result<Transport> start(const Config &config) {
+        if (config.problem()) return *config.problem();
+        auto made = detail::made<quark_transport_t>(
+            [&](auto **to, auto **error) { return quark_transport_new(config.get(), to, error); },
+            [](quark_transport_t *transport) { return Transport(transport); });
+        if (!made) return made;
+        Result<void> started = detail::checked([&](auto **error) { return quark_transport_start(made->get(), error); });
+        if (!started) return started.error();
+        return made;
+    }
+
+    /// Learns where a silo is and links to it.
+    Result<void> try_connect(std::string_view silo_id, std::string_view endpoint) {
+        detail::Arguments arguments;
+        const std::string id = arguments.text("silo_id", silo_id), where = arguments.text("endpoint", endpoint);
+        if (arguments.problem()) return *arguments.problem();
+        return detail::checked(
+            [&](auto **error) { return quark_transport_connect(get(), id.c_str(), where.c_str(), error); });
+    }
+
+    /// Forgets a silo.
+    Result<void> try_disconnect(std::string_view silo_id) {
+        detail::Arguments arguments;
+        const std::string id = arguments.text("silo_id", silo_id);
+        if (arguments.problem()) return *arguments.problem();
+        return detail::checked([&](auto **error) { return quark_transport_disconnect(get(), id.c_str(), error); });
+    }
+
+    /// Sends a request envelope and waits for the response envelope. A one-way envelope has none.
+    Result<std::optional<Envelope>> try_send(std::string_view target, const Envelope &envelope, Timeout timeout = {}) const {
+        detail::Arguments arguments;
+        const std::string id = arguments.text("target", target);
+        const std::uint64_t timeout_ms = arguments.ms("timeout", timeout);
+        if (arguments.problem()) return *arguments.problem();
+        return detail::made<quark_envelope_t>(
+            [&](auto **response, auto **error) {
+                return quark_transport_send(get(), id.c_str(), envelope.get(), timeout_ms, response, error);
+            },
+            [](quark_envelope_t *response) {
+                return response == nullptr ? std::optional<Envelope>() : std::optional<Envelope>(Envelope(response));
+            });
+    }
+
+    Result<void> try_stop(std::chrono::milliseconds drain = std::chrono::seconds(10)) {
+        if (drain.count() < 0) {
+            return detail::invalid("drain", std::to_string(drain.count()) + "ms", "must not be less than 0");
+        }
+        return detail::checked([&](auto **error) {
+            return quark_transport_stop(get(), static_cast<std::uint64_t>(drain.count()), error);
+        });
+    }
+
+#if QUARK_HPP_EXCEPTIONS
+    explicit Transport(const Config &config) : Transport(start(config).value()) {}
+    void connect(std::string_view silo_id, std::string_view endpoint) { try_connect(silo_id, endpoint).value(); }
+    void disconnect(std::string_view silo_id) { try_disconnect(silo_id).value(); }
+    std::optional<Envelope> send(std::string_view target, const Envelope &envelope, Timeout timeout = {}) const {
+        return try_send(target, envelope, timeout).value();
+    }
+    void stop(std::chrono::milliseconds drain = std::chrono::seconds(10)) { try_stop(drain).value(); }
+#endif
+
+    std::string_view local_silo_id() const noexcept { return detail::view(quark_transport_local_silo_id(get())); }
+    /// Where it listens; empty when it only dials.
+    std::string_view local_endpoint() const noexcept { return detail::view(quark_transport_local_endpoint(get())); }
+    quark_transport_t *get() const noexcept { return handle_.get(); }
+
+private:
+    explicit Transport(quark_transport_t *transport) noexcept : handle_(transport) {}
+
+    detail::Handle<quark_transport_t, quark_transport_free> handle_;
+};
+
+// ---- Logging --------------------------------------------------------------------------------------------------------
+
+/// Gives log messages of `max_level` (QUARK_LOG_...) and graver ones to a callable
+/// `void(std::int32_t level, std::string_view target, std::string_view message)`, in place of the one before.
+template <class F>
+Result<void> try_log_to(F function, std::int32_t max_level = QUARK_LOG_INFO) {
+    auto call = [](void *user_data, std::int32_t level, const char *target, const char *message) noexcept {
+        detail::callable<F>(user_data)(level, std::string_view(target), std::string_view(message));
+    };
+    return detail::said(quark_set_log_callback(call, new F(std::move(function)), detail::destroy<F>, max_level));
+}
+
+/// Ends that.
+inline Result<void> try_log_nowhere() { return detail::said(quark_set_log_callback(nullptr, nullptr, nullptr, QUARK_LOG_INFO)); }
+
+#if QUARK_HPP_EXCEPTIONS
+template <class F>
+void log_to(F function, std::int32_t max_level = QUARK_LOG_INFO) { try_log_to(std::move(function), max_level).value(); }
+inline void log_nowhere() { try_log_nowhere().value(); }
+#endif
 
 }  // namespace quark
 

@@ -5,7 +5,7 @@
 int main() try {
     quark::Config config("silo-cpp");
     config.membership("gossip://127.0.0.1:0").handler([](quark::Request &request) {
-        return std::string(request.payload());
+        return request.payload();
     });
     quark::Silo silo(config);
     std::cout << silo.call("Echo", "ann", "say", "hello") << '\n';

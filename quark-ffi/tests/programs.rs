@@ -81,7 +81,8 @@ programs! {
     lifecycle_in_c: "quark-ffi/tests/c/lifecycle.c", "cc", "c11";
     pressure_in_c: "quark-ffi/tests/c/pressure.c", "cc", "c11";
     the_parts_alone_in_c: "quark-ffi/tests/c/parts.c", "cc", "c11";
-    calls_in_cpp: "quark-ffi/tests/cpp/calls.cpp", "c++", "c++20" "c++17";
+    exceptions_in_cpp: "quark-ffi/tests/cpp/exceptions.cpp", "c++", "c++20" "c++17";
+    results_in_cpp: "quark-ffi/tests/cpp/results.cpp", "c++", "c++20" "c++17";
     the_c_example: "examples/c/echo.c", "cc", "c99";
     the_cpp_example: "examples/cpp/echo.cpp", "c++", "c++17";
 }

@@ -1,4 +1,4 @@
-// The second of two files of one program that include quark.hpp; calls.cpp is the first. They must link.
+// The second of two files of one program that include quark.hpp; exceptions.cpp is the first. They must link.
 #include <quark.hpp>
 
 std::size_t second() {

@@ -55,10 +55,21 @@ fn two_files_of_one_program_may_include_the_cpp_header() {
     let folder = root().join("quark-ffi/tests/cpp");
     for compiler in ["g++", "clang++"] {
         if is_there(compiler, "two files") {
-            let files = [folder.join("calls.cpp"), folder.join("second.cpp")];
+            let files = [folder.join("exceptions.cpp"), folder.join("second.cpp")];
             let program =
                 link(&[&files[0], &files[1]], compiler, "c++17", &format!("two-files-{compiler}"), &[]);
             super::run(&program);
+        }
+    }
+}
+
+#[test]
+fn the_cpp_header_does_without_exceptions() {
+    let results = root().join("quark-ffi/tests/cpp/results.cpp");
+    for compiler in ["g++", "clang++"] {
+        if is_there(compiler, "no exceptions") {
+            let flags = ["-fno-exceptions", "-fno-rtti"];
+            super::run(&link(&[&results], compiler, "c++17", &format!("bare-{compiler}"), &flags));
         }
     }
 }
