@@ -56,7 +56,7 @@ impl Loop {
         self.due().extend(came);
         let count = self.due().len().min(at_most);
         let mut left = count;
-        host::batch(|| {
+        host::batch_of_foreign(|| {
             while left > 0 {
                 // Not while locked: a callback may free what is due.
                 let Some((first, rest)) = self.next(left) else { break };

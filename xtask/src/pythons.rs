@@ -41,7 +41,7 @@ fn on_each(which: Which, filter: Option<&str>) -> Result<()> {
     let base = Interpreter::find()?;
     let builder = Venv::ready(Needs::Build)?;
     let wheel = step("Python wheel", || builder.build_wheel(Profile::Debug, &target().join("wheels")))?;
-    test::library_for_c()?;
+    test::programs_beside()?;
     let mut total = Tally::default();
     let mut report = Vec::new();
     let found = Interpreter::all();

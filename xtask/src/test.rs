@@ -77,13 +77,16 @@ fn cargo_tests(part: Option<&str>, filter: Option<&str>, tally: &mut Tally) -> R
 
 fn python_tests(venv: &Venv, filter: Option<&str>, tally: &mut Tally) -> Result<()> {
     venv.install_wheel(Profile::Debug)?;
-    library_for_c()?;
+    programs_beside()?;
     pytest(venv, filter, tally)
 }
 
-/// A Python test lets a C program and a Python program call each other.
-pub(crate) fn library_for_c() -> Result<()> {
-    step("the library for C", || process::run(&mut cargo(&["build", "--locked", "--package", "quark-ffi"])))
+/// A Python test lets programs in C, C++, Rust and Python call each other.
+pub(crate) fn programs_beside() -> Result<()> {
+    step("the library for C, and the Rust silo", || {
+        let silo = ["--package", "quark-core", "--example", "interop_silo"];
+        process::run(cargo(&["build", "--locked", "--lib", "--package", "quark-ffi"]).args(silo))
+    })
 }
 
 /// The Python tests with whatever is installed in an environment.

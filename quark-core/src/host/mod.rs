@@ -15,7 +15,7 @@ pub use runtime::{Done, Waiter, check_fork, check_may_block, done_and_waiter, ha
 pub use together::Together;
 pub use workers::{Surroundings, Workers};
 
-pub use crate::batch::run as batch;
+pub use crate::batch::{run as batch, run_foreign as batch_of_foreign};
 pub use crate::trace::new_traceparent;
 
 /// What calls made while a request is handled inherit from it: the correlation id, the trace, and the deadline while the

@@ -188,7 +188,7 @@ impl<T: Send + 'static> Shared<T> {
         let pool: Weak<dyn Pool> = self.this.clone();
         POOL.set(Some(pool));
         while self.wait_for_items() {
-            (self.surroundings.batch)(&mut || batch::run(|| self.run_items()));
+            (self.surroundings.batch)(&mut || batch::run_foreign(|| self.run_items()));
         }
     }
 
@@ -328,6 +328,48 @@ mod tests {
         // One thread is one too many now; the pool still works with one.
         workers.push(false);
         assert_eq!(receiver.recv().unwrap(), "second");
+    }
+
+    /// A pool whose thread waits for an item, so that the next one has to wake it, and what it has run.
+    fn waiting_pool() -> (Workers<&'static str>, mpsc::Receiver<&'static str>) {
+        let (sender, receiver) = mpsc::channel();
+        let pool = Workers::new("other", 1, move |item| sender.send(item).unwrap());
+        pool.push("first");
+        receiver.recv().unwrap();
+        while pool.0.lock().idle == 0 {
+            thread::yield_now();
+        }
+        (pool, receiver)
+    }
+
+    #[test]
+    fn what_a_callback_has_done_does_not_wait_for_the_next_callback() {
+        let (other, heard) = waiting_pool();
+        let heard = Mutex::new(heard);
+        let (sender, receiver) = mpsc::channel();
+        let workers = Workers::new("test", 1, move |waits: bool| {
+            if waits {
+                let got = heard.lock().unwrap().recv_timeout(Duration::from_secs(20));
+                sender.send(got).unwrap();
+            } else {
+                other.push("second");
+            }
+        });
+        batch::run(|| [false, true].map(|waits| workers.push(waits)));
+        assert_eq!(receiver.recv().unwrap(), Ok("second"));
+    }
+
+    #[test]
+    fn what_a_callback_does_happens_while_it_waits_in_its_own_way() {
+        let (other, heard) = waiting_pool();
+        let heard = Mutex::new(heard);
+        let (sender, receiver) = mpsc::channel();
+        let workers = Workers::new("test", 1, move |()| {
+            other.push("second");
+            sender.send(heard.lock().unwrap().recv_timeout(Duration::from_secs(20))).unwrap();
+        });
+        workers.push(());
+        assert_eq!(receiver.recv().unwrap(), Ok("second"));
     }
 
     #[test]

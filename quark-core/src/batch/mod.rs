@@ -3,8 +3,12 @@
 //! A link that reads twenty messages at once opens a batch around them, so that a host queue or an event loop on another
 //! thread is woken once, after the last, and finds all twenty. Without an open batch a wake-up goes out at once.
 
+mod minder;
+
 use std::cell::RefCell;
 use std::sync::Arc;
+
+use minder::Kept;
 
 /// Something that can be woken from any thread. Waking must not block.
 pub(crate) trait Wake: Send + Sync {
@@ -12,25 +16,49 @@ pub(crate) trait Wake: Send + Sync {
     fn wake(&self);
 }
 
-thread_local! {
-    static OPEN: RefCell<Option<Vec<Arc<dyn Wake>>>> = const { RefCell::new(None) };
+/// Where the open batch of a thread keeps its wake-ups.
+enum Open {
+    /// Nobody else needs to see them: what runs in the batch is Quark's own and never waits.
+    Own(Vec<Arc<dyn Wake>>),
+    /// Foreign code runs in it.
+    Minded(Arc<Kept>),
 }
 
-/// Runs `work` as one batch. A batch inside a batch is part of it.
+impl Open {
+    fn take(&mut self) -> Vec<Arc<dyn Wake>> {
+        match self {
+            Self::Own(kept) => std::mem::take(kept),
+            Self::Minded(kept) => kept.take(),
+        }
+    }
+}
+
+thread_local! {
+    static OPEN: RefCell<Option<Open>> = const { RefCell::new(None) };
+}
+
+/// Runs `work`, which does not wait for anything, as one batch. A batch inside a batch is part of it.
 pub fn run<T>(work: impl FnOnce() -> T) -> T {
+    inside(|| Open::Own(Vec::new()), work)
+}
+
+/// Runs foreign code as one batch. What it keeps is given out after a millisecond or so if it goes on for longer.
+pub fn run_foreign<T>(work: impl FnOnce() -> T) -> T {
+    inside(|| Open::Minded(minder::kept_here()), work)
+}
+
+fn inside<T>(open: impl FnOnce() -> Open, work: impl FnOnce() -> T) -> T {
     /// Gives out the wake-ups also when `work` panics.
     struct Close;
     impl Drop for Close {
         fn drop(&mut self) {
-            let kept = OPEN.with_borrow_mut(Option::take);
-            for target in kept.into_iter().flatten() {
-                target.wake();
-            }
+            let kept = OPEN.with_borrow_mut(Option::take).map(|mut open| open.take());
+            give_out(kept);
         }
     }
-    let outermost = OPEN.with_borrow_mut(|open| {
-        let outermost = open.is_none();
-        open.get_or_insert_default();
+    let outermost = OPEN.with_borrow_mut(|now| {
+        let outermost = now.is_none();
+        now.get_or_insert_with(open);
         outermost
     });
     let _close = outermost.then(|| Close);
@@ -39,20 +67,22 @@ pub fn run<T>(work: impl FnOnce() -> T) -> T {
 
 /// Gives out what the open batch has kept so far; before this thread blocks.
 pub(crate) fn flush() {
-    let kept = OPEN.with_borrow_mut(|open| open.as_mut().map(std::mem::take));
-    for target in kept.into_iter().flatten() {
-        target.wake();
-    }
+    give_out(OPEN.with_borrow_mut(|open| open.as_mut().map(Open::take)));
+}
+
+fn give_out(kept: Option<Vec<Arc<dyn Wake>>>) {
+    kept.into_iter().flatten().for_each(|target| target.wake());
 }
 
 /// Wakes `target` at the end of the batch that is open on this thread, else now. The caller makes sure that it asks
 /// once only until `target` has been woken.
 pub(crate) fn wake(target: Arc<dyn Wake>) {
     let now = OPEN.with_borrow_mut(|open| match open {
-        Some(kept) => {
+        Some(Open::Own(kept)) => {
             kept.push(target);
             None
         }
+        Some(Open::Minded(kept)) => kept.keep(target),
         None => Some(target),
     });
     if let Some(target) = now {
