@@ -16,20 +16,23 @@ const TEMPLATES: [(&str, &str); 4] = [
 ];
 
 /// What is installed as it is.
-const FILES: [(&str, &str); 4] = [
+const FILES: [(&str, &str); 9] = [
     ("include/quark.h", "include/quark.h"),
     ("include/quark.hpp", "include/quark.hpp"),
     ("README.md", "share/doc/quark/README.md"),
+    ("docs/C.md", "share/doc/quark/C.md"),
+    ("examples/c/echo.c", "share/doc/quark/examples/c/echo.c"),
+    ("examples/cpp/echo.cpp", "share/doc/quark/examples/cpp/echo.cpp"),
+    ("examples/cmake/CMakeLists.txt", "share/doc/quark/examples/cmake/CMakeLists.txt"),
+    ("examples/make/Makefile", "share/doc/quark/examples/make/Makefile"),
     ("LICENSE", "share/doc/quark/LICENSE"),
 ];
 
 /// Makes the folder `tree` of the libraries in `built`.
 pub(crate) fn install(built: &Path, tree: &Path) -> Result<()> {
     let _ = fs::remove_dir_all(tree);
-    for folder in ["include", "lib/pkgconfig", "lib/cmake/Quark", "share/doc/quark"] {
-        fs::create_dir_all(tree.join(folder)).map_err(|e| at(&tree.join(folder), &e))?;
-    }
     for (from, to) in FILES {
+        make_folder_of(&tree.join(to))?;
         copy(&root().join(from), &tree.join(to))?;
     }
     let version = version()?;
@@ -37,6 +40,7 @@ pub(crate) fn install(built: &Path, tree: &Path) -> Result<()> {
     let abi = abi(&header)?;
     for (from, to) in TEMPLATES {
         let text = filled(&read(&root().join(from))?, &version, abi)?;
+        make_folder_of(&tree.join(to))?;
         fs::write(tree.join(to), text).map_err(|e| at(&tree.join(to), &e))?;
     }
 
@@ -98,6 +102,11 @@ fn filled(template: &str, version: &str, abi: u32) -> Result<String> {
             rest.lines().next().unwrap_or_default()
         ))),
     }
+}
+
+fn make_folder_of(file: &Path) -> Result<()> {
+    let folder = file.parent().expect("every file is in the tree");
+    fs::create_dir_all(folder).map_err(|e| at(folder, &e))
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
