@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::endpoint::Endpoint;
+use crate::error::shortened;
 
 /// Where a Redis listens unless told otherwise.
 const DEFAULT_PORT: u16 = 6379;
@@ -193,7 +194,7 @@ impl Options {
             let (name, value) = option.split_once('=').unwrap_or((option, ""));
             let value = decode(value)?;
             if options.iter().any(|(other, _)| other == name) {
-                return Err(format!("has {name}= twice"));
+                return Err(format!("has {} twice", shortened(&name)));
             }
             options.push((name.to_owned(), value));
         }
@@ -210,7 +211,8 @@ impl Options {
         match self.0.first() {
             None => Ok(()),
             Some((name, _)) => Err(format!(
-                "unknown option {name:?}; there are ca= with TLS, sentinel_user= and sentinel_password= with sentinels"
+                "unknown option {}; there are ca= with TLS, sentinel_user= and sentinel_password= with sentinels",
+                shortened(name)
             )),
         }
     }

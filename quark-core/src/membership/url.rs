@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::endpoint::Endpoint;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shortened};
 use crate::id::SiloId;
 use crate::membership::RedisUrl;
 
@@ -60,7 +60,9 @@ impl FromStr for MembershipUrl {
             "gossip" => gossip(text, rest),
             "static" => fixed(text, rest),
             "memory" => memory(text, rest),
-            _ if is_scheme(scheme) => Err(invalid(&format!("unknown scheme {scheme:?}; {FORMS}"))),
+            _ if is_scheme(scheme) => {
+                Err(invalid(&format!("unknown scheme {}; {FORMS}", shortened(&scheme))))
+            }
             _ => Err(invalid(&format!("unknown scheme; {FORMS}"))),
         }
     }
@@ -121,7 +123,7 @@ fn memory(text: &str, rest: &str) -> Result<MembershipUrl> {
         Some(("lag_ms", ms)) => {
             Duration::from_millis(ms.parse::<u32>().map_err(|_| invalid("lag_ms must be a number"))?.into())
         }
-        _ => return Err(invalid(&format!("unknown option {query:?}; memory:// takes lag_ms=N"))),
+        _ => return Err(invalid(&format!("unknown option {}; memory:// takes lag_ms=N", shortened(&query)))),
     };
     Ok(MembershipUrl::Memory { name: name.to_owned(), lag })
 }
@@ -129,7 +131,8 @@ fn memory(text: &str, rest: &str) -> Result<MembershipUrl> {
 fn fixed(text: &str, rest: &str) -> Result<MembershipUrl> {
     let mut silos: Vec<(SiloId, Endpoint)> = Vec::new();
     for item in rest.split(',').filter(|item| !item.is_empty()) {
-        let invalid = |problem: &str| Error::invalid("membership", text, &format!("{item:?}: {problem}"));
+        let invalid =
+            |problem: &str| Error::invalid("membership", text, &format!("{}: {problem}", shortened(&item)));
         let (id, endpoint) = item.rsplit_once('@').ok_or_else(|| invalid("must be id@host:port"))?;
         let id = SiloId::new(id).map_err(|e| invalid(e.message()))?;
         let endpoint = Endpoint::parse("endpoint", endpoint).map_err(|e| invalid(e.message()))?;
@@ -214,6 +217,21 @@ mod tests {
         ] {
             let error = text.parse::<MembershipUrl>().unwrap_err();
             assert!(error.message().starts_with("membership="), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_url_is_not_as_long_as_the_url() {
+        let long = "\u{1d}".repeat(10_000);
+        for form in
+            ["", "memory://x?", "static://", "static://a@h", "gossip://", "gossip://h:1?seed=", "redis://h?"]
+        {
+            let error = format!("{form}{long}").parse::<MembershipUrl>().unwrap_err();
+            assert!(error.message().len() < 700, "{form}: {} bytes", error.message().len());
+            let unknown = format!("{}://", "s".repeat(10_000)).parse::<MembershipUrl>().unwrap_err();
+            assert!(unknown.message().len() < 700, "{} bytes", unknown.message().len());
+            let twice = format!("{form}{long}=1&{long}=2").parse::<MembershipUrl>().unwrap_err();
+            assert!(twice.message().len() < 700, "{form}: {} bytes", twice.message().len());
         }
     }
 
