@@ -213,7 +213,7 @@ impl Error {
 }
 
 /// The debug form of a value, cut to a length that fits into a message.
-fn shortened(value: &impl fmt::Debug) -> String {
+pub(crate) fn shortened(value: &impl fmt::Debug) -> String {
     const LIMIT: usize = 120;
     let mut text = format!("{value:?}");
     if text.len() > LIMIT {

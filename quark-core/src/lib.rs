@@ -23,6 +23,9 @@ mod context;
 mod endpoint;
 mod envelope;
 mod error;
+#[doc(hidden)]
+#[cfg(any(test, quark_fuzzing))]
+pub mod fuzzing;
 mod handler;
 mod health;
 pub mod host;

@@ -162,7 +162,9 @@ impl SiloInfo {
             None => Ok(None),
             Some(value) => match value.as_u64() {
                 Some(number) if number <= max => Ok(Some(number)),
-                _ => Err(unreadable(&format_args!("{name}={value} is out of range"))),
+                _ => {
+                    Err(unreadable(&format_args!("{name}={} is out of range", beginning(&value.to_string()))))
+                }
             },
         };
         let text = |name: &str| row.member(name).and_then(Value::as_str);
@@ -202,6 +204,11 @@ impl SiloInfo {
                 .map(|version| u32::try_from(version).unwrap_or(u32::MAX)),
         })
     }
+}
+
+/// Enough of a value to know it again: a row may be as long as its author likes, and what is wrong with it is logged.
+fn beginning(value: &str) -> &str {
+    &value[..value.floor_char_boundary(120)]
 }
 
 /// A JSON object whose members are found in camelCase and, failing that, in PascalCase; `null` is absent.
@@ -250,6 +257,13 @@ mod tests {
         info.virtual_nodes = 300;
         assert_eq!(SiloInfo::from_json(&info.to_json()).unwrap(), info);
         assert!(info.to_json().contains("\"siloId\":\"a:b\",\"address\":\"::1\",\"port\":5000,\"status\":1"));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_row_is_not_as_long_as_the_row() {
+        let json = format!(r#"{{"siloId":"a","address":"h","port":"{}"}}"#, "é".repeat(100_000));
+        let error = SiloInfo::from_json(&json).unwrap_err();
+        assert!(error.message().starts_with("silo row: port=") && error.message().len() < 200, "{error}");
     }
 
     #[test]

@@ -39,7 +39,11 @@ pub(crate) fn run(mut args: Args) -> Result<()> {
 }
 
 fn formatting() -> Result<()> {
-    step("formatting", || process::run(&mut cargo(&["fmt", "--all", "--check"])))
+    step("formatting", || {
+        process::run(&mut cargo(&["fmt", "--all", "--check"]))?;
+        // A workspace of its own.
+        process::run(&mut cargo(&["fmt", "--check", "--manifest-path", "fuzz/Cargo.toml"]))
+    })
 }
 
 fn lints() -> Result<()> {

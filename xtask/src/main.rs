@@ -9,6 +9,7 @@ mod demo;
 mod detect;
 mod dist;
 mod dist_wheel;
+mod fuzz;
 mod generate;
 mod install;
 mod interpreter;
@@ -38,6 +39,7 @@ cargo xtask COMMAND
   bench [--quick]                echo beside raw tonic, grpc.aio and asyncio TCP; prints ratios
   bench --copies                 which copies of a large payload remain between two Python programs
   simulate [--seeds N] [--from S]  simulated clusters with faults, checked by the delivery rules; default 10000
+  fuzz [TARGET] [--seconds N]    every parser of foreign bytes, or one, under libFuzzer; default 300 for all together
   chaos [--faults N] [--seed S] [--membership redis|gossip|both]
                                  faults in a cluster of processes, every call checked against the delivery rules
   soak [--minutes N]             the same programs for long, looking for what grows
@@ -66,6 +68,7 @@ fn main() -> ExitCode {
         Some("gen") => generate::run(args),
         Some("bench") => bench::run(args),
         Some("simulate") => simulate::run(args),
+        Some("fuzz") => fuzz::run(args),
         Some("chaos") => chaos::chaos(args),
         Some("soak") => chaos::soak(args),
         Some("detect") => detect::run(args),

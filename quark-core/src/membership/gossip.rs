@@ -5,6 +5,8 @@
 //! in, and `follower` is the task that publishes the views.
 
 mod follower;
+#[cfg(any(test, quark_fuzzing))]
+pub(super) mod fuzzing;
 mod gathering;
 mod node;
 mod socket;
@@ -211,7 +213,7 @@ impl GossipMembership {
         {
             // A clock that runs behind its predecessor's: this life must still count as the later one.
             node.shut_down().await;
-            node = self.spawn(&info.silo_id, highest + 1, address, socket).await?;
+            node = self.spawn(&info.silo_id, highest.saturating_add(1), address, socket).await?;
             self.meet(&node, seeds, Instant::now() + FIRST_CONTACT_LIMIT).await;
         }
         info.incarnation = node.generation();

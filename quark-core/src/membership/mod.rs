@@ -5,6 +5,11 @@
 //! provider look sooner ([`Membership::suspect`]).
 
 mod fixed;
+#[cfg(any(test, quark_fuzzing))]
+pub(crate) mod fuzzing {
+    pub(crate) use super::gossip::fuzzing::{gossip_datagram, gossip_values};
+    pub(crate) use super::redis::fuzzing::{redis_answers, redis_channels};
+}
 mod gossip;
 mod hello;
 mod isolation;

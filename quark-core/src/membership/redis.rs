@@ -8,6 +8,8 @@
 mod claim;
 mod commands;
 mod connection;
+#[cfg(any(test, quark_fuzzing))]
+pub(super) mod fuzzing;
 mod keeper;
 mod listener;
 mod refusal;

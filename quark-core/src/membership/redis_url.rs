@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::endpoint::Endpoint;
+use crate::error::shortened;
 
 /// Where a Redis listens unless told otherwise.
 const DEFAULT_PORT: u16 = 6379;
@@ -64,6 +65,12 @@ type Problem = String;
 const ENCODE: &str = "an @ / ? # : or % in a user or password must be written as %40 %2F %3F %23 %3A %25";
 
 impl RedisUrl {
+    /// Whether there is something that `Display` hides.
+    #[cfg(any(test, quark_fuzzing))]
+    pub(crate) fn has_password(&self) -> bool {
+        self.login.is_some() || matches!(self.form, RedisForm::Sentinel { login: Some(_), .. })
+    }
+
     /// Reads what follows `scheme://`.
     pub(super) fn parse(scheme: &str, rest: &str) -> Result<Self, Problem> {
         if let Some((_, fragment)) = rest.split_once('#') {
@@ -79,7 +86,7 @@ impl RedisUrl {
             return Err(ENCODE.to_owned());
         }
         let (path, query) = tail.split_once('?').unwrap_or((tail, ""));
-        let (userinfo, hosts) = match authority.rsplit_once('@') {
+        let (userinfo, hosts_text) = match authority.rsplit_once('@') {
             Some((userinfo, hosts)) => (Some(userinfo), hosts),
             None => (None, authority),
         };
@@ -92,7 +99,7 @@ impl RedisUrl {
         }
         let mut segments = path.strip_prefix('/').unwrap_or_default().split('/');
         let (form, hosts, example) = match scheme.split_once('+') {
-            None => (RedisForm::Single, vec![single_host(hosts)?], "redis://host:6379/0"),
+            None => (RedisForm::Single, vec![single_host(hosts_text)?], "redis://host:6379/0"),
             Some((_, "sentinel")) => {
                 let service = decode(segments.next().unwrap_or_default())?;
                 if service.is_empty() {
@@ -106,11 +113,11 @@ impl RedisUrl {
                 };
                 (
                     RedisForm::Sentinel { service, login },
-                    host_list(hosts)?,
+                    host_list(hosts_text)?,
                     "redis+sentinel://host:port/service/0",
                 )
             }
-            Some(_) => (RedisForm::Cluster, host_list(hosts)?, "redis+cluster://host:port,host:port"),
+            Some(_) => (RedisForm::Cluster, host_list(hosts_text)?, "redis+cluster://host:port,host:port"),
         };
         options.none_left()?;
         let database = match (segments.next().unwrap_or_default(), &form) {
@@ -123,17 +130,16 @@ impl RedisUrl {
         if segments.next().is_some() {
             return Err(format!("has too many parts; it is {example}"));
         }
-        let shown = shown(scheme, login.as_ref(), authority, path, query);
+        let shown = shown(scheme, userinfo, hosts_text, path, query);
         Ok(Self { form, hosts, login, database, tls, ca, shown })
     }
 }
 
-/// The URL without its passwords.
-fn shown(scheme: &str, login: Option<&Login>, authority: &str, path: &str, query: &str) -> String {
-    let hosts = authority.rsplit_once('@').map_or(authority, |(_, hosts)| hosts);
+/// The URL without its passwords. The rest is as it was written, so that it means the same when it is read again.
+fn shown(scheme: &str, userinfo: Option<&str>, hosts: &str, path: &str, query: &str) -> String {
     let mut shown = format!("{scheme}://");
-    if let Some(login) = login {
-        shown += &format!("{}:***@", login.user.as_deref().unwrap_or_default());
+    if let Some((user, _)) = userinfo.and_then(|userinfo| userinfo.split_once(':')) {
+        shown += &format!("{user}:***@");
     }
     shown += hosts;
     shown += path;
@@ -188,7 +194,7 @@ impl Options {
             let (name, value) = option.split_once('=').unwrap_or((option, ""));
             let value = decode(value)?;
             if options.iter().any(|(other, _)| other == name) {
-                return Err(format!("has {name}= twice"));
+                return Err(format!("has {} twice", shortened(&name)));
             }
             options.push((name.to_owned(), value));
         }
@@ -205,7 +211,8 @@ impl Options {
         match self.0.first() {
             None => Ok(()),
             Some((name, _)) => Err(format!(
-                "unknown option {name:?}; there are ca= with TLS, sentinel_user= and sentinel_password= with sentinels"
+                "unknown option {}; there are ca= with TLS, sentinel_user= and sentinel_password= with sentinels",
+                shortened(name)
             )),
         }
     }
@@ -330,10 +337,12 @@ mod tests {
                 "redis+sentinel://a:***@h:1,i:2/s/0?sentinel_password=***&sentinel_user=c",
             ),
             ("redis+cluster://a:s3cret@h:1,i:2", "redis+cluster://a:***@h:1,i:2"),
+            ("redis://a%40b%2F:s3cret@h:1", "redis://a%40b%2F:***@h:1"),
         ] {
             let url = parsed(text);
             assert_eq!(url.to_string(), shown);
             assert_eq!(format!("{url:?}"), shown);
+            assert_eq!(parsed(shown).login.unwrap().user, url.login.unwrap().user);
         }
     }
 }

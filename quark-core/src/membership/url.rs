@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::endpoint::Endpoint;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shortened};
 use crate::id::SiloId;
 use crate::membership::RedisUrl;
 
@@ -48,12 +48,10 @@ impl FromStr for MembershipUrl {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        // Never echo a Redis URL that does not parse: it may hold a password.
-        let hidden =
-            || text.split_once("://").map_or_else(|| "…".to_owned(), |(scheme, _)| format!("{scheme}://…"));
-        let invalid = |problem: &str| Error::invalid("membership", hidden(), problem);
         let (scheme, rest) =
-            text.split_once("://").ok_or_else(|| Error::invalid("membership", text, FORMS))?;
+            text.split_once("://").ok_or_else(|| Error::invalid("membership", quoted(text), FORMS))?;
+        // Never echo a Redis URL that does not parse: it may hold a password.
+        let invalid = |problem: &str| Error::invalid("membership", hidden(text), problem);
         match scheme {
             "redis" | "rediss" | "redis+sentinel" | "rediss+sentinel" | "redis+cluster"
             | "rediss+cluster" => {
@@ -62,14 +60,39 @@ impl FromStr for MembershipUrl {
             "gossip" => gossip(text, rest),
             "static" => fixed(text, rest),
             "memory" => memory(text, rest),
-            _ => Err(Error::invalid("membership", hidden(), &format!("unknown scheme {scheme:?}; {FORMS}"))),
+            _ if is_scheme(scheme) => {
+                Err(invalid(&format!("unknown scheme {}; {FORMS}", shortened(&scheme))))
+            }
+            _ => Err(invalid(&format!("unknown scheme; {FORMS}"))),
         }
     }
 }
 
+/// Whether it is a scheme, and not more of a text than that.
+fn is_scheme(text: &str) -> bool {
+    text.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+}
+
+/// The scheme alone, if that is one.
+fn hidden(text: &str) -> String {
+    match text.split_once("://").filter(|(scheme, _)| is_scheme(scheme)) {
+        Some((scheme, _)) => format!("{scheme}://…"),
+        None => "…".to_owned(),
+    }
+}
+
+/// The text, unless it may hold a password: before an `@`, or as an option.
+fn quoted(text: &str) -> String {
+    let has_options = text.split(['?', '&']).skip(1).any(|option| !option.starts_with("seed="));
+    if has_options || text.contains('@') { hidden(text) } else { text.to_owned() }
+}
+
 fn gossip(text: &str, rest: &str) -> Result<MembershipUrl> {
     let (bind, query) = rest.split_once('?').unwrap_or((rest, ""));
-    let invalid = |problem: &str| Error::invalid("membership", text, problem);
+    let invalid = |problem: &str| Error::invalid("membership", quoted(text), problem);
+    if rest.contains('@') {
+        return Err(invalid("gossip:// takes neither user nor password"));
+    }
     let bind = Endpoint::parse("membership", bind.trim_end_matches('/')).map_err(|_| {
         invalid(
             "gossip:// needs the UDP address to listen on, as in gossip://127.0.0.1:7946?seed=127.0.0.1:7947",
@@ -78,7 +101,7 @@ fn gossip(text: &str, rest: &str) -> Result<MembershipUrl> {
     let mut seeds = Vec::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let Some(("seed", seed)) = pair.split_once('=') else {
-            return Err(invalid(&format!("unknown option {pair:?}; gossip:// takes seed=host:port")));
+            return Err(invalid("unknown option; gossip:// takes seed=host:port"));
         };
         let seed = Endpoint::parse("seed", seed).map_err(|e| invalid(e.message()))?;
         if seed.port() == 0 {
@@ -100,7 +123,7 @@ fn memory(text: &str, rest: &str) -> Result<MembershipUrl> {
         Some(("lag_ms", ms)) => {
             Duration::from_millis(ms.parse::<u32>().map_err(|_| invalid("lag_ms must be a number"))?.into())
         }
-        _ => return Err(invalid(&format!("unknown option {query:?}; memory:// takes lag_ms=N"))),
+        _ => return Err(invalid(&format!("unknown option {}; memory:// takes lag_ms=N", shortened(&query)))),
     };
     Ok(MembershipUrl::Memory { name: name.to_owned(), lag })
 }
@@ -108,7 +131,8 @@ fn memory(text: &str, rest: &str) -> Result<MembershipUrl> {
 fn fixed(text: &str, rest: &str) -> Result<MembershipUrl> {
     let mut silos: Vec<(SiloId, Endpoint)> = Vec::new();
     for item in rest.split(',').filter(|item| !item.is_empty()) {
-        let invalid = |problem: &str| Error::invalid("membership", text, &format!("{item:?}: {problem}"));
+        let invalid =
+            |problem: &str| Error::invalid("membership", text, &format!("{}: {problem}", shortened(&item)));
         let (id, endpoint) = item.rsplit_once('@').ok_or_else(|| invalid("must be id@host:port"))?;
         let id = SiloId::new(id).map_err(|e| invalid(e.message()))?;
         let endpoint = Endpoint::parse("endpoint", endpoint).map_err(|e| invalid(e.message()))?;
@@ -197,10 +221,37 @@ mod tests {
     }
 
     #[test]
+    fn what_is_wrong_with_a_url_is_not_as_long_as_the_url() {
+        let long = "\u{1d}".repeat(10_000);
+        for form in
+            ["", "memory://x?", "static://", "static://a@h", "gossip://", "gossip://h:1?seed=", "redis://h?"]
+        {
+            let error = format!("{form}{long}").parse::<MembershipUrl>().unwrap_err();
+            assert!(error.message().len() < 700, "{form}: {} bytes", error.message().len());
+            let unknown = format!("{}://", "s".repeat(10_000)).parse::<MembershipUrl>().unwrap_err();
+            assert!(unknown.message().len() < 700, "{} bytes", unknown.message().len());
+            let twice = format!("{form}{long}=1&{long}=2").parse::<MembershipUrl>().unwrap_err();
+            assert!(twice.message().len() < 700, "{form}: {} bytes", twice.message().len());
+        }
+    }
+
+    #[test]
     fn a_password_is_never_shown() {
         let url: MembershipUrl = "redis://ann:s3cret@localhost".parse().unwrap();
         assert!(!format!("{url} {url:?}").contains("s3cret"));
-        let error = "redis://ann:s3cret@localhost:99999".parse::<MembershipUrl>().unwrap_err();
-        assert!(!format!("{error} {error:?}").contains("s3cret"));
+        for wrong in [
+            "redis://ann:s3cret@localhost:99999",
+            "redis:/ann:s3cret@localhost",
+            "ann:s3cret@localhost:6379",
+            "redis:/h/service?sentinel_password=s3cret",
+            "ann:s3cret@redis://localhost",
+            "http://ann:s3cret@localhost",
+            "gossip://ann:s3cret@localhost:1",
+            "gossip://h:1?seed=ann:s3cret@h:2",
+            "gossip://h:1?sentinel_password=s3cret",
+        ] {
+            let error = wrong.parse::<MembershipUrl>().unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("s3cret"), "{error:?}");
+        }
     }
 }

@@ -32,8 +32,12 @@ const TAKE_BYTES: usize = 256 * 1024;
 /// Parts that may be on their way. What is in the buffers between two silos is what a small message waits behind; with
 /// a window of 1 MiB that is 10 ms on a line of 1 Gbit/s, and a transfer gets 20 MB/s over a round trip of 50 ms.
 const PARTS_IN_FLIGHT: usize = 8;
-/// More answers than any peer of ours has calls.
-const HOPELESS: usize = 1 << 20;
+/// More answers than any peer of ours has calls; fewer where that is tried.
+const HOPELESS: usize = if cfg!(any(test, quark_fuzzing)) { 1 << 10 } else { 1 << 20 };
+/// What such an answer weighs at most, as a rule.
+const ANSWER_BYTES: usize = 1_024;
+/// What a message weighs beside its content.
+const MESSAGE_BYTES: usize = 512;
 
 /// Who is at the other end, once that is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,9 +103,17 @@ struct State {
     closed: bool,
 }
 
-/// What a waiting message takes of memory, about.
+/// What a waiting message takes of memory, about. Its texts are the peer's own, of whatever length it chose.
 fn weight(message: &Envelope) -> usize {
-    512 + message.payload_len() + message.error_message.len()
+    let texts = [
+        &message.message_id,
+        &message.actor_id,
+        &message.actor_type,
+        &message.method_name,
+        &message.correlation_id,
+        &message.error_message,
+    ];
+    MESSAGE_BYTES + message.payload_len() + texts.iter().map(|text| text.len()).sum::<usize>()
 }
 
 impl State {
@@ -255,6 +267,7 @@ impl Link {
         let mut state = self.lock();
         if !state.closed && !state.we_are_mute {
             state.push_answer(message, false);
+            self.weigh(&state);
             drop(state);
             self.wake();
         }
@@ -337,6 +350,13 @@ impl Link {
         if self.lock().closed { Poll::Ready(()) } else { Poll::Pending }
     }
 
+    /// Notes when more waits than may.
+    fn weigh(&self, state: &State) {
+        if state.answer_bytes > self.answer_capacity {
+            self.overfull.store(true, Ordering::Release);
+        }
+    }
+
     /// Whether the peer reads its answers so slowly that its requests are refused.
     pub(crate) fn is_overfull(&self) -> bool {
         self.overfull.load(Ordering::Acquire)
@@ -344,7 +364,10 @@ impl Link {
 
     /// Whether the peer reads no answers, not even the refusals, and more of them wait than any peer of ours has calls.
     pub(crate) fn is_hopeless(&self) -> bool {
-        self.lock().answers.len() > HOPELESS
+        let replies = self.answer_capacity.saturating_mul(2).saturating_add(self.max_payload);
+        let most = replies.saturating_add(HOPELESS * ANSWER_BYTES);
+        let state = self.lock();
+        state.answers.len() > HOPELESS || state.answer_bytes > most
     }
 
     /// Whether so many answers wait that nothing more should be read from a plain peer. The reader is woken when that
@@ -379,9 +402,7 @@ impl AnswerTo for Link {
             response = response.into_response(Err(error.with_retryable(false)));
         }
         state.push_answer(response, self.is_announced());
-        if state.answer_bytes > self.answer_capacity {
-            self.overfull.store(true, Ordering::Release);
-        }
+        self.weigh(&state);
         drop(state);
         self.wake();
     }
@@ -418,6 +439,14 @@ pub(crate) struct Outgoing {
 impl Outgoing {
     pub(crate) fn new(link: Arc<Link>) -> Self {
         Self { link, ready: VecDeque::new(), large: Progress::default() }
+    }
+
+    /// What waits to be written, in bytes: counted here, and not taken from the link's own account of it.
+    #[cfg(any(test, quark_fuzzing))]
+    pub(crate) fn waiting(&self) -> usize {
+        let state = self.link.lock();
+        let answers = state.answers.iter().chain(&state.large_answers).chain(&self.ready);
+        answers.map(|answer| answer.encode().len()).sum()
     }
 
     /// Moves what is there into `ready`; says whether the stream is over.

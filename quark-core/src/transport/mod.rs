@@ -10,6 +10,8 @@ mod carrier;
 mod claim;
 mod control;
 mod engine;
+#[cfg(any(test, quark_fuzzing))]
+pub(crate) mod fuzzing;
 mod grpc;
 mod lane;
 mod link;

@@ -65,6 +65,12 @@ impl Parts {
         }
     }
 
+    /// How much memory the payload so far takes.
+    #[cfg(any(test, quark_fuzzing))]
+    pub(crate) fn held(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     fn check(&self, message_id: &str, offset: u64) -> Result<()> {
         if self.message_id == message_id && self.length == offset {
             return Ok(());

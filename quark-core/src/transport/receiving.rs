@@ -19,7 +19,7 @@ use super::turns::{Sender, Turn};
 use crate::batch;
 use crate::envelope::{Envelope, EnvelopeKind};
 use crate::error::{Delivered, Error, ErrorKind, Result};
-use crate::id::SiloId;
+use crate::id::{MAX_MESSAGE_ID_BYTES, SiloId};
 use crate::request::{AnswerTo, Request, payload_too_large};
 
 /// Messages read from a link before others get a turn.
@@ -109,6 +109,12 @@ impl Reader<'_> {
 
     /// One message came in.
     fn arrive(&mut self, envelope: Envelope, is_stale: bool) -> Result<Next> {
+        // It is repeated, and remembered, for as long as nobody reads the answer.
+        let length = envelope.message_id.len();
+        if length > MAX_MESSAGE_ID_BYTES {
+            let message = format!("a message id of {length} bytes; the limit is {MAX_MESSAGE_ID_BYTES}");
+            return Err(Error::new(ErrorKind::Protocol, message));
+        }
         let kind = match self.link.kind() {
             Some(PeerKind::Announced) => envelope.kind,
             // On a stream that we dialled a plain peer answers; on one that it dialled it asks.
@@ -160,11 +166,7 @@ impl Reader<'_> {
             refusal =
                 Some(Error::new(ErrorKind::Unreachable, "came on a link that a later one has replaced"));
         } else if self.link.is_overfull() {
-            if self.link.is_hopeless() {
-                let message =
-                    format!("silo {} sends requests and does not read the answers", self.link.peer());
-                return Err(Error::new(ErrorKind::Overloaded, message));
-            }
+            self.check_hope()?;
             refusal = Some(Error::new(ErrorKind::Overloaded, "the caller reads its answers too slowly"));
         }
         let request = self.engine.request_of(self.link, envelope);
@@ -175,7 +177,18 @@ impl Reader<'_> {
         Ok(())
     }
 
+    /// # Errors
+    /// `OVERLOADED` when the peer goes on and reads none of the answers.
+    fn check_hope(&self) -> Result<()> {
+        if !self.link.is_overfull() || !self.link.is_hopeless() {
+            return Ok(());
+        }
+        let message = format!("silo {} sends messages and does not read the answers", self.link.peer());
+        Err(Error::new(ErrorKind::Overloaded, message))
+    }
+
     fn control(&mut self, message: &Envelope) -> Result<Next> {
+        self.check_hope()?;
         let (link, id) = (self.link, message.message_id.as_str());
         let peer = || self.engine.peer(link.peer().as_str());
         match message.method_name.as_str() {
@@ -253,5 +266,63 @@ impl Engine {
             tracing::debug!(target: crate::telemetry::HANDLER, actor_type, %error, "refused a one-way request");
         }
         request.refuse(error);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::{FutureExt as _, StreamExt as _};
+
+    use super::*;
+    use crate::config::TransportConfig;
+    use crate::transport::carrier::{Accept as _, Hello};
+    use crate::transport::grpc::GrpcCarrier;
+
+    /// How a link ends that brings these messages while nobody reads what goes out: true when it breaks.
+    async fn breaks(messages: Vec<Envelope>) -> bool {
+        let config = TransportConfig { answer_capacity: 1 << 16, ..Default::default() };
+        let carrier = Arc::new(GrpcCarrier::new(&config));
+        let engine = Engine::new("me".parse().unwrap(), config, carrier);
+        struct Nobody;
+        impl crate::transport::Receive for Nobody {
+            fn receive(&self, _request: Request) {}
+            fn link_lost(&self, _peer: &SiloId) {}
+            fn resend(&self, _frames: Vec<crate::transport::Frame>) {}
+        }
+        let nobody: Arc<dyn crate::transport::Receive> = Arc::new(Nobody);
+        engine.start(Arc::downgrade(&nobody), None).await.unwrap();
+        let hello = Hello { silo_id: "peer".parse().unwrap(), ..engine.hello() };
+        let messages = messages.into_iter().map(|message| Ok(Inbound::Envelope(message)));
+        let endless = futures_util::stream::iter(messages).chain(futures_util::stream::pending());
+        let _unread = engine.accept(Some(hello)).unwrap().run(Box::pin(endless));
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        // A peer that is cut off has no link; one that waits has.
+        engine.peer("peer").unwrap().outbox.until_linked().now_or_never().is_none()
+    }
+
+    fn request(id: &str, name: &str) -> Envelope {
+        Envelope::request("T", "1", name, "").with_message_id(id)
+    }
+
+    #[tokio::test]
+    async fn a_message_id_over_the_limit_breaks_the_link() {
+        assert!(!breaks(vec![request(&"x".repeat(64), "")]).await);
+        assert!(breaks(vec![request(&"x".repeat(65), "")]).await);
+        assert!(breaks(vec![control::about(control::CANCEL, "x".repeat(1 << 20))]).await);
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_has_control_messages_answered_and_never_reads_is_cut_off() {
+        assert!(!breaks(vec![control::about(control::FENCE, ""); 200]).await);
+        assert!(breaks(vec![control::about(control::FENCE, ""); 3_000]).await);
+    }
+
+    #[tokio::test]
+    async fn texts_that_an_answer_repeats_count_as_what_waits() {
+        let long = request("1", "").with_correlation_id("x".repeat(100_000));
+        assert!(!breaks(vec![long.clone(); 10]).await);
+        assert!(breaks(vec![long; 400]).await);
     }
 }

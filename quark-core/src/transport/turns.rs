@@ -97,6 +97,14 @@ impl Senders {
     }
 }
 
+#[cfg(any(test, quark_fuzzing))]
+impl Senders {
+    /// How many lives of an id are remembered.
+    pub(crate) fn lives(&self, id: &SiloId) -> usize {
+        self.lock().get(id).map_or(0, |lives| lives.senders.len())
+    }
+}
+
 impl Drop for Present<'_> {
     fn drop(&mut self) {
         let mut ids = self.senders.lock();

@@ -133,7 +133,7 @@ impl Follower {
         self.gathering = Gathering::of(&self.node.peers().await);
         self.out.retain(|_, at| now < *at + MEMORY_OF_OUT);
         for (id, incarnation) in self.out.keys() {
-            self.gathering.count(id, incarnation + 1);
+            self.gathering.count_out(id, *incarnation);
         }
         let hears_enough = self.lookout.hears_enough(|id| self.gathering.hears(id));
         for (id, row) in self.gathering.rows(self.myself.as_ref(), hears_enough) {
@@ -229,7 +229,7 @@ impl Follower {
         if self.gathering.hears(&info.silo_id) {
             return;
         }
-        info.incarnation = self.gathering.lives(&info.silo_id).max(info.incarnation + 1);
+        info.incarnation = self.gathering.lives(&info.silo_id).max(info.incarnation.saturating_add(1));
         self.views.set_incarnation(info.incarnation);
         self.lookout.rejoined(info.clone());
         self.say(info).await;

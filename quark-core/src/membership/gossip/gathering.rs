@@ -55,7 +55,7 @@ impl Gathering {
                 gathering.votes.entry(life.clone()).or_default().insert(sighting.id.clone());
             }
             for (id, incarnation) in &sighting.out {
-                gathering.count(id, incarnation + 1);
+                gathering.count_out(id, *incarnation);
             }
         }
         gathering
@@ -68,8 +68,13 @@ impl Gathering {
         }
     }
 
+    /// This life of an id is over. Anybody may say so of any number, also of the last one.
+    pub(super) fn count_out(&mut self, id: &SiloId, incarnation: u64) {
+        self.count(id, incarnation.saturating_add(1));
+    }
+
     /// That many lives of an id are counted, at least.
-    pub(super) fn count(&mut self, id: &SiloId, lives: u64) {
+    fn count(&mut self, id: &SiloId, lives: u64) {
         let counted = self.lives.entry(id.clone()).or_default();
         *counted = lives.max(*counted);
     }
@@ -184,6 +189,12 @@ mod tests {
         assert_eq!(rows(&[sighting("b", 5), c.clone()], false), ["b/5", "c/1", "me-2"]);
         let silent = Sighting { live: false, ..c };
         assert_eq!(rows(&[sighting("b", 4), silent], false), ["b/4"], "a silent silo has no say");
+    }
+
+    #[test]
+    fn the_life_with_the_last_of_all_numbers_may_be_put_out_like_any() {
+        let c = Sighting { out: vec![life("b", u64::MAX)], ..sighting("c", 1) };
+        assert_eq!(rows(&[sighting("b", 4), c], false), [format!("b-{}", u64::MAX), "c/1".to_owned()]);
     }
 
     #[test]

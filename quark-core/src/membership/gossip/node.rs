@@ -140,8 +140,8 @@ impl Node {
                 live: live.contains(id),
                 told_anything: state.max_version() > 0,
                 silo: parse(&mut parsed, id, state),
-                suspects: marks(state, SUSPECTS_KEY),
-                out: marks(state, OUT_KEY),
+                suspects: read_marks(state.get(SUSPECTS_KEY)),
+                out: read_marks(state.get(OUT_KEY)),
             })
         });
         sightings.collect()
@@ -180,13 +180,12 @@ fn parse(parsed: &mut Parsed, id: &ChitchatId, state: &NodeState) -> Option<Arc<
 }
 
 /// Marks that cannot be read are none.
-fn marks(state: &NodeState, key: &str) -> Vec<Life> {
-    let lives: Vec<(String, u64)> =
-        state.get(key).and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
+pub(super) fn read_marks(json: Option<&str>) -> Vec<Life> {
+    let lives: Vec<(String, u64)> = json.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
     lives.into_iter().filter_map(|(id, incarnation)| Some((SiloId::new(id).ok()?, incarnation))).collect()
 }
 
-fn read(id: &ChitchatId, json: &str) -> Option<Arc<SiloInfo>> {
+pub(super) fn read(id: &ChitchatId, json: &str) -> Option<Arc<SiloInfo>> {
     match SiloInfo::from_json(json) {
         // A silo that was put out begins its next life without leaving gossip.
         Ok(info) if info.silo_id.as_str() == &*id.node_id && info.incarnation >= id.generation_id => {

@@ -1,5 +1,5 @@
 //! Lends chitchat a UDP socket that is already bound, so that its real port is known before anything is said, and that
-//! outlives every error: to chitchat a receive error is the end.
+//! outlives every error: to chitchat a receive error is the end, and so are some messages.
 //!
 //! The bytes are made by chitchat's own socket, which this one wraps. `anyhow` is chitchat's word and ends here.
 
@@ -10,8 +10,8 @@ use std::pin::Pin;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use chitchat::ChitchatEnvelope;
 use chitchat::transport::{RecvOutcome, SendOutcome, Socket, Transport, UdpSocket};
+use chitchat::{ChitchatEnvelope, ChitchatMessage};
 
 use crate::telemetry::MEMBERSHIP;
 
@@ -62,6 +62,37 @@ impl Transport for BoundTransport {
     }
 }
 
+/// Whether chitchat outlives this message. It panics over a key that does not begin with an ASCII character, and over a node
+/// whose latest version is said to be lower than one of its values'. Messages can be looked into in their debug form only:
+/// a line for each field, in which texts are quoted, so that none can be taken for another.
+fn is_bearable(message: &ChitchatMessage) -> bool {
+    let (ChitchatMessage::SynAck { delta, .. } | ChitchatMessage::Ack { delta }) = message else {
+        return true;
+    };
+    // But for the names of nodes, of which none of ours has a line break.
+    if format!("{delta:?}").contains(char::is_control) {
+        return false;
+    }
+    let (mut version, mut latest) = (0, u64::MAX);
+    for line in format!("{delta:#?}").lines().map(str::trim) {
+        let number = |name: &str| line.strip_prefix(name)?.strip_suffix(',')?.parse::<u64>().ok();
+        if line.strip_prefix("key: \"").is_some_and(|key| !key.starts_with(|c: char| c.is_ascii_alphabetic()))
+        {
+            return false;
+        }
+        if line == "NodeDelta {" {
+            (version, latest) = (0, u64::MAX);
+        }
+        version = number("version: ").unwrap_or_default().max(version);
+        latest = number("max_version: ").unwrap_or(latest);
+        // Whichever of the two comes first.
+        if version > latest {
+            return false;
+        }
+    }
+    true
+}
+
 struct TenaciousSocket(UdpSocket);
 
 impl Socket for TenaciousSocket {
@@ -91,10 +122,15 @@ impl Socket for TenaciousSocket {
         Box::pin(async move {
             loop {
                 match self.0.recv().await {
-                    Ok(received) => return Ok(received),
-                    Err(error) => tracing::debug!(target: MEMBERSHIP, %error, "gossip not received"),
+                    Ok(received) if is_bearable(&received.envelope.message) => return Ok(received),
+                    Ok(RecvOutcome { from_addr: from, .. }) => {
+                        tracing::debug!(target: MEMBERSHIP, %from, "gossip that is not of ours skipped");
+                    }
+                    Err(error) => {
+                        tracing::debug!(target: MEMBERSHIP, %error, "gossip not received");
+                        tokio::time::sleep(AFTER_ERROR).await;
+                    }
                 }
-                tokio::time::sleep(AFTER_ERROR).await;
             }
         })
     }

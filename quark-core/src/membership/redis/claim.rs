@@ -56,7 +56,7 @@ pub(super) async fn claim(
             }
         }
         if silent.is_none() {
-            info.incarnation = lives.max(predecessor).max(info.incarnation) + 1;
+            info.incarnation = lives.max(predecessor).max(info.incarnation).saturating_add(1);
             info.last_heartbeat = time::OffsetDateTime::now_utc();
             if store.claim_row(info, &seen, config.ttl).await? {
                 store.tell(Word::Join, &info.silo_id).await?;

@@ -323,7 +323,7 @@ impl Store for RedisStore {
     async fn end_life(&self, silo: &SiloInfo) -> Answer<()> {
         let (server, id) = (&self.server, &silo.silo_id);
         // First, so that nobody who misses the row takes it for lost.
-        self.raise_lives(id, silo.incarnation + 1).await?;
+        self.raise_lives(id, silo.incarnation.saturating_add(1)).await?;
         let (row, seen, _) = self.look_up(id).await?;
         match row {
             Row::Readable(row) if row.incarnation != silo.incarnation => return Ok(()),

@@ -5,6 +5,8 @@
 //! at the sentinels or the cluster's seeds again.
 
 mod cluster;
+#[cfg(any(test, quark_fuzzing))]
+pub(super) mod fuzzing;
 mod sentinel;
 mod server;
 mod slots;

@@ -60,7 +60,7 @@ impl Heard {
 }
 
 impl News {
-    fn add(&mut self, payload: &str) {
+    pub(super) fn add(&mut self, payload: &str) {
         // At the first colon: ids may have colons themselves.
         let Some((word, rest)) = payload.split_once(':') else { return };
         match word {

@@ -96,13 +96,13 @@ fn was_refused(error: &tonic::transport::Error) -> bool {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct HealthCheckRequest {
+pub(super) struct HealthCheckRequest {
     #[prost(string, tag = "1")]
     service: String,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct HealthCheckResponse {
+pub(super) struct HealthCheckResponse {
     /// 1 SERVING, 2 NOT_SERVING.
     #[prost(int32, tag = "1")]
     status: i32,
@@ -114,18 +114,18 @@ impl HealthCheckResponse {
     }
 }
 
-struct Health {
+pub(super) struct Health {
     serving: watch::Receiver<bool>,
     hello: Hello,
 }
 
 impl Health {
-    fn check(request: &Request<HealthCheckRequest>) -> Result<(), Status> {
+    pub(super) fn check(request: &Request<HealthCheckRequest>) -> Result<(), Status> {
         let service = request.get_ref().service.as_str();
         if SERVICES.contains(&service) {
             return Ok(());
         }
-        Err(Status::not_found(format!("there is no service {service:?} here")))
+        Err(Status::not_found(format!("there is no such service here, only {:?}", SERVICES[1])))
     }
 }
 

@@ -2,6 +2,8 @@
 
 mod client;
 mod codec;
+#[cfg(any(test, quark_fuzzing))]
+pub(super) mod fuzzing;
 mod generated;
 mod health;
 mod server;

@@ -252,15 +252,15 @@ fn target_of(command: &Cmd) -> Target<'_> {
     }
 }
 
-struct Redirect {
+pub(super) struct Redirect {
     slot: u16,
-    node: Endpoint,
+    pub(super) node: Endpoint,
     /// The slot is moving, and this key has moved already.
     only_this_time: bool,
 }
 
 /// `MOVED 3999 127.0.0.1:6381`, `ASK 3999 127.0.0.1:6381`; without a host it is that of the node that says so.
-fn redirect(error: &ServerError, asked: &Endpoint) -> Option<Redirect> {
+pub(super) fn redirect(error: &ServerError, asked: &Endpoint) -> Option<Redirect> {
     let only_this_time = match error.code() {
         "MOVED" => false,
         "ASK" => true,
