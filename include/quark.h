@@ -35,7 +35,8 @@
  *
  * Threads
  *     Every function may be called from any thread; objects may be shared between threads, except that nobody may use
- *     one while it is freed. After a fork, every call in the child gives QUARK_NOT_RUNNING.
+ *     one while it is freed. After a fork, every call in the child gives QUARK_NOT_RUNNING; a callback that comes back
+ *     there on a thread of Quark's ends the child, with 0.
  *
  * Callbacks
  *     A callback runs on threads of Quark's that do nothing else. Each handler has one of its own, and so have replies
@@ -626,7 +627,8 @@ int32_t quark_loop_descriptor(const quark_loop_t *event_loop);
 
 /**
  * Runs the callbacks that are due, `at_most` of them (0: all that are due now), on this thread, and says how many that
- * were. Does not wait. Call it on one thread at a time. Inside a callback that it runs it does nothing; 0 for NULL.
+ * were. Does not wait. Call it on one thread at a time. Inside a callback that it runs, and in a forked child, it does
+ * nothing; 0 for NULL.
  */
 size_t quark_loop_run(quark_loop_t *event_loop,
                       size_t at_most);
@@ -932,8 +934,9 @@ quark_status_t quark_silo_start(const quark_config_t *config,
 
 /**
  * Leaves: tells the others, answers what came in, and waits for what runs, `drain_ms` at most (0: not at all). Calls that
- * still wait end with `QUARK_NOT_RUNNING`, and so do all later ones. Stopping twice has no effect. Blocks; inside a
- * callback of this silo it returns at once and the stop begins when the callback has returned.
+ * still wait then end with `QUARK_CONNECTION_LOST` when their request had been sent, else with `QUARK_NOT_RUNNING`, and so do
+ * all later ones. Stopping twice has no effect. Blocks; inside a callback of this silo it returns at once and the stop
+ * begins when the callback has returned.
  */
 quark_status_t quark_silo_stop(quark_silo_t *silo,
                                uint64_t drain_ms,
@@ -1022,7 +1025,7 @@ quark_status_t quark_silo_owner(const quark_silo_t *silo,
 quark_status_t quark_silo_silos(const quark_silo_t *silo, quark_silo_list_t **silos, quark_error_t **error);
 
 /**
- * The version of the current view; it grows by one with each. 0 for NULL.
+ * The version of the current view; it grows by one with each. 0 for NULL and in a forked child.
  */
 uint64_t quark_silo_view_version(const quark_silo_t *silo);
 
@@ -1211,7 +1214,7 @@ quark_status_t quark_client_silos(const quark_client_t *client,
                                   quark_error_t **error);
 
 /**
- * The version of the current view; it grows by one with each. 0 for NULL.
+ * The version of the current view; it grows by one with each. 0 for NULL and in a forked child.
  */
 uint64_t quark_client_view_version(const quark_client_t *client);
 
@@ -1320,7 +1323,7 @@ quark_status_t quark_membership_stop(quark_membership_t *membership,
 void quark_membership_free(quark_membership_t *membership);
 
 /**
- * The silos of the current view; none before the start. Yours, free it with `quark_silo_list_free`. Never blocks.
+ * The silos of the current view, or of the last one after a stop; none before the start. Yours, free it with `quark_silo_list_free`. Never blocks.
  */
 quark_status_t quark_membership_silos(const quark_membership_t *membership,
                                       quark_silo_list_t **silos,
@@ -1337,7 +1340,7 @@ quark_status_t quark_membership_owner(const quark_membership_t *membership,
                                       quark_error_t **error);
 
 /**
- * The version of the current view; 0 before the start and for NULL.
+ * The version of the current view; 0 before the start, in a forked child, and for NULL.
  */
 uint64_t quark_membership_view_version(const quark_membership_t *membership);
 
@@ -1415,8 +1418,8 @@ quark_status_t quark_transport_new(const quark_config_t *config,
 quark_status_t quark_transport_start(quark_transport_t *transport, quark_error_t **error);
 
 /**
- * Answers what came in and waits for what was sent, `drain_ms` at most, then closes every link. Stopping twice has no
- * effect. Blocks; inside a callback of this transport it returns at once and the stop begins when the callback has
+ * Answers what came in and waits for what was sent, `drain_ms` at most, then closes every link. Stopping twice, or
+ * before the start, has no effect. Blocks; inside a callback of this transport it returns at once and the stop begins when the callback has
  * returned.
  */
 quark_status_t quark_transport_stop(quark_transport_t *transport,

@@ -26,7 +26,8 @@
  *
  * Threads
  *     Every function may be called from any thread; objects may be shared between threads, except that nobody may use
- *     one while it is freed. After a fork, every call in the child gives QUARK_NOT_RUNNING.
+ *     one while it is freed. After a fork, every call in the child gives QUARK_NOT_RUNNING; a callback that comes back
+ *     there on a thread of Quark's ends the child, with 0.
  *
  * Callbacks
  *     A callback runs on threads of Quark's that do nothing else. Each handler has one of its own, and so have replies

@@ -67,7 +67,8 @@ impl Silo {
     }
 
     /// Leaves: tells the others, answers what came in, waits for what runs, `drain` at most, then ends. Calls that still
-    /// wait end with `NOT_RUNNING`. A second stop has no effect.
+    /// wait end with `CONNECTION_LOST` when their request had been sent, else with `NOT_RUNNING`. A second stop has no
+    /// effect.
     ///
     /// From inside an async handler it returns at once and the stop happens when the handler has returned.
     pub async fn stop(&self, drain: Duration) {
@@ -95,7 +96,7 @@ impl Client {
         &self.caller
     }
 
-    /// Waits for what was sent, `drain` at most, then ends. Calls that still wait end with `NOT_RUNNING`.
+    /// Waits for what was sent, `drain` at most, then ends. Calls that still wait end as with [`Silo::stop`].
     pub async fn stop(&self, drain: Duration) {
         stop(self.caller.0.clone(), drain).await;
     }

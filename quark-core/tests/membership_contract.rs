@@ -213,6 +213,8 @@ mod contract {
         assert_eq!(a.start(role()).await.unwrap_err().kind(), ErrorKind::NotRunning);
         let fresh = cluster.handle();
         fresh.stop().await.unwrap();
+        fresh.start(Role::Member(info("b", &listener()).0)).await.unwrap();
+        fresh.stop().await.unwrap();
     }
 
     async fn a_suspicion_of_a_live_silo_changes_nothing(mut cluster: Cluster) {

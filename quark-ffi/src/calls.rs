@@ -9,6 +9,7 @@ use quark_core::{CallHandle, Caller, Envelope, Error, ErrorKind, Health, Result,
 
 use crate::callback::quark_reply_fn;
 use crate::envelope::quark_envelope_t;
+use crate::fork;
 use crate::guard;
 use crate::handle::{self, Out};
 use crate::hosting::Host;
@@ -180,8 +181,12 @@ impl Calls {
         Ok(())
     }
 
+    pub(crate) fn view_version(&self) -> u64 {
+        if fork::is_child() { 0 } else { self.caller.view_version() }
+    }
+
     pub(crate) fn is_running(&self) -> bool {
-        host::check_fork().is_ok() && self.caller.is_running()
+        !fork::is_child() && self.caller.is_running()
     }
 
     fn check_running(&self) -> Result<()> {

@@ -198,11 +198,11 @@ pub unsafe extern "C" fn quark_client_silos(
     unsafe { guard::status_and_error(error, || handle::borrow(client, "client")?.calls.silos(silos)) }
 }
 
-/// The version of the current view; it grows by one with each. 0 for NULL.
+/// The version of the current view; it grows by one with each. 0 for NULL and in a forked child.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn quark_client_view_version(client: *const quark_client_t) -> u64 {
     // SAFETY: the header demands NULL or a live client.
-    guard::value(0, || unsafe { client.as_ref() }.map_or(0, |client| client.calls.caller.view_version()))
+    guard::value(0, || unsafe { client.as_ref() }.map_or(0, |client| client.calls.view_version()))
 }
 
 /// How it fares: `health` is set to `QUARK_HEALTH_HEALTHY`, `QUARK_HEALTH_DEGRADED` or `QUARK_HEALTH_ISOLATED`, `since_ms` to when that began (Unix

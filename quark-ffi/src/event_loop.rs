@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use quark_core::host::{self, Mailbox, Together};
 use quark_core::{Error, ErrorKind};
 
+use crate::fork;
 use crate::guard;
 use crate::handle::{self, Out};
 use crate::job::Job;
@@ -46,7 +47,8 @@ impl Loop {
 
     /// The same as [`run_due`](Self::run_due) for the program, which gets nothing inside a callback.
     fn run(&self, at_most: usize) -> usize {
-        if RUNS.get() > 0 { 0 } else { self.run_due(at_most) }
+        // In a forked child what is due, and the descriptor that says so, are the parent's.
+        if RUNS.get() > 0 || fork::is_child() { 0 } else { self.run_due(at_most) }
     }
 
     /// Runs what is due now, `at_most` of it; says how much that was.
@@ -54,7 +56,7 @@ impl Loop {
         RUNS.set(RUNS.get() + 1);
         let came = self.mailbox.take();
         self.due().extend(came);
-        let count = self.due().len().min(at_most);
+        let mut count = self.due().len().min(at_most);
         let mut left = count;
         host::batch_of_foreign(|| {
             while left > 0 {
@@ -62,12 +64,19 @@ impl Loop {
                 let Some((first, rest)) = self.next(left) else { break };
                 left -= 1 + rest.len();
                 first.run(rest);
+                if host::is_forked() {
+                    count = 0;
+                    break;
+                }
             }
         });
+        RUNS.set(RUNS.get() - 1);
+        if host::is_forked() {
+            return count;
+        }
         if !self.due().is_empty() {
             self.mailbox.wake();
         }
-        RUNS.set(RUNS.get() - 1);
         count
     }
 }
@@ -106,7 +115,8 @@ pub unsafe extern "C" fn quark_loop_descriptor(event_loop: *const quark_loop_t) 
 }
 
 /// Runs the callbacks that are due, `at_most` of them (0: all that are due now), on this thread, and says how many that
-/// were. Does not wait. Call it on one thread at a time. Inside a callback that it runs it does nothing; 0 for NULL.
+/// were. Does not wait. Call it on one thread at a time. Inside a callback that it runs, and in a forked child, it does
+/// nothing; 0 for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn quark_loop_run(event_loop: *mut quark_loop_t, at_most: usize) -> usize {
     let limit = if at_most == 0 { usize::MAX } else { at_most };

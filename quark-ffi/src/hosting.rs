@@ -87,6 +87,7 @@ thread_local! {
 impl Host {
     /// A host whose callbacks of one kind run on so many threads at once, or in a loop, as the config says.
     pub(crate) fn new(config: &quark_config_t) -> Arc<Self> {
+        crate::fork::watch();
         let threads = config.callback_threads;
         let on_endings = config.on_endings.as_ref();
         let owned = on_endings.map(Callback::data).into_iter().collect();
@@ -132,8 +133,9 @@ impl Host {
         let Desk::Loop(event_loop) = &self.desk else { return waiter.wait() };
         const LOOK_AGAIN: Duration = Duration::from_millis(2);
         loop {
-            event_loop.run_due(usize::MAX);
-            if let Some(result) = waiter.wait_for(LOOK_AGAIN) {
+            // Not all that is due at once: slow callbacks must not hold up who waits when the result is there.
+            let ran = event_loop.run_due(1);
+            if let Some(result) = waiter.wait_for(if ran > 0 { Duration::ZERO } else { LOOK_AGAIN }) {
                 return result;
             }
         }
@@ -292,6 +294,10 @@ impl Token {
         let running = Running { host: Arc::as_ptr(&self.0), after: Vec::new() };
         RUNNING.with_borrow_mut(|stack| stack.push(running));
         callback();
+        if host::is_forked() {
+            // What follows is the parent's to do.
+            return std::mem::forget(self);
+        }
         let after = RUNNING.with_borrow_mut(Vec::pop).map(|running| running.after);
         after.into_iter().flatten().for_each(|work| work());
     }

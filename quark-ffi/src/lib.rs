@@ -32,6 +32,7 @@ pub mod membership;
 pub mod ring;
 pub mod transport;
 
+mod fork;
 mod guard;
 mod handle;
 mod hosting;

@@ -130,7 +130,7 @@ impl quark_membership_t {
     }
 }
 
-/// The silos of the current view; none before the start. Yours, free it with `quark_silo_list_free`. Never blocks.
+/// The silos of the current view, or of the last one after a stop; none before the start. Yours, free it with `quark_silo_list_free`. Never blocks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn quark_membership_silos(
     membership: *const quark_membership_t,
@@ -172,12 +172,12 @@ pub unsafe extern "C" fn quark_membership_owner(
     }
 }
 
-/// The version of the current view; 0 before the start and for NULL.
+/// The version of the current view; 0 before the start, in a forked child, and for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn quark_membership_view_version(membership: *const quark_membership_t) -> u64 {
     // SAFETY: the header demands NULL or a live membership.
     guard::value(0, || match unsafe { membership.as_ref() } {
-        Some(membership) => membership.lifecycle.core().view().version(),
+        Some(membership) => membership.core().map_or(0, |core| core.view().version()),
         None => 0,
     })
 }

@@ -72,8 +72,9 @@ fn start(config: &quark_config_t) -> quark_core::Result<(quark_silo_t, impl FnOn
 }
 
 /// Leaves: tells the others, answers what came in, and waits for what runs, `drain_ms` at most (0: not at all). Calls that
-/// still wait end with `QUARK_NOT_RUNNING`, and so do all later ones. Stopping twice has no effect. Blocks; inside a
-/// callback of this silo it returns at once and the stop begins when the callback has returned.
+/// still wait then end with `QUARK_CONNECTION_LOST` when their request had been sent, else with `QUARK_NOT_RUNNING`, and so do
+/// all later ones. Stopping twice has no effect. Blocks; inside a callback of this silo it returns at once and the stop
+/// begins when the callback has returned.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn quark_silo_stop(
     silo: *mut quark_silo_t,
@@ -226,11 +227,11 @@ pub unsafe extern "C" fn quark_silo_silos(
     unsafe { guard::status_and_error(error, || handle::borrow(silo, "silo")?.calls.silos(silos)) }
 }
 
-/// The version of the current view; it grows by one with each. 0 for NULL.
+/// The version of the current view; it grows by one with each. 0 for NULL and in a forked child.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn quark_silo_view_version(silo: *const quark_silo_t) -> u64 {
     // SAFETY: the header demands NULL or a live silo.
-    guard::value(0, || unsafe { silo.as_ref() }.map_or(0, |silo| silo.calls.caller.view_version()))
+    guard::value(0, || unsafe { silo.as_ref() }.map_or(0, |silo| silo.calls.view_version()))
 }
 
 /// How it fares: `health` is set to `QUARK_HEALTH_HEALTHY`, `QUARK_HEALTH_DEGRADED` or `QUARK_HEALTH_ISOLATED`, `since_ms` to when that began (Unix

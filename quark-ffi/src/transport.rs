@@ -93,8 +93,8 @@ pub unsafe extern "C" fn quark_transport_start(
     }
 }
 
-/// Answers what came in and waits for what was sent, `drain_ms` at most, then closes every link. Stopping twice has no
-/// effect. Blocks; inside a callback of this transport it returns at once and the stop begins when the callback has
+/// Answers what came in and waits for what was sent, `drain_ms` at most, then closes every link. Stopping twice, or
+/// before the start, has no effect. Blocks; inside a callback of this transport it returns at once and the stop begins when the callback has
 /// returned.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn quark_transport_stop(

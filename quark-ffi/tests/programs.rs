@@ -77,9 +77,12 @@ programs! {
     batches_in_c: "quark-ffi/tests/c/batches.c", "cc", "c11";
     calls_in_c: "quark-ffi/tests/c/calls.c", "cc", "c11";
     an_event_loop_of_the_programs_own: "quark-ffi/tests/c/event_loop.c", "cc", "c11";
+    drops_in_every_order: "quark-ffi/tests/c/drops.c", "cc", "c11";
     errors_in_c: "quark-ffi/tests/c/errors.c", "cc", "c11";
+    handlers_that_are_stuck_late_or_call: "quark-ffi/tests/c/handlers.c", "cc", "c11";
     lifecycle_in_c: "quark-ffi/tests/c/lifecycle.c", "cc", "c11";
     pressure_in_c: "quark-ffi/tests/c/pressure.c", "cc", "c11";
+    stops_of_every_kind: "quark-ffi/tests/c/stops.c", "cc", "c11";
     the_parts_alone_in_c: "quark-ffi/tests/c/parts.c", "cc", "c11";
     exceptions_in_cpp: "quark-ffi/tests/cpp/exceptions.cpp", "c++", "c++20" "c++17";
     results_in_cpp: "quark-ffi/tests/cpp/results.cpp", "c++", "c++20" "c++17";
@@ -211,4 +214,7 @@ fn every_function_of_the_header_bears_what_it_must_refuse() {
     assert_eq!(said, "", "the library never prints");
     sanitizers::run(&program.with_file_name("sweep.c"), "cc", "c11");
     run_under_valgrind(&program);
+    // Row 25.
+    check(Command::new("timeout").arg("120").arg(&program).arg("forked"), "in forked children");
+    sanitizers::run_with(&program.with_file_name("sweep.c"), "cc", "c11", &["forked"]);
 }

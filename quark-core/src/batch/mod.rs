@@ -52,8 +52,12 @@ fn inside<T>(open: impl FnOnce() -> Open, work: impl FnOnce() -> T) -> T {
     struct Close;
     impl Drop for Close {
         fn drop(&mut self) {
-            let kept = OPEN.with_borrow_mut(Option::take).map(|mut open| open.take());
-            give_out(kept);
+            let open = OPEN.with_borrow_mut(Option::take);
+            if crate::host::is_forked() {
+                // Whom a forked child would wake is in the parent.
+                return std::mem::forget(open);
+            }
+            give_out(open.map(|mut open| open.take()));
         }
     }
     let outermost = OPEN.with_borrow_mut(|now| {

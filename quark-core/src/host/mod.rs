@@ -11,7 +11,9 @@ mod workers;
 
 pub use log::{LogSink, set_log_sink};
 pub use mailbox::Mailbox;
-pub use runtime::{Done, Waiter, check_fork, check_may_block, done_and_waiter, handle, run};
+pub use runtime::{
+    Done, Waiter, check_fork, check_may_block, done_and_waiter, handle, is_forked, note_fork, run,
+};
 pub use together::Together;
 pub use workers::{Surroundings, Workers};
 

@@ -4,6 +4,7 @@
 //! cost. ARCHITECTURE has the figures.
 
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -19,6 +20,8 @@ struct Process {
 }
 
 static PROCESS: OnceCell<Process> = OnceCell::new();
+/// This is a child that was forked after the runtime had started, as far as anybody told.
+static FORKED: AtomicBool = AtomicBool::new(false);
 
 /// Writing to a connection that is gone raises SIGPIPE, which ends a C program that did not say otherwise. Blocked on
 /// the thread that writes, it does nothing, and the program's own signals are left as they are.
@@ -75,6 +78,20 @@ pub fn check_fork() -> Result<()> {
         Some(process) if process.pid != std::process::id() => self::process().map(drop),
         _ => Ok(()),
     }
+}
+
+/// To be called in each forked child, by the system: takes no lock and no memory.
+pub fn note_fork() {
+    if PROCESS.get().is_some() {
+        FORKED.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Whether this is a child that was forked after the runtime had started and [`note_fork`] was told; a load, unlike
+/// [`check_fork`].
+#[must_use]
+pub fn is_forked() -> bool {
+    FORKED.load(Ordering::Relaxed)
 }
 
 /// Whether a blocking call may be made on this thread.

@@ -196,7 +196,7 @@ impl<T: Send + 'static> Shared<T> {
         let begun = Instant::now();
         while let Some((first, rest)) = self.next() {
             (self.run)(first, rest);
-            if begun.elapsed() > LONGEST_BATCH {
+            if super::is_forked() || begun.elapsed() > LONGEST_BATCH {
                 break;
             }
         }
@@ -210,6 +210,11 @@ impl<T: Send + 'static> Shared<T> {
 
     /// Waits until there is something to do; false when this thread is not needed any more.
     fn wait_for_items(&self) -> bool {
+        // A callback forked and came back in the child. What waits is the parent's; this thread is the only one there,
+        // and with it the child ends.
+        if super::is_forked() {
+            return false;
+        }
         let mut state = self.lock();
         loop {
             if state.active > self.threads || (state.closed && state.queue.is_empty()) {

@@ -189,11 +189,16 @@ impl Membership {
     /// # Errors
     /// What the store says when the farewell could not be told; the others find out by themselves.
     pub async fn stop(&self) -> Result<()> {
-        let before =
-            std::mem::replace(&mut *self.state.lock().expect("no panic while locked"), State::Stopped);
+        {
+            let mut state = self.state.lock().expect("no panic while locked");
+            if *state != State::Started {
+                return Ok(());
+            }
+            *state = State::Stopped;
+        }
         match self.provider() {
-            Ok(provider) if before == State::Started => provider.stop().await,
-            _ => Ok(()),
+            Ok(provider) => provider.stop().await,
+            Err(_ended) => Ok(()),
         }
     }
 

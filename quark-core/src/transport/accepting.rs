@@ -54,8 +54,7 @@ impl Accepted for Stream {
         if link.is_announced() && !link.peer().is_client() {
             engine.peer_named(link.peer()).adopt(&link, engine.local() < link.peer());
         }
-        let reader = engine.clone();
-        engine.spawn(async move { reader.read(link, incoming).await });
+        engine.spawn(engine.clone().read(link, incoming));
         outgoing
     }
 }

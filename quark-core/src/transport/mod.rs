@@ -133,12 +133,13 @@ impl Transport {
     }
 
     /// Answers what came in and waits for what was sent, `drain` at most, then closes every link. Calls that still wait
-    /// end with `NOT_RUNNING`. A second stop has no effect.
+    /// end with `CONNECTION_LOST` when their request had been sent, else with `NOT_RUNNING`. Stopping twice, or before the
+    /// start, has no effect.
     pub async fn stop(&self, drain: Duration) {
         if self.engine.is_running() {
             self.engine.drain(Instant::now() + drain).await;
+            self.engine.stop().await;
         }
-        self.engine.stop().await;
     }
 
     /// This end's id.

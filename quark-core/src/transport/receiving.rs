@@ -44,30 +44,38 @@ enum Next {
 
 impl Engine {
     /// Reads a link until it ends, then ends what was lost with it.
-    pub(crate) async fn read(self: Arc<Self>, link: Arc<Link>, mut incoming: Incoming) {
-        /// Closes the link also when the task is aborted.
-        struct Close<'a>(&'a Arc<Engine>, &'a Arc<Link>, Option<Error>);
-        impl Drop for Close<'_> {
+    pub(crate) fn read(
+        self: Arc<Self>,
+        link: Arc<Link>,
+        mut incoming: Incoming,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        /// Closes the link also when the task is aborted, and when it never ran: a link that nobody closes and its outbox
+        /// keep each other.
+        struct Close(Arc<Engine>, Arc<Link>, Option<Error>);
+        impl Drop for Close {
             fn drop(&mut self) {
-                self.0.close_link(self.1, self.2.take());
+                self.0.close_link(&self.1, self.2.take());
             }
         }
         self.add_link(&link);
-        let _present = self.senders().present(link.peer());
-        let mut close = Close(&self, &link, None);
-        let mut reader = Reader {
-            engine: &self,
-            link: &link,
-            sender: None,
-            requests: Parts::default(),
-            responses: Parts::default(),
-        };
-        let ended = std::future::poll_fn(|cx| batch::run(|| reader.poll_read(&mut incoming, cx))).await;
-        if ended.is_ok() && !link.is_dialled() {
-            link.peer_finished();
-            std::future::poll_fn(|cx| link.poll_written(cx)).await;
+        let close = Close(self.clone(), link.clone(), None);
+        async move {
+            let mut close = close;
+            let _present = self.senders().present(link.peer());
+            let mut reader = Reader {
+                engine: &self,
+                link: &link,
+                sender: None,
+                requests: Parts::default(),
+                responses: Parts::default(),
+            };
+            let ended = std::future::poll_fn(|cx| batch::run(|| reader.poll_read(&mut incoming, cx))).await;
+            if ended.is_ok() && !link.is_dialled() {
+                link.peer_finished();
+                std::future::poll_fn(|cx| link.poll_written(cx)).await;
+            }
+            close.2 = ended.err();
         }
-        close.2 = ended.err();
     }
 }
 

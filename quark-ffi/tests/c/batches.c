@@ -79,7 +79,7 @@ static void stop_and_answer(void *user_data, quark_request_t *const *requests, s
     OK(quark_silo_stop(inside, 1000, &error));
     quark_silo_free(inside);
     echo_all(NULL, requests, n);
-    stopped_inside += (int)n;
+    count(&stopped_inside);
 }
 
 static quark_config_t *config_of(const char *id, const char *membership) {
@@ -114,6 +114,7 @@ static void many_at_once(void) {
     OK(quark_silo_stop(silo, 1000, &error));
     quark_silo_free(caller);
     quark_silo_free(silo);
+    wait_for(&finalized, 2);
     CHECK(finalized == 2);
 }
 
@@ -176,6 +177,7 @@ static void stopped_from_inside(void) {
     CHECK(quark_bytes_len(reply) == 1);
     quark_bytes_free(reply);
     wait_for(&let_go, 1);
+    wait_for(&stopped_inside, 1);
     CHECK(stopped_inside == 1);
     quark_client_free(client);
 }

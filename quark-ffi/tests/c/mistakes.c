@@ -2,8 +2,23 @@
 #include "check.h"
 #include <limits.h>
 
-int main(int count, char **arguments) {
-    CHECK(count == 2);
+/* Written by a callback and by main, with nothing in between. */
+static int raced, written;
+
+static void write_it(void *user_data, quark_request_t *request) {
+    ++raced;
+    echo(user_data, request);
+    count(&written);
+}
+
+/* The same of two threads that know nothing of Quark. */
+static void *write_it_too(void *nothing) {
+    ++raced;
+    return nothing;
+}
+
+int main(int given, char **arguments) {
+    CHECK(given == 2);
     const char *mistake = arguments[1];
     quark_error_t *error = NULL;
     if (strcmp(mistake, "leak") == 0) {
@@ -22,9 +37,25 @@ int main(int count, char **arguments) {
         OK(quark_silo_owner(silo, "T", "1", &owner, &error));
         free(owner); /* Memory of the library's, and not even once. */
         free(owner);
+    } else if (strcmp(mistake, "race with a callback") == 0) {
+        quark_silo_t *silo = NULL;
+        quark_config_t *config = quark_config_new("races");
+        quark_config_set_membership(config, "memory://races");
+        quark_config_set_handler(config, write_it, NULL, NULL);
+        OK(quark_silo_start(config, &silo, &error));
+        quark_config_free(config);
+        OK(quark_silo_notify(silo, "T", "1", "", QUARK_BYTES(""), 20000, &error));
+        ++raced;
+        wait_for(&written, 1);
+        quark_silo_free(silo);
+    } else if (strcmp(mistake, "race of two threads") == 0) {
+        pthread_t thread;
+        CHECK(pthread_create(&thread, NULL, write_it_too, NULL) == 0);
+        ++raced;
+        CHECK(pthread_join(thread, NULL) == 0);
     } else {
         volatile int most = INT_MAX;
-        return most + count;
+        return most + given;
     }
     return 0;
 }

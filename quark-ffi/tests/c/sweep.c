@@ -1,8 +1,11 @@
 /* Every function of quark.h, given what it must refuse. The calls are generated from the header (programs/sweep.rs);
- * here are the objects that they use and what is checked of each. All failures are told, not the first one only. */
+ * here are the objects that they use and what is checked of each. All failures are told, not the first one only.
+ * Given the word "forked", each function is called in a forked child instead, with what it must not refuse elsewhere. */
+#define _GNU_SOURCE
 #include "check.h"
 #include <signal.h>
 #include <stdint.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum expectation {
@@ -245,19 +248,22 @@ static quark_transport_t *lend_transport(void) {
     return lent_transport;
 }
 
-#define STOPPED_ONE(name)                                       \
-    static quark_##name##_t *ended_##name;                      \
-    static quark_##name##_t *stopped_##name(void) {             \
-        if (ended_##name == NULL) {                             \
-            quark_error_t *error = NULL;                        \
-            ended_##name = make_##name();                       \
-            OK(quark_##name##_stop(ended_##name, 1000, &error)); \
-        }                                                       \
-        return ended_##name;                                    \
+#define STOPPED_ONE(name, start, ...)                     \
+    static quark_##name##_t *ended_##name;                \
+    static quark_##name##_t *stopped_##name(void) {       \
+        if (ended_##name == NULL) {                       \
+            quark_error_t *error = NULL;                  \
+            ended_##name = make_##name();                 \
+            start;                                        \
+            OK(quark_##name##_stop(__VA_ARGS__, &error)); \
+        }                                                 \
+        return ended_##name;                              \
     }
 
-STOPPED_ONE(silo)
-STOPPED_ONE(client)
+STOPPED_ONE(silo, , ended_silo, 1000)
+STOPPED_ONE(client, , ended_client, 1000)
+STOPPED_ONE(membership, OK(quark_membership_start(ended_membership, &error)), ended_membership)
+STOPPED_ONE(transport, OK(quark_transport_start(ended_transport, &error)), ended_transport, 1000)
 
 static quark_request_t *make_request(void) {
     CHECK(quark_silo_call_async(lend_silo(), "T", "1", "keep", QUARK_BYTES("x"), 60000, on_reply_aside, NULL, NULL) == QUARK_OK);
@@ -326,6 +332,30 @@ static void start_with(const quark_config_t *config, enum expectation wanted, co
     quark_error_free(error);
 }
 
+/* ---- In a forked child ------------------------------------------------------------------------------------------ */
+
+static bool begin_child(void) {
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        /* A hang ends it. */
+        alarm(20);
+    }
+    return child == 0;
+}
+
+static void end_child(bool is_good) { _exit(is_good ? 0 : 1); }
+
+static void wait_for_child(void) {
+    int status = 0;
+    CHECK(wait(&status) > 0);
+    if (WIFSIGNALED(status)) {
+        complain("the child was killed, by ", strsignal(WTERMSIG(status)));
+    } else if (WEXITSTATUS(status) != 0) {
+        complain("neither NOT_RUNNING nor the neutral value", "");
+    }
+}
+
 #include "sweep_cases.h"
 
 /* Says of a crash where it was. */
@@ -340,14 +370,18 @@ static void crashed(int signal_number) {
     raise(signal_number);
 }
 
-int main(void) {
+int main(int given, char **arguments) {
     signal(SIGABRT, crashed);
     signal(SIGSEGV, crashed);
     long_text = malloc((1 << 20) + 1);
     memset(long_text, 'x', 1 << 20);
     long_text[1 << 20] = '\0';
 
-    sweep();
+    if (given == 2 && strcmp(arguments[1], "forked") == 0) {
+        forked();
+    } else {
+        sweep();
+    }
 
     CHECK(quark_set_log_callback(NULL, NULL, NULL, 0) == QUARK_OK);
     quark_request_free(lent_request);
@@ -361,6 +395,8 @@ int main(void) {
     quark_membership_free(lent_membership);
     quark_client_free(lent_client);
     quark_client_free(ended_client);
+    quark_membership_free(ended_membership);
+    quark_transport_free(ended_transport);
     quark_silo_free(ended_silo);
     quark_silo_free(lent_silo);
     quark_config_free((quark_config_t *)lend_config());

@@ -23,6 +23,13 @@ const OPTIONAL: &[(&str, &str)] = &[
     ("quark_client_health", "reason"),
 ];
 
+/// What can be stopped.
+const CAN_STOP: [&str; 4] = ["silo", "client", "membership", "transport"];
+
+/// What a stopped one still does: a membership tells of its last view, a transport knows nobody any more.
+const AS_BEFORE: [&str; 3] =
+    ["quark_membership_silos", "quark_membership_owner", "quark_transport_disconnect"];
+
 /// An argument in one call: what stands for it and what must come of it.
 struct Variant {
     name: &'static str,
@@ -63,11 +70,72 @@ pub(crate) fn cases(functions: &[Function]) -> String {
         }
         text += "}\n\n";
     }
-    text += "static void sweep(void) {\n";
-    for function in functions {
-        writeln!(text, "    sweep_{}();", function.name).expect("a string");
+    for sweep in ["sweep", "forked"] {
+        if sweep == "forked" {
+            functions.iter().for_each(|function| text += &forked(function));
+        }
+        writeln!(text, "static void {sweep}(void) {{").expect("a string");
+        for function in functions {
+            writeln!(text, "    {sweep}_{}();", function.name).expect("a string");
+        }
+        text += "}\n\n";
     }
-    text + "}\n"
+    text
+}
+
+/// The function with valid arguments, made before a fork and used in the child.
+fn forked(function: &Function) -> String {
+    let mut text = format!("static void forked_{}(void) {{\n", function.name);
+    writeln!(text, "    begin(\"{}\", \"nothing\", \"in a forked child\");", function.name)
+        .expect("a string");
+    let (mut arguments, mut after) = (Vec::new(), String::new());
+    for parameter in &function.parameters {
+        let (kind, name) = (parameter.kind.as_str(), parameter.name.as_str());
+        let value = valid(function, parameter).expect("known");
+        if value.starts_with("&out_") {
+            text += &output(kind, name);
+        }
+        let space = if kind.ends_with('*') { "" } else { " " };
+        writeln!(text, "    {kind}{space}a_{name} = {value};").expect("a string");
+        if value.starts_with("make_") {
+            let object = if kind == "char *" { "string" } else { object(kind) };
+            writeln!(after, "    quark_{object}_free(a_{name});").expect("a string");
+        }
+        arguments.push(format!("a_{name}"));
+    }
+    let call = format!("{}({})", function.name, arguments.join(", "));
+    let child = match in_child(function) {
+        Some(wanted) => format!("{call} == {wanted}"),
+        None if function.returns == "void" => format!("({call}, true)"),
+        None => format!("((void){call}, true)"),
+    };
+    writeln!(text, "    if (begin_child()) end_child({child});\n    wait_for_child();").expect("a string");
+    text + &after + "}\n\n"
+}
+
+/// What a function says in a forked child; `None` where any answer will do. What is of nothing that was started, such as a
+/// ring, works there.
+fn in_child(function: &Function) -> Option<&'static str> {
+    let of = |objects: &[&str]| {
+        function
+            .parameters
+            .iter()
+            .any(|parameter| is_object(parameter) && objects.contains(&object(&parameter.kind)))
+    };
+    let makes = ["silo", "client", "membership", "transport"]
+        .iter()
+        .any(|made| [format!("quark_{made}_start"), format!("quark_{made}_new")].contains(&function.name));
+    match function.returns.as_str() {
+        "quark_status_t" if function.name == "quark_error_code" => None,
+        "quark_status_t" if of(&CAN_STOP) || of(&["request"]) || makes || function.name.contains("_log_") => {
+            Some("QUARK_NOT_RUNNING")
+        }
+        "quark_status_t" => Some("QUARK_OK"),
+        "bool" if of(&["silo", "client", "call"]) => Some("false"),
+        "uint64_t" if of(&CAN_STOP) => Some("0"),
+        "size_t" if of(&["loop"]) => Some("0"),
+        _ => None,
+    }
 }
 
 fn is_pointer(parameter: &Parameter) -> bool {
@@ -96,10 +164,11 @@ fn variants(function: &Function, parameter: &Parameter) -> Vec<Variant> {
     let refused = if is_async(function) && of_message { "ENDS" } else { "REFUSED" };
     let any = if is_async(function) { "FINE" } else { "ANY" };
     let mut variants = Vec::new();
-    let used_after_stop = !wants_new(function) || function.name.ends_with("_stop");
-    if is_object(parameter) && ["silo", "client"].contains(&object(&parameter.kind)) && used_after_stop {
+    let used_after_stop = !function.name.ends_with("_free");
+    if is_object(parameter) && CAN_STOP.contains(&object(&parameter.kind)) && used_after_stop {
         // Stopping twice has no effect; all else is told, or is as it was.
-        let wanted = if function.name.ends_with("_stop") { "FINE" } else { "STOPPED" };
+        let is_fine = function.name.ends_with("_stop") || AS_BEFORE.contains(&function.name.as_str());
+        let wanted = if is_fine { "FINE" } else { "STOPPED" };
         let value = format!("stopped_{}()", object(&parameter.kind));
         variants.push(Variant { name: "stopped", value, wanted });
     }
