@@ -3,6 +3,7 @@
 import copy
 import pickle
 import random
+import re
 
 import pytest
 import quark
@@ -20,7 +21,21 @@ def test_the_rings_owners_are_those_of_the_vectors():
         assert [quark.hash(key) for key in keys] == [lookup["hash"] for lookup in case["lookups"]]
         assert [ring.owner(key) for key in keys] == [lookup["owner"] for lookup in case["lookups"]]
         assert ring.owners(keys) == [lookup["owner"] for lookup in case["lookups"]]
+        assert ring.owners(key for key in keys) == ring.owners(tuple(keys)) == ring.owners(keys)
         assert len(ring) == len(case["silos"]) and ring.silos == sorted(silo["id"] for silo in case["silos"])
+
+
+def test_keys_that_are_none_are_named():
+    ring = quark.HashRing()
+    for keys, told in (
+        (["a", 7], "keys[1]=7: must be str, not int"),
+        ("ab", "keys='ab': must be an iterable of strings, not str"),
+        (7, "keys=7: must be an iterable of strings, not int"),
+    ):
+        with pytest.raises(TypeError, match=re.escape(told)):
+            ring.owners(keys)
+    with pytest.raises(quark.InvalidArgumentError, match=re.escape("keys[0]=")):
+        ring.owners(["\ud800"])
 
 
 def test_an_empty_ring_has_no_owner():

@@ -1,6 +1,5 @@
 //! The hash ring, usable alone.
 
-use std::collections::HashMap;
 use std::ffi::{CString, c_char};
 use std::ptr;
 use std::sync::{PoisonError, RwLock};
@@ -24,13 +23,17 @@ pub struct quark_ring_t(RwLock<Ring>);
 #[derive(Default)]
 struct Ring {
     ring: HashRing,
-    /// The ids of the ring as C reads them.
-    ids: HashMap<String, CString>,
+    /// The ids of the ring as C reads them, in its order.
+    ids: Vec<CString>,
 }
 
 impl Ring {
-    fn id(&self, id: Option<&str>) -> *const c_char {
-        id.and_then(|id| self.ids.get(id)).map_or(ptr::null(), |id| id.as_ptr())
+    fn id(&self, place: Option<usize>) -> *const c_char {
+        place.and_then(|place| self.ids.get(place)).map_or(ptr::null(), |id| id.as_ptr())
+    }
+
+    fn place(&self, id: &str) -> Option<usize> {
+        self.ring.silos().position(|silo| silo.as_str() == id)
     }
 }
 
@@ -81,7 +84,9 @@ pub unsafe extern "C" fn quark_ring_add(
             let points = if virtual_nodes == 0 { QUARK_DEFAULT_VIRTUAL_NODES } else { virtual_nodes };
             let new = ring.write(|ring| {
                 let new = ring.ring.add(id, points)?;
-                ring.ids.entry(id.to_owned()).or_insert_with(|| c_string(id));
+                if new && let Some(place) = ring.place(id) {
+                    ring.ids.insert(place, c_string(id));
+                }
                 Ok::<_, quark_core::Error>(new)
             })?;
             if let Ok(added) = Out::new(added, "added") {
@@ -105,8 +110,11 @@ pub unsafe extern "C" fn quark_ring_remove(
         guard::status_and_error(error, || {
             let (ring, id) = (handle::borrow(ring, "ring")?, handle::text(silo_id, "silo_id")?);
             let there = ring.write(|ring| {
-                ring.ids.remove(id);
-                ring.ring.remove(id)
+                let place = ring.place(id);
+                let there = ring.ring.remove(id);
+                // Last: the id that was given may be this one.
+                place.map(|place| ring.ids.remove(place));
+                there
             });
             if let Ok(removed) = Out::new(removed, "removed") {
                 removed.set(there);
@@ -128,7 +136,8 @@ pub unsafe extern "C" fn quark_ring_owner(
     unsafe {
         guard::status_and_error(error, || {
             let (ring, key) = (handle::borrow(ring, "ring")?, handle::text(key, "key")?);
-            Out::new(owner, "owner")?.set(ring.read(|ring| ring.id(ring.ring.owner(key))));
+            Out::new(owner, "owner")?
+                .set(ring.read(|ring| ring.id(ring.ring.place_at(quark_core::hash(key)))));
             Ok(())
         })
     }
@@ -156,15 +165,19 @@ pub unsafe extern "C" fn quark_ring_owners(
                 return Err(quark_core::Error::invalid("count", count, "is more than there can be"));
             }
             let keys = std::slice::from_raw_parts(keys, count);
-            let texts: Vec<&str> = keys
-                .iter()
-                .enumerate()
-                .map(|(i, key)| handle::text(*key, &format!("keys[{i}]")))
-                .collect::<Result<_, _>>()?;
+            let mut texts: Vec<&str> = Vec::with_capacity(count);
+            for key in keys {
+                // Its name only when it is needed.
+                let text =
+                    handle::text(*key, "").or_else(|_| handle::text(*key, &format!("keys[{}]", texts.len())));
+                texts.push(text?);
+            }
             ring.read(|ring| {
-                for (i, owner) in ring.ring.owners(&texts).into_iter().enumerate() {
-                    owners.add(i).write(ring.id(owner));
-                }
+                let mut next = owners;
+                ring.ring.each_owner(texts, |place| {
+                    next.write(ring.id(place));
+                    next = next.add(1);
+                });
             });
             Ok(())
         })
@@ -183,7 +196,7 @@ pub unsafe extern "C" fn quark_ring_len(ring: *const quark_ring_t) -> usize {
 pub unsafe extern "C" fn quark_ring_silo(ring: *const quark_ring_t, index: usize) -> *const c_char {
     // SAFETY: the header demands NULL or a live ring.
     guard::value(ptr::null(), || match unsafe { ring.as_ref() } {
-        Some(ring) => ring.read(|ring| ring.id(ring.ring.silos().nth(index).map(quark_core::SiloId::as_str))),
+        Some(ring) => ring.read(|ring| ring.id(Some(index))),
         None => ptr::null(),
     })
 }

@@ -2,10 +2,12 @@
 //!
 //! A wrong type is a `TypeError`, a wrong value an `InvalidArgumentError`; both name the argument and the value.
 
+use std::ffi::c_char;
 use std::time::Duration;
 
 use bytes::Bytes;
 use pyo3::exceptions::PyTypeError;
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString};
 use quark_core::Error;
@@ -23,15 +25,30 @@ pub(crate) fn wrong_type(name: &str, value: &Bound<'_, PyAny>, wanted: &str) -> 
 
 /// A string.
 pub(crate) fn text(name: &str, value: &Bound<'_, PyAny>) -> PyResult<String> {
+    borrowed_text(name, value).map(str::to_owned)
+}
+
+/// The same without a copy: Python keeps the UTF-8 of a string with it.
+pub(crate) fn borrowed_text<'a>(name: &str, value: &'a Bound<'_, PyAny>) -> PyResult<&'a str> {
     let text = value.cast::<PyString>().map_err(|_| wrong_type(name, value, "str"))?;
-    match text.extract() {
-        Ok(text) => Ok(text),
+    let mut length = 0;
+    // SAFETY: a string, and a place for a number.
+    let start = unsafe { PyUnicode_AsUTF8AndSize(text.as_ptr(), &raw mut length) };
+    if start.is_null() {
         // A lone surrogate has no UTF-8.
-        Err(_) => {
-            let shown = text.to_string_lossy().into_owned();
-            Err(raise(value.py(), &Error::invalid(name, shown, "is not valid Unicode")))
-        }
+        drop(PyErr::take(value.py()));
+        let shown = text.to_string_lossy().into_owned();
+        return Err(raise(value.py(), &Error::invalid(name, shown, "is not valid Unicode")));
     }
+    // SAFETY: so many bytes of UTF-8, which stay there as long as the string, and that as long as the reference.
+    Ok(unsafe {
+        std::str::from_utf8_unchecked(std::slice::from_raw_parts(start.cast(), length.unsigned_abs()))
+    })
+}
+
+unsafe extern "C" {
+    // Exported by every CPython since 3.3, and of the stable ABI since 3.10, from which on PyO3 offers it.
+    fn PyUnicode_AsUTF8AndSize(string: *mut ffi::PyObject, length: *mut isize) -> *const c_char;
 }
 
 /// A string, or nothing.

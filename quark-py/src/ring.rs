@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use pyo3::prelude::*;
+use pyo3::types::{PyList, PyString};
 
 use crate::args;
 use crate::errors::OrRaise as _;
@@ -59,14 +60,29 @@ impl HashRing {
 
     /// The owner of a key such as "Counter:42", or None when the ring is empty.
     fn owner(&self, key: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
-        let key = args::text("key", key)?;
-        Ok(self.snapshot().owner(&key).map(str::to_owned))
+        let key = args::borrowed_text("key", key)?;
+        Ok(self.snapshot().owner(key).map(str::to_owned))
     }
 
-    /// The owners of many keys, in their order.
-    fn owners(&self, py: Python<'_>, keys: Vec<String>) -> Vec<Option<String>> {
+    /// The owners of many keys, in their order: cheaper for each than one by one.
+    fn owners<'py>(&self, py: Python<'py>, keys: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
         let ring = self.snapshot();
-        py.detach(|| ring.owners(&keys).into_iter().map(|owner| owner.map(str::to_owned)).collect())
+        let wrong = |_| args::wrong_type("keys", keys, "an iterable of strings");
+        if keys.is_instance_of::<PyString>() {
+            return Err(wrong(()));
+        }
+        let keys = keys.try_iter().map_err(|_| wrong(()))?;
+        let keys: Vec<_> = keys.collect::<PyResult<_>>()?;
+        // Each owner is one object, however often it is in the list.
+        let silos: Vec<_> = ring.silos().map(|id| PyString::new(py, id.as_str())).collect();
+        let mut texts = Vec::with_capacity(keys.len());
+        for key in &keys {
+            let text = args::borrowed_text("", key);
+            texts.push(text.or_else(|_| args::borrowed_text(&format!("keys[{}]", texts.len()), key))?);
+        }
+        let mut owners = Vec::with_capacity(keys.len());
+        ring.each_owner(texts, |place| owners.push(place.map(|place| &silos[place])));
+        PyList::new(py, owners)
     }
 
     /// The silos, sorted.

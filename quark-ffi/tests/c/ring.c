@@ -30,8 +30,32 @@ static void owns(const char *key, uint32_t hash, const char *owner) {
 
 #include "ring_cases.h"
 
+/* Many keys in one call, short and long, and ids that the ring itself gave. */
+static void many(void) {
+    enum { KEYS = 100 };
+    static char keys[KEYS][200];
+    const char *pointers[KEYS], *owners[KEYS], *alone = NULL;
+    begin();
+    for (int i = 0; i < KEYS; ++i) {
+        snprintf(keys[i], sizeof keys[i], "Counter:%0*d", 1 + i, i);
+        pointers[i] = keys[i];
+    }
+    if (quark_ring_owners(ring, pointers, KEYS, owners, NULL) != QUARK_OK || owners[0] != NULL) exit(2);
+    add("b", 150), add("a", 150), add("c", 10);
+    if (quark_ring_owners(ring, pointers, KEYS, owners, NULL) != QUARK_OK) exit(3);
+    for (int i = 0; i < KEYS; ++i) {
+        if (quark_ring_owner(ring, keys[i], &alone, NULL) != QUARK_OK || alone != owners[i]) exit(4);
+    }
+    bool removed = false;
+    const char *first = quark_ring_silo(ring, 0);
+    if (strcmp(first, "a") != 0 || quark_ring_remove(ring, first, &removed, NULL) != QUARK_OK || !removed) exit(5);
+    if (strcmp(quark_ring_silo(ring, 0), "b") != 0 || strcmp(quark_ring_silo(ring, 1), "c") != 0) exit(6);
+    if (quark_ring_silo(ring, 2) != NULL || quark_ring_len(ring) != 2) exit(7);
+}
+
 int main(void) {
     cases();
+    many();
     quark_ring_free(ring);
     return 0;
 }
