@@ -31,7 +31,7 @@
  *     `quark_error_t **` as their last argument: NULL when you do not care, else it gets an error of yours on failure
  *     and is left alone on success. Outputs are written on success only. Every pointer is checked; NULL where none is
  *     allowed is QUARK_INVALID_ARGUMENT. Text is UTF-8. What a config cannot use is reported where it is set or,
- *     at the latest, at the start.
+ *     at the latest, at the start. Times are in milliseconds; for a setting 0 stands for its default.
  *
  * Threads
  *     Every function may be called from any thread; objects may be shared between threads, except that nobody may use
@@ -663,6 +663,10 @@ void quark_config_free(quark_config_t *config);
  * `redis+sentinel` and `redis+cluster`, see docs/REDIS.md),
  * `gossip://bind-host:port?seed=host:port&seed=...`, `static://id@host:port,id@host:port` (the others, possibly none)
  * or `memory://name` (in this process, for tests).
+ *
+ * By gossip a silo's label `quark.gossip` is the address that others give as a seed, with the real port; the silo's own
+ * endpoint is another one. A silo whose seeds do not answer within 1.5 s starts alone, keeps trying and is
+ * `QUARK_HEALTH_DEGRADED` until it has met one; a client fails.
  */
 quark_status_t quark_config_set_membership(quark_config_t *config,
                                            const char *url);
@@ -766,8 +770,10 @@ quark_status_t quark_config_set_answer_capacity(quark_config_t *config,
 
 /**
  * How many requests of one handler may run at once, 1 to 1,024, and how many replies and events. Default 1: then the
- * requests of a handler start and run in order, and so do replies and events. With more they start in order and may
- * overlap. Handlers of different actor types run beside each other: one that never returns holds up its own only.
+ * requests of a handler run one after the other, in order, and so do replies and events; but while one waits in a blocking
+ * call of Quark's, the next one runs, on another thread. What a handler keeps across such a call needs a lock. With more
+ * they start in order and may overlap. Handlers of different actor types run beside each other: one that never returns
+ * holds up its own only.
  */
 quark_status_t quark_config_set_callback_threads(quark_config_t *config,
                                                  uint32_t threads);
@@ -943,7 +949,8 @@ quark_status_t quark_silo_stop(quark_silo_t *silo,
                                quark_error_t **error);
 
 /**
- * Frees a silo; without a stop before, it ends as a crash would. Blocks until the callbacks that run have returned and the
+ * Frees a silo; without a stop before, it ends as a crash would, which the others have to find out. Blocks until the
+ * callbacks that run have returned and the
  * finalizers have run; inside a callback of this silo it returns at once and all of that happens when the callback
  * has returned. NULL is allowed.
  */

@@ -8,11 +8,15 @@
 /// Config never fails: what it cannot use is told by the start, with the setting's name and value.
 ///
 /// Handlers are callables that take a Request & and return something that a BytesView can be made of, nothing when they
-/// answered or moved the request away, or a Result of these, whose error's message fails the request. A handler that
+/// answered or moved the request away, an Error, or a Result; an error's message fails the request. A handler that
 /// throws fails its request with the exception's what(). Other callbacks must not throw: that is std::terminate, as in a
 /// std::thread.
 #ifndef QUARK_HPP
 #define QUARK_HPP
+
+#if __cplusplus < 201703L
+#error "quark.hpp needs C++17 or later"
+#endif
 
 #include <chrono>
 #include <cstdint>
@@ -21,6 +25,7 @@
 #include <future>
 #include <iosfwd>
 #include <iterator>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -38,6 +43,13 @@
 #define QUARK_HPP_EXCEPTIONS 0
 #endif
 
+/// What is returned lives as long as the object; compilers that know this warn of what outlives it.
+#if defined(__clang__)
+#define QUARK_HPP_BORROWED [[clang::lifetimebound]]
+#else
+#define QUARK_HPP_BORROWED
+#endif
+
 namespace quark {
 
 // ---- Bytes ----------------------------------------------------------------------------------------------------------
@@ -51,6 +63,8 @@ public:
     BytesView(quark_bytes_view_t bytes) noexcept : data_(bytes.data), size_(bytes.len) {}
     /// A text up to its NUL.
     BytesView(const char *text) noexcept : BytesView(text, text == nullptr ? 0 : std::strlen(text)) {}
+    /// Also a literal 0, which is rather meant as a number.
+    BytesView(std::nullptr_t) = delete;
 
     template <class Row, class Byte = std::remove_pointer_t<decltype(std::data(std::declval<const Row &>()))>,
               class = std::enable_if_t<sizeof(Byte) == 1 && std::is_trivially_copyable_v<Byte> &&
@@ -65,6 +79,8 @@ public:
     const std::uint8_t *end() const noexcept { return data_ + size_; }
     std::uint8_t operator[](std::size_t at) const noexcept { return data_[at]; }
     std::string_view text() const noexcept { return {reinterpret_cast<const char *>(data_), size_}; }
+    /// A copy.
+    std::string str() const { return std::string(text()); }
     operator std::string_view() const noexcept { return text(); }
     quark_bytes_view_t get() const noexcept { return {data_, size_}; }
 
@@ -107,8 +123,8 @@ public:
     std::size_t size() const noexcept { return view().size(); }
     bool empty() const noexcept { return size() == 0; }
     /// All three live as long as this.
-    BytesView view() const noexcept { return quark_bytes_view(bytes_.get()); }
-    std::string_view text() const noexcept { return view().text(); }
+    BytesView view() const noexcept QUARK_HPP_BORROWED { return quark_bytes_view(bytes_.get()); }
+    std::string_view text() const noexcept QUARK_HPP_BORROWED { return view().text(); }
     const std::uint8_t *begin() const noexcept { return view().begin(); }
     const std::uint8_t *end() const noexcept { return view().end(); }
     /// A copy.
@@ -133,7 +149,7 @@ public:
         quark_error_free(error);
     }
 
-    /// An error of which only the code is known, or the message too.
+    /// An error of one's own. Of one that a handler returns the caller gets the message, under QUARK_HANDLER_FAILED.
     explicit Error(quark_status_t code) : Error(code, std::string(detail::view(quark_status_name(code)))) {}
     Error(quark_status_t code, std::string message) : code_(code), message_(std::move(message)) {}
 
@@ -155,11 +171,20 @@ private:
     std::string message_;
 };
 
+template <class Traits>
+std::basic_ostream<char, Traits> &operator<<(std::basic_ostream<char, Traits> &out, const Error &error) {
+    return out << error.name() << ": " << error.message();
+}
+
 /// A value or an error.
 template <class T>
 class [[nodiscard]] Result {
 public:
     Result(T value) : held_(std::in_place_index<0>, std::move(value)) {}
+    /// Of what the value can be made of by itself.
+    template <class U, class = std::enable_if_t<std::is_convertible_v<U, T> && !std::is_base_of_v<Error, std::decay_t<U>> &&
+                                                !std::is_same_v<std::decay_t<U>, Result> && !std::is_same_v<std::decay_t<U>, T>>>
+    Result(U &&value) : held_(std::in_place_index<0>, T(std::forward<U>(value))) {}
     Result(Error error) : held_(std::in_place_index<1>, std::move(error)) {}
 
     bool has_value() const noexcept { return held_.index() == 0; }
@@ -179,6 +204,14 @@ public:
     T value() && {
         if (!has_value()) throw error();
         return *std::move(*this);
+    }
+    T &value() & {
+        if (!has_value()) throw error();
+        return **this;
+    }
+    const T &value() const & {
+        if (!has_value()) throw error();
+        return **this;
     }
 #endif
 
@@ -218,22 +251,25 @@ inline Error invalid(std::string_view name, const std::string &value, std::strin
     return Error(QUARK_INVALID_ARGUMENT, std::string(name) + "=" + value + ": " + std::string(why));
 }
 
-/// Texts and times on their way to C, which knows no NUL inside and no negative numbers. Remembers what cannot go.
+/// Texts and times on their way to C, which knows no NUL inside and no negative numbers. Remembers what cannot go, until
+/// the same argument is given again.
 class Arguments {
 public:
     std::string text(std::string_view name, std::string_view value) {
-        if (value.find('\0') != value.npos) refuse(invalid(name, "'" + shown(value) + "'", "has a NUL inside"));
+        const bool usable = value.find('\0') == value.npos;
+        judge(name, usable ? std::nullopt : std::optional(invalid(name, '"' + shown(value) + '"', "has a NUL inside")));
         return std::string(value);
     }
 
     std::uint64_t ms(std::string_view name, std::chrono::milliseconds time) {
-        if (time.count() <= 0) refuse(invalid(name, std::to_string(time.count()) + "ms", "must be more than 0"));
+        const std::string given = std::to_string(time.count()) + "ms";
+        judge(name, time.count() > 0 ? std::nullopt : std::optional(invalid(name, given, "must be more than 0")));
         return static_cast<std::uint64_t>(time.count());
     }
 
     std::uint64_t ms(std::string_view name, Timeout time) { return time ? ms(name, *time) : 0; }
 
-    const std::optional<Error> &problem() const noexcept { return problem_; }
+    const Error *problem() const noexcept { return problems_.empty() ? nullptr : &problems_.begin()->second; }
 
 private:
     static std::string shown(std::string_view value) {
@@ -242,11 +278,13 @@ private:
         return shown;
     }
 
-    void refuse(Error error) {
-        if (!problem_) problem_ = std::move(error);
+    void judge(std::string_view name, std::optional<Error> problem) {
+        if (!problem && problems_.empty()) return;
+        problems_.erase(std::string(name));
+        if (problem) problems_.emplace(name, *std::move(problem));
     }
 
-    std::optional<Error> problem_;
+    std::map<std::string, Error> problems_;
 };
 
 /// What a function said that returned a status and perhaps an error.
@@ -325,15 +363,15 @@ public:
     /// Replies; the request is used up, whatever comes of it.
     Result<void> try_reply(BytesView payload) { return detail::said(quark_request_reply(request_.release(), payload.get())); }
     /// Fails; the request is used up, whatever comes of it. The message ends at its first NUL.
-    Result<void> try_fail(const std::string &message) {
-        return detail::said(quark_request_fail(request_.release(), message.c_str()));
+    Result<void> try_fail(std::string_view message) {
+        return detail::said(quark_request_fail(request_.release(), std::string(message).c_str()));
     }
     /// Whether it is still to be answered.
     explicit operator bool() const noexcept { return request_ != nullptr; }
 
 #if QUARK_HPP_EXCEPTIONS
     void reply(BytesView payload) { try_reply(payload).value(); }
-    void fail(const std::string &message) { try_fail(message).value(); }
+    void fail(std::string_view message) { try_fail(message).value(); }
 #endif
 
 private:
@@ -464,6 +502,9 @@ public:
         const std::string k = arguments_.text("key", key), v = arguments_.text("value", value);
         return set(quark_config_set_label, k.c_str(), v.c_str());
     }
+    Config &no_label(std::string_view key) {
+        return set(quark_config_set_label, arguments_.text("key", key).c_str(), nullptr);
+    }
     Config &placement(std::string_view actor_type, std::string_view policy) {
         const std::string type = arguments_.text("actor_type", actor_type), name = arguments_.text("placement", policy);
         return set(quark_config_set_placement, type.c_str(), name.c_str());
@@ -490,12 +531,14 @@ public:
     /// The handler of every type without one of its own.
     template <class F>
     Config &handler(F function) {
+        check_handler<F>();
         return set(quark_config_set_handler, call<F>, kept(std::move(function)), detail::destroy<F>);
     }
 
     /// The handler of one actor type.
     template <class F>
     Config &handler_for(std::string_view actor_type, F function) {
+        check_handler<F>();
         const std::string type = arguments_.text("actor_type", actor_type);
         return set(quark_config_set_handler_for, type.c_str(), call<F>, kept(std::move(function)), detail::destroy<F>);
     }
@@ -503,18 +546,20 @@ public:
     /// A callable `void(std::vector<Request> &)` that takes what has come, for every type without a handler of its own.
     template <class F>
     Config &batch_handler(F function) {
+        check_batch_handler<F>();
         return set(quark_config_set_batch_handler, nullptr, call_batch<F>, kept(std::move(function)), detail::destroy<F>);
     }
 
     /// The same for one actor type.
     template <class F>
     Config &batch_handler_for(std::string_view actor_type, F function) {
+        check_batch_handler<F>();
         const std::string type = arguments_.text("actor_type", actor_type);
         return set(quark_config_set_batch_handler, type.c_str(), call_batch<F>, kept(std::move(function)),
                    detail::destroy<F>);
     }
 
-    /// A callable `void(std::vector<Ending>)` for the endings of call_batched().
+    /// A callable `void(std::vector<Ending> &)` for the endings of call_batched().
     template <class F>
     Config &on_endings(F function) {
         return set(quark_config_set_ending_batch_callback, end_batch<F>, kept(std::move(function)), detail::destroy<F>);
@@ -528,7 +573,7 @@ public:
 
     quark_config_t *get() const noexcept { return config_.get(); }
     /// What C++ alone could not hand over.
-    const std::optional<Error> &problem() const noexcept { return arguments_.problem(); }
+    const Error *problem() const noexcept { return arguments_.problem(); }
 
 private:
     template <class... Parameters, class... Arguments>
@@ -549,12 +594,26 @@ private:
     }
 
     template <class F>
+    static void check_handler() {
+        static_assert(std::is_invocable_v<F &, Request &>, "a handler takes a quark::Request &");
+    }
+
+    template <class F>
+    static void check_batch_handler() {
+        static_assert(std::is_invocable_r_v<void, F &, std::vector<Request> &> &&
+                          std::is_void_v<std::invoke_result_t<F &, std::vector<Request> &>>,
+                      "a batch handler takes a std::vector<quark::Request> & and returns nothing");
+    }
+
+    template <class F>
     static void *kept(F &&function) { return new std::decay_t<F>(std::forward<F>(function)); }
 
     template <class Answer>
     static void answer(Request &request, Answer &&answer) {
         using Kind = std::decay_t<Answer>;
-        if constexpr (detail::IsResult<Kind>::value) {
+        if constexpr (std::is_same_v<Kind, Error>) {
+            if (request) static_cast<void>(request.try_fail(answer.message()));
+        } else if constexpr (detail::IsResult<Kind>::value) {
             if (!answer) {
                 if (request) static_cast<void>(request.try_fail(answer.error().message()));
             } else if constexpr (!std::is_same_v<Kind, Result<void>>) {
@@ -562,7 +621,7 @@ private:
             }
         } else {
             static_assert(std::is_convertible_v<const Kind &, BytesView>,
-                          "a handler returns what a BytesView can be made of, nothing, or a Result of these");
+                          "a handler returns what a BytesView can be made of, nothing, an Error, or a Result");
             if (request) static_cast<void>(request.try_reply(answer));
         }
     }
@@ -619,7 +678,7 @@ private:
         for (std::size_t i = 0; i < count; ++i) {
             endings.push_back({raw[i].user_data, ended(raw[i].reply, raw[i].error)});
         }
-        detail::callable<F>(user_data)(std::move(endings));
+        detail::callable<F>(user_data)(endings);
     }
 
     template <class F>
@@ -655,13 +714,13 @@ public:
         detail::Arguments arguments;
         const std::string text = arguments.text("value", value);
         if (arguments.problem()) return *arguments.problem();
-        return detail::said(quark_envelope_set_text(get(), field, text.c_str()));
+        return set(field, quark_envelope_set_text(get(), field, text.c_str()));
     }
     Result<void> try_set_number(std::int32_t field, std::int64_t value) {
-        return detail::said(quark_envelope_set_number(get(), field, value));
+        return set(field, quark_envelope_set_number(get(), field, value));
     }
     Result<void> try_set_bytes(std::int32_t field, BytesView value) {
-        return detail::said(quark_envelope_set_bytes(get(), field, value.get()));
+        return set(field, quark_envelope_set_bytes(get(), field, value.get()));
     }
 
     /// As protobuf, as it stands on the wire.
@@ -686,6 +745,11 @@ public:
     quark_envelope_t *get() const noexcept { return envelope_.get(); }
 
 private:
+    static Result<void> set(std::int32_t field, quark_status_t status) {
+        if (status == QUARK_OK) return {};
+        return detail::invalid("field", std::to_string(field), "is none of that kind, or takes no such value");
+    }
+
     detail::Handle<quark_envelope_t, quark_envelope_free> envelope_;
 };
 
@@ -774,6 +838,9 @@ public:
         const quark_status_t status =
             C::call_async(get(), message.actor_type.c_str(), message.actor_id.c_str(), message.method.c_str(),
                           payload.get(), message.timeout_ms, nullptr, user_data, &call);
+        if (status == QUARK_INVALID_ARGUMENT && get() != nullptr) {
+            return detail::invalid("on_endings", "none", "must be given to the config for calls like this");
+        }
         if (status != QUARK_OK) return Error(status);
         return Call(call);
     }
@@ -905,7 +972,7 @@ private:
         Message(std::string_view type, std::string_view id, std::string_view name, Timeout timeout)
             : actor_type(text("actor_type", type)),
               actor_id(text("actor_id", id)),
-              method(text("method", name)),
+              method(text("method_name", name)),
               timeout_ms(ms("timeout", timeout)) {}
 
         std::string actor_type, actor_id, method;

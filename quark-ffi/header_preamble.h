@@ -22,7 +22,7 @@
  *     `quark_error_t **` as their last argument: NULL when you do not care, else it gets an error of yours on failure
  *     and is left alone on success. Outputs are written on success only. Every pointer is checked; NULL where none is
  *     allowed is QUARK_INVALID_ARGUMENT. Text is UTF-8. What a config cannot use is reported where it is set or,
- *     at the latest, at the start.
+ *     at the latest, at the start. Times are in milliseconds; for a setting 0 stands for its default.
  *
  * Threads
  *     Every function may be called from any thread; objects may be shared between threads, except that nobody may use

@@ -1,4 +1,4 @@
-/* A silo that echoes, and calls itself. cc -Iinclude examples/c/echo.c -Ltarget/debug -lquark -o echo */
+/* A silo that echoes, and calls itself. How to build it: docs/C.md. */
 #include <quark.h>
 #include <stdio.h>
 
@@ -22,6 +22,7 @@ int main(void) {
     }
     quark_bytes_free(reply);
     quark_error_free(error);
+    if (silo != NULL) quark_silo_stop(silo, 1000, NULL); /* leaves; without it the others take this for a crash */
     quark_silo_free(silo);
     quark_config_free(config);
     return 0;

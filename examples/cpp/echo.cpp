@@ -1,4 +1,4 @@
-// A silo that echoes, and calls itself. c++ -std=c++17 -Iinclude examples/cpp/echo.cpp -Ltarget/debug -lquark -o echo
+// A silo that echoes, and calls itself. How to build it: docs/C.md.
 #include <iostream>
 #include <quark.hpp>
 

@@ -143,6 +143,10 @@ pub unsafe extern "C" fn quark_config_free(config: *mut quark_config_t) {
 /// `redis+sentinel` and `redis+cluster`, see docs/REDIS.md),
 /// `gossip://bind-host:port?seed=host:port&seed=...`, `static://id@host:port,id@host:port` (the others, possibly none)
 /// or `memory://name` (in this process, for tests).
+///
+/// By gossip a silo's label `quark.gossip` is the address that others give as a seed, with the real port; the silo's own
+/// endpoint is another one. A silo whose seeds do not answer within 1.5 s starts alone, keeps trying and is
+/// `QUARK_HEALTH_DEGRADED` until it has met one; a client fails.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn quark_config_set_membership(
     config: *mut quark_config_t,
@@ -430,8 +434,10 @@ pub unsafe extern "C" fn quark_config_set_answer_capacity(
 }
 
 /// How many requests of one handler may run at once, 1 to 1,024, and how many replies and events. Default 1: then the
-/// requests of a handler start and run in order, and so do replies and events. With more they start in order and may
-/// overlap. Handlers of different actor types run beside each other: one that never returns holds up its own only.
+/// requests of a handler run one after the other, in order, and so do replies and events; but while one waits in a blocking
+/// call of Quark's, the next one runs, on another thread. What a handler keeps across such a call needs a lock. With more
+/// they start in order and may overlap. Handlers of different actor types run beside each other: one that never returns
+/// holds up its own only.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn quark_config_set_callback_threads(
     config: *mut quark_config_t,

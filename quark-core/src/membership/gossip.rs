@@ -14,7 +14,7 @@ mod socket;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::net::{UdpSocket, lookup_host};
 use tokio::sync::{mpsc, oneshot};
@@ -77,12 +77,17 @@ impl GossipMembership {
         let address = advertised(socket.address(), &role, &seeds).await;
         let seeds: Vec<_> = seeds.into_iter().filter(|seed| *seed != address).collect();
 
+        // The first silo of a cluster may name itself.
+        let seeks_others = !seeds.is_empty() || !unknown.is_empty();
+        let mut unmet_since = None;
+
         let node = self.spawn(role.id(), unix_millis(), address, &socket).await?;
         let (node, myself) = match role {
             Role::Member(info) => {
                 let limit = FIRST_CONTACT_LIMIT.min(self.config.start_timeout);
                 let met = self.meet(&node, &seeds, Instant::now() + limit).await;
-                if !met && !self.seeds.is_empty() {
+                if !met && seeks_others {
+                    unmet_since = Some(SystemTime::now());
                     let why = self.no_seed(&unknown, limit);
                     tracing::warn!(target: MEMBERSHIP, silo = %info.silo_id, "starts alone and keeps trying: {}", why.message());
                 }
@@ -102,6 +107,7 @@ impl GossipMembership {
         let mut tasks = JoinSet::new();
         let lease = myself.is_some().then(|| views.lease().clone());
         let mut follower = Follower::new(node.clone(), myself.clone(), &self.config, views, me, prober);
+        follower.has_met_nobody_since(unmet_since);
         follower.begin().await;
         tasks.spawn(follower.run(commands));
         if let Some(lease) = lease {
@@ -300,7 +306,7 @@ async fn towards(seeds: &[SocketAddr]) -> Option<IpAddr> {
 
 /// Grows from life to life, as far as the clock does.
 fn unix_millis() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 

@@ -41,6 +41,11 @@ int main() {
     std::string copied = client.call("T", "1", "", "x");
     std::ostringstream printed;
     printed << client.call("T", "1", "", "y", 5s) << ' ' << client.call("T", "1", "", "z").view();
+    auto kept = client.try_call("T", "1", "", "k");
+    CHECK(kept.value() == "k!" && std::as_const(kept).value().str() == "k!");
+    std::ostringstream shown;
+    shown << quark::Error(QUARK_TIMEOUT, "too late");
+    CHECK(shown.str() == "TIMEOUT: too late");
     CHECK(copied == "x!" && printed.str() == "y! z!");
     CHECK(client.call("T", "1", "after") == "answered" && client.call("Batch", "1", "reply") == "batch");
     CHECK(throws([&] { client.call("T", "1", "throw"); }, QUARK_HANDLER_FAILED, "no such account"));

@@ -51,12 +51,13 @@ static void answers_of_every_kind() {
         .handler_for("Failed", [](quark::Request &request) { CHECK(request.try_fail("as asked")); })
         .handler_for("Result", [](quark::Request &request) -> quark::Result<std::string> {
             if (request.method() == "fail") return quark::Error(QUARK_INTERNAL, "no such account");
-            return std::string("result");
+            return "result";
         })
         .handler_for("Void", [](quark::Request &request) -> quark::Result<void> {
             if (request.method() == "fail") return quark::Error(QUARK_INTERNAL, "nothing to say");
             return request.try_reply("void");
         })
+        .handler_for("Error", [](quark::Request &request) { return quark::Error(QUARK_OVERLOADED, request.payload().str()); })
         .handler_for("Moved", [](quark::Request &request) {
             std::thread([moved = std::move(request)]() mutable { CHECK(moved.try_reply("later")); }).detach();
         })
@@ -78,6 +79,7 @@ static void answers_of_every_kind() {
     CHECK(fails(silo.try_call("Failed", "1", ""), QUARK_HANDLER_FAILED, "as asked"));
     CHECK(fails(silo.try_call("Result", "1", "fail"), QUARK_HANDLER_FAILED, "no such account"));
     CHECK(fails(silo.try_call("Void", "1", "fail"), QUARK_HANDLER_FAILED, "nothing to say"));
+    CHECK(fails(silo.try_call("Error", "1", "", "my own"), QUARK_HANDLER_FAILED, "my own"));
     CHECK(fails(silo.try_call("Else", "1", ""), QUARK_NO_SILO, "Else"));
 }
 
@@ -122,7 +124,7 @@ static void every_verb() {
         CHECK(envelope.try_set_text(QUARK_ENVELOPE_ACTOR_TYPE, "T") && envelope.try_set_text(QUARK_ENVELOPE_ACTOR_ID, "1"));
         CHECK(envelope.try_set_text(QUARK_ENVELOPE_CORRELATION_ID, "c-1"));
         CHECK(envelope.try_set_bytes(QUARK_ENVELOPE_PAYLOAD, "x") && envelope.try_set_number(QUARK_ENVELOPE_TIMESTAMP, 5));
-        CHECK(fails(envelope.try_set_number(QUARK_ENVELOPE_PAYLOAD, 5), QUARK_INVALID_ARGUMENT, ""));
+        CHECK(fails(envelope.try_set_number(QUARK_ENVELOPE_PAYLOAD, 5), QUARK_INVALID_ARGUMENT, "field=5"));
         auto response = client->try_send(envelope, 10s);
         CHECK(response && *response && (*response)->text(QUARK_ENVELOPE_CORRELATION_ID) == "c-1");
         auto encoded = envelope.try_encode();
@@ -179,8 +181,8 @@ static void every_verb() {
 static void what_cannot_be_used() {
     const std::string_view nul("a\0b", 3);
     CHECK(fails(quark::Silo::start(config_of("x", "nonsense")), QUARK_INVALID_ARGUMENT, "nonsense"));
-    CHECK(fails(quark::Silo::start(config_of(nul, "memory://cpp-bad")), QUARK_INVALID_ARGUMENT, "silo_id='a\\0b'"));
-    CHECK(fails(quark::Silo::start(config_of("x", nul)), QUARK_INVALID_ARGUMENT, "membership='a\\0b'"));
+    CHECK(fails(quark::Silo::start(config_of(nul, "memory://cpp-bad")), QUARK_INVALID_ARGUMENT, "silo_id=\"a\\0b\""));
+    CHECK(fails(quark::Silo::start(config_of("x", nul)), QUARK_INVALID_ARGUMENT, "membership=\"a\\0b\""));
     CHECK(fails(quark::Silo::start(config_of("x", "memory://cpp-bad").ttl(0s)), QUARK_INVALID_ARGUMENT, "ttl=0ms"));
     CHECK(fails(quark::Silo::start(config_of("x", "memory://cpp-bad").heartbeat(-5s)), QUARK_INVALID_ARGUMENT,
                 "heartbeat=-5000ms"));
@@ -192,13 +194,14 @@ static void what_cannot_be_used() {
     config.handler([](quark::Request &) { return ""; });
     auto silo = quark::Silo::start(config);
     CHECK(silo);
-    CHECK(fails(silo->try_call("T", nul, ""), QUARK_INVALID_ARGUMENT, "actor_id='a\\0b'"));
+    CHECK(fails(silo->try_call("T", nul, ""), QUARK_INVALID_ARGUMENT, "actor_id=\"a\\0b\""));
     CHECK(fails(silo->try_call("T", "", ""), QUARK_INVALID_ARGUMENT, "actor_id"));
     CHECK(fails(silo->try_call("T", "1", "", "", 0s), QUARK_INVALID_ARGUMENT, "timeout=0ms"));
     CHECK(fails(silo->try_call_async("T", "1", "", "", -1ms).get(), QUARK_INVALID_ARGUMENT, "timeout=-1ms"));
     CHECK(fails(silo->try_call_async(nul, "1", "").get(), QUARK_INVALID_ARGUMENT, "actor_type"));
-    CHECK(fails(silo->try_call_batched("T", "1", "", "", {}, nullptr), QUARK_INVALID_ARGUMENT, ""));
-    CHECK(fails(silo->try_notify("T", "1", nul), QUARK_INVALID_ARGUMENT, "method"));
+    CHECK(fails(silo->try_call_batched("T", "1", "", "", {}, nullptr), QUARK_INVALID_ARGUMENT, "on_endings"));
+    CHECK(fails(silo->try_notify("T", "1", nul), QUARK_INVALID_ARGUMENT, "method_name"));
+    CHECK(quark::Silo::start(config_of("again", nul).membership("memory://cpp-bad").ttl(0s).ttl(60s)));
     CHECK(fails(silo->try_owner(nul, "1"), QUARK_INVALID_ARGUMENT, "actor_type"));
     CHECK(fails(silo->try_stop(-1s), QUARK_INVALID_ARGUMENT, "drain=-1000ms"));
     CHECK(silo->is_running());
@@ -262,7 +265,7 @@ static void many_at_once() {
               }
           })
         .batch_handler([](std::vector<quark::Request> &) {})
-        .on_endings([&](std::vector<quark::Ending> endings) {
+        .on_endings([&](std::vector<quark::Ending> &endings) {
             for (quark::Ending &ending : endings) {
                 ++*static_cast<int *>(ending.user_data);
                 CHECK(ending.result && *ending.result == "x");

@@ -12,6 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::gathering::{Gathering, Life};
 use super::node::Node;
+use crate::health::Health;
 use crate::id::SiloId;
 use crate::membership::judge::{Action, Judge};
 use crate::membership::lookout::{LOOK_INTERVAL, Lookout, Turn};
@@ -24,6 +25,9 @@ use crate::telemetry::MEMBERSHIP;
 const MEMORY_OF_OUT: Duration = Duration::from_secs(600);
 /// What health calls what is away, and why it does.
 const STORE: (&str, &str) = ("gossip", "fewer than half of the silos are heard");
+
+/// The same of a silo that started alone although it knows seeds.
+const SEEDS: (&str, &str) = ("gossip", "none of the seeds has answered yet");
 
 /// What the provider's handle asks for.
 pub(super) enum Command {
@@ -48,6 +52,8 @@ pub(super) struct Follower {
     /// Whom others suspected in the round before.
     suspected: BTreeSet<Life>,
     away_since: Option<SystemTime>,
+    /// Since when it looks for a seed in vain; `None` once it has met anybody.
+    unmet_since: Option<SystemTime>,
     /// When the lease lapsed.
     lapsed_at: Option<Instant>,
 }
@@ -75,8 +81,14 @@ impl Follower {
             out: BTreeMap::new(),
             suspected: BTreeSet::new(),
             away_since: None,
+            unmet_since: None,
             lapsed_at: None,
         }
+    }
+
+    /// It started without having met any of its seeds.
+    pub(super) fn has_met_nobody_since(&mut self, since: Option<SystemTime>) {
+        self.unmet_since = since;
     }
 
     /// Publishes the first view.
@@ -130,7 +142,11 @@ impl Follower {
     /// Looks at what gossip knows, does what follows, and publishes who is in.
     async fn look(&mut self) {
         let now = self.lookout.now();
-        self.gathering = Gathering::of(&self.node.peers().await);
+        let peers = self.node.peers().await;
+        if !peers.is_empty() {
+            self.unmet_since = None;
+        }
+        self.gathering = Gathering::of(&peers);
         self.out.retain(|_, at| now < *at + MEMORY_OF_OUT);
         for (id, incarnation) in self.out.keys() {
             self.gathering.count_out(id, *incarnation);
@@ -153,7 +169,11 @@ impl Follower {
             true => None,
             false => Some(self.away_since.unwrap_or_else(SystemTime::now)),
         };
-        let health = self.lookout.health(self.away_since.map(|since| (STORE.0, STORE.1, since)));
+        let mut health = self.lookout.health(self.away_since.map(|since| (STORE.0, STORE.1, since)));
+        if let (Health::Healthy, Some(since)) = (&health, self.unmet_since) {
+            let (part, reason) = (SEEDS.0.to_owned(), SEEDS.1.to_owned());
+            health = Health::Degraded { part, reason, since };
+        }
         if health.is_isolated() {
             self.views.lease().withdraw();
         }
