@@ -39,7 +39,7 @@ impl Caller {
         let Actor { actor_type, actor_id } = actor.into();
         Call {
             caller: self.clone(),
-            envelope: Envelope::request(actor_type, actor_id, method, payload),
+            envelope: Box::new(Envelope::request(actor_type, actor_id, method, payload)),
             timeout: None,
         }
     }
@@ -60,7 +60,7 @@ impl Caller {
     /// # Errors
     /// Those of the contract. An error that the handler gave is an `Ok` here: see [`Envelope::into_result`].
     pub async fn send(&self, envelope: Envelope, timeout: Option<Duration>) -> Result<Envelope> {
-        self.0.call(envelope, timeout).await
+        self.0.call(Box::new(envelope), timeout).await.map(|response| *response)
     }
 
     /// Sends a one-way envelope of the caller's making, as [`notify`](Self::notify) does.
@@ -68,7 +68,7 @@ impl Caller {
     /// # Errors
     /// Those of the contract.
     pub async fn post(&self, envelope: Envelope, timeout: Option<Duration>) -> Result<()> {
-        self.0.notify(envelope, timeout).await
+        self.0.notify(Box::new(envelope), timeout).await
     }
 
     /// Calls, and tells `done` of the ending, exactly once, on whatever thread it comes; `done` must neither block nor
@@ -79,7 +79,10 @@ impl Caller {
         timeout: Option<Duration>,
         done: impl FnOnce(Result<Bytes>) + Send + 'static,
     ) -> CallHandle {
-        CallHandle { caller: self.clone(), called: self.0.call_with(envelope, timeout, Box::new(done)) }
+        CallHandle {
+            caller: self.clone(),
+            called: self.0.call_with(Box::new(envelope), timeout, Box::new(done)),
+        }
     }
 
     /// This silo's or client's id.
@@ -165,7 +168,7 @@ impl<T: Into<String>, I: Into<String>> From<(T, I)> for Actor {
 #[must_use = "a call is sent when it is awaited"]
 pub struct Call {
     caller: Caller,
-    envelope: Envelope,
+    envelope: Box<Envelope>,
     timeout: Option<Duration>,
 }
 

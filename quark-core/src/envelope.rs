@@ -138,27 +138,30 @@ impl Envelope {
 
     /// The response to this request: it repeats what ties the two together.
     #[must_use]
-    pub fn into_response(self, result: Result<Bytes>) -> Self {
-        let response = Self {
-            message_id: self.message_id,
-            actor_id: self.actor_id,
-            actor_type: self.actor_type,
-            method_name: self.method_name,
-            correlation_id: self.correlation_id,
-            timestamp: unix_millis(),
-            kind: EnvelopeKind::Response,
-            ..Self::default()
-        };
+    pub fn into_response(mut self, result: Result<Bytes>) -> Self {
+        self.respond(result);
+        self
+    }
+
+    /// Becomes the response to the request that it is.
+    pub(crate) fn respond(&mut self, result: Result<Bytes>) {
+        let request = std::mem::take(self);
+        self.message_id = request.message_id;
+        self.actor_id = request.actor_id;
+        self.actor_type = request.actor_type;
+        self.method_name = request.method_name;
+        self.correlation_id = request.correlation_id;
+        self.timestamp = unix_millis();
+        self.kind = EnvelopeKind::Response;
         match result {
-            Ok(payload) => Self { response_payload: payload, ..response },
-            Err(error) => Self {
-                is_error: true,
-                error_message: shortened(error.message()),
-                error_code: error.kind().number().unsigned_abs(),
-                delivered: Some(error.delivered()),
-                retryable: error.is_retryable(),
-                ..response
-            },
+            Ok(payload) => self.response_payload = payload,
+            Err(error) => {
+                self.is_error = true;
+                self.error_message = shortened(error.message());
+                self.error_code = error.kind().number().unsigned_abs();
+                self.delivered = Some(error.delivered());
+                self.retryable = error.is_retryable();
+            }
         }
     }
 

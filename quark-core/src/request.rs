@@ -18,7 +18,7 @@ use crate::id::SiloId;
 /// Where answers go: the link that brought the request, or the pending table for a call of the silo to itself.
 pub(crate) trait AnswerTo: Send + Sync {
     /// Takes the response to the request that was received with this token.
-    fn answer(self: Arc<Self>, token: u64, response: Envelope);
+    fn answer(self: Arc<Self>, token: u64, response: Box<Envelope>);
     /// The largest payload that an answer may have, in bytes.
     fn max_payload(&self) -> usize;
     /// Whether a response must name actor and method again.
@@ -36,7 +36,7 @@ pub(crate) trait AnswerTo: Send + Sync {
 /// Answer it with [`reply`](Self::reply) or [`fail`](Self::fail), from any thread, now or later; a request that is
 /// dropped without an answer becomes `HANDLER_FAILED` at the caller.
 pub struct Request {
-    envelope: Envelope,
+    envelope: Box<Envelope>,
     caller: SiloId,
     deadline: Instant,
     asker: Option<Asker>,
@@ -90,7 +90,7 @@ impl Drop for Permit {
 impl Request {
     /// A request from `caller`; without `answer` it is one way.
     pub(crate) fn new(
-        envelope: Envelope,
+        envelope: Box<Envelope>,
         caller: SiloId,
         deadline: Instant,
         answer: Option<(Arc<dyn AnswerTo>, u64)>,
@@ -289,11 +289,11 @@ impl Request {
             head.actor_id.clone_from(&request.actor_id);
             head.method_name.clone_from(&request.method_name);
         }
-        Some(Unanswered { to, token, head: Some(head) })
+        Some(Unanswered { to, token, head: Some(Box::new(head)) })
     }
 
     /// Takes the request apart, to pass it on: its envelope, and the right to answer it.
-    pub(crate) fn into_parts(mut self) -> (Envelope, Option<Unanswered>) {
+    pub(crate) fn into_parts(mut self) -> (Box<Envelope>, Option<Unanswered>) {
         let answer = self.take_answer();
         (std::mem::take(&mut self.envelope), answer)
     }
@@ -320,7 +320,7 @@ pub(crate) struct Unanswered {
     to: Arc<dyn AnswerTo>,
     token: u64,
     /// What the response repeats of the request; gone when it was answered.
-    head: Option<Envelope>,
+    head: Option<Box<Envelope>>,
 }
 
 impl Unanswered {
@@ -344,8 +344,9 @@ impl Unanswered {
             _ => None,
         };
         let result = refused.clone().map_or(result, Err);
-        if let Some(head) = self.head.take() {
-            self.to.clone().answer(self.token, head.into_response(result));
+        if let Some(mut head) = self.head.take() {
+            head.respond(result);
+            self.to.clone().answer(self.token, head);
         }
         refused.map_or(Ok(()), Err)
     }
@@ -365,8 +366,9 @@ impl Unanswered {
 
 impl Drop for Unanswered {
     fn drop(&mut self) {
-        if let Some(head) = self.head.take() {
-            self.to.clone().answer(self.token, head.into_response(Err(dropped())));
+        if let Some(mut head) = self.head.take() {
+            head.respond(Err(dropped()));
+            self.to.clone().answer(self.token, head);
         }
     }
 }

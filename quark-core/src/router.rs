@@ -190,13 +190,21 @@ impl Router {
     }
 
     /// Checks and completes what a caller gave.
-    fn prepare(&self, envelope: Envelope, timeout: Option<Duration>) -> Result<(Envelope, Instant)> {
+    fn prepare(
+        &self,
+        envelope: Box<Envelope>,
+        timeout: Option<Duration>,
+    ) -> Result<(Box<Envelope>, Instant)> {
         self.engine.check_running()?;
         self.engine.prepare(envelope, timeout.unwrap_or(self.engine.config().default_timeout))
     }
 
     /// Calls and waits for the ending.
-    pub(crate) async fn call(&self, envelope: Envelope, timeout: Option<Duration>) -> Result<Envelope> {
+    pub(crate) async fn call(
+        &self,
+        envelope: Box<Envelope>,
+        timeout: Option<Duration>,
+    ) -> Result<Box<Envelope>> {
         let (mut envelope, deadline) = self.prepare(envelope, timeout)?;
         let (sender, receiver) = oneshot::channel();
         let completion = Some(Completion::Future(sender));
@@ -217,7 +225,7 @@ impl Router {
     /// Calls, and tells `done` of the ending on whatever thread it comes; `done` must not block.
     pub(crate) fn call_with(
         self: &Arc<Self>,
-        envelope: Envelope,
+        envelope: Box<Envelope>,
         timeout: Option<Duration>,
         done: Box<dyn FnOnce(Result<bytes::Bytes>) + Send>,
     ) -> Called {
@@ -303,8 +311,9 @@ impl Router {
     }
 
     /// Sends one way: returns when the request is queued on a live link, or in the own inbox.
-    pub(crate) async fn notify(&self, envelope: Envelope, timeout: Option<Duration>) -> Result<()> {
-        let (mut envelope, deadline) = self.prepare(envelope.one_way(), timeout)?;
+    pub(crate) async fn notify(&self, mut envelope: Box<Envelope>, timeout: Option<Duration>) -> Result<()> {
+        envelope.one_way = true;
+        let (mut envelope, deadline) = self.prepare(envelope, timeout)?;
         match self.target(&mut envelope)? {
             Target::Here => self.deliver_here(Dispatch::new(envelope, deadline, None)).map(drop),
             Target::There(info) => {
@@ -315,7 +324,7 @@ impl Router {
     }
 
     /// Puts a one-way request into the outbox, in its place among the others, and waits until it is on a live link.
-    async fn post(&self, peer: &Arc<Peer>, envelope: Envelope, deadline: Instant) -> Result<()> {
+    async fn post(&self, peer: &Arc<Peer>, envelope: Box<Envelope>, deadline: Instant) -> Result<()> {
         let (claim, mut claimant) = Claim::new();
         let dispatch = Dispatch { envelope, deadline, completion: None, claim: Some(claim) };
         self.engine.send(peer, dispatch).await.map_err(|(_, error)| error)?;

@@ -93,7 +93,7 @@ impl Calls {
     }
 
     /// Ends the call that this response answers; says whether there was one.
-    pub(crate) fn respond(&self, response: Envelope) -> bool {
+    pub(crate) fn respond(&self, response: Box<Envelope>) -> bool {
         let ended = {
             let mut table = self.lock();
             table.pending.find(&response.message_id).and_then(|ticket| table.pending.remove(ticket))
@@ -165,7 +165,7 @@ impl Calls {
         });
     }
 
-    fn end(&self, ended: Option<Ended>, result: Result<Envelope>) -> bool {
+    fn end(&self, ended: Option<Ended>, result: Result<Box<Envelope>>) -> bool {
         let Some(ended) = ended else { return false };
         self.places.add_permits(1);
         ended.completion.complete(result);
@@ -240,7 +240,7 @@ fn cancelled(recalled: Recalled) -> Error {
 
 /// A call of the silo to itself is answered straight into the table.
 impl AnswerTo for Calls {
-    fn answer(self: Arc<Self>, token: u64, response: Envelope) {
+    fn answer(self: Arc<Self>, token: u64, response: Box<Envelope>) {
         let ended = self.lock().pending.remove(Ticket::from_bits(token));
         self.end(ended, Ok(response));
     }

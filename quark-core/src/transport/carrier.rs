@@ -30,8 +30,8 @@ pub(crate) struct Hello {
 pub(crate) enum Inbound {
     /// The peer's announcement, or its absence: a plain peer. Comes once on a stream that we dialled, possibly late.
     Hello(Option<Hello>),
-    /// A message.
-    Envelope(Envelope),
+    /// A message. In a box, like everywhere on its way: it is large, and would be copied a dozen times.
+    Envelope(Box<Envelope>),
 }
 
 /// The incoming half of a stream. An error ends it.

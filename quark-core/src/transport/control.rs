@@ -27,16 +27,19 @@ pub(crate) const RESPONSE_PART: &str = "response-part";
 pub(crate) const PART_SEEN: &str = "part-seen";
 
 /// A message without content.
-pub(crate) fn about(what: &str, id: impl Into<String>) -> Envelope {
-    Envelope {
+pub(crate) fn about(what: &str, id: impl Into<String>) -> Box<Envelope> {
+    Box::new(Envelope {
         kind: EnvelopeKind::Control,
         method_name: what.to_owned(),
         message_id: id.into(),
         ..Envelope::default()
-    }
+    })
 }
 
 /// A part of a payload that begins at `offset`.
-pub(crate) fn part(what: &str, id: &str, bytes: Bytes, offset: usize) -> Envelope {
-    Envelope { payload: bytes, parts_bytes: offset as u64, ..about(what, id) }
+pub(crate) fn part(what: &str, id: &str, bytes: Bytes, offset: usize) -> Box<Envelope> {
+    let mut part = about(what, id);
+    part.payload = bytes;
+    part.parts_bytes = offset as u64;
+    part
 }

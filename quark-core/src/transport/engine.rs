@@ -42,7 +42,7 @@ pub(crate) trait Receive: Send + Sync {
 
 /// A request to be sent, with whoever waits for its ending; nobody waits for a one-way request.
 pub(crate) struct Dispatch {
-    pub(crate) envelope: Envelope,
+    pub(crate) envelope: Box<Envelope>,
     pub(crate) deadline: Instant,
     pub(crate) completion: Option<Completion>,
     /// Of a one-way request whose sender waits until a link takes it.
@@ -51,7 +51,7 @@ pub(crate) struct Dispatch {
 
 impl Dispatch {
     /// A call, or a one-way request whose sender does not wait.
-    pub(crate) fn new(envelope: Envelope, deadline: Instant, completion: Option<Completion>) -> Self {
+    pub(crate) fn new(envelope: Box<Envelope>, deadline: Instant, completion: Option<Completion>) -> Self {
         Self { envelope, deadline, completion, claim: None }
     }
 

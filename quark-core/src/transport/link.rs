@@ -77,9 +77,9 @@ impl Wake for Link {
 
 #[derive(Default)]
 struct State {
-    answers: VecDeque<Envelope>,
+    answers: VecDeque<Box<Envelope>>,
     /// Answers that leave in parts, so that small ones pass them.
-    large_answers: VecDeque<Envelope>,
+    large_answers: VecDeque<Box<Envelope>>,
     /// What of the first of these has left.
     large_sent: usize,
     /// Parts that the peer has not seen yet.
@@ -117,7 +117,7 @@ fn weight(message: &Envelope) -> usize {
 }
 
 impl State {
-    fn push_answer(&mut self, answer: Envelope, in_parts: bool) {
+    fn push_answer(&mut self, answer: Box<Envelope>, in_parts: bool) {
         self.answer_bytes += weight(&answer);
         if in_parts && answer.response_payload.len() > PART_BYTES {
             self.large_answers.push_back(answer);
@@ -127,7 +127,7 @@ impl State {
     }
 
     /// Moves answers to where they leave from; not all when there are many, so that they are counted while they wait.
-    fn take_answers(&mut self, into: &mut VecDeque<Envelope>) {
+    fn take_answers(&mut self, into: &mut VecDeque<Box<Envelope>>) {
         let mut taken = 0;
         while taken < TAKE_BYTES {
             let Some(answer) = self.answers.pop_front() else { break };
@@ -150,7 +150,7 @@ impl State {
     }
 
     /// The next piece of the first large answer.
-    fn take_large_answer(&mut self, into: &mut VecDeque<Envelope>) {
+    fn take_large_answer(&mut self, into: &mut VecDeque<Box<Envelope>>) {
         let Some(answer) = self.large_answers.front() else { return };
         let (sent, part_end) = (self.large_sent, self.large_sent + PART_BYTES);
         if part_end < answer.response_payload.len() {
@@ -263,7 +263,7 @@ impl Link {
     }
 
     /// Sends a control message; to announced peers only.
-    pub(crate) fn control(self: &Arc<Self>, message: Envelope) {
+    pub(crate) fn control(self: &Arc<Self>, message: Box<Envelope>) {
         let mut state = self.lock();
         if !state.closed && !state.we_are_mute {
             state.push_answer(message, false);
@@ -382,7 +382,7 @@ impl Link {
 }
 
 impl AnswerTo for Link {
-    fn answer(self: Arc<Self>, _token: u64, mut response: Envelope) {
+    fn answer(self: Arc<Self>, _token: u64, mut response: Box<Envelope>) {
         self.abandoned.answered(&response.message_id);
         let mut state = self.lock();
         self.unanswered.fetch_sub(1, Ordering::AcqRel);
@@ -399,7 +399,7 @@ impl AnswerTo for Link {
             let message =
                 format!("the caller reads its answers too slowly: {} bytes wait", state.answer_bytes);
             let error = Error::new(ErrorKind::Overloaded, message).with_delivered(Delivered::Yes);
-            response = response.into_response(Err(error.with_retryable(false)));
+            response.respond(Err(error.with_retryable(false)));
         }
         state.push_answer(response, self.is_announced());
         self.weigh(&state);
@@ -432,7 +432,7 @@ impl AnswerTo for Link {
 /// The outgoing half of a link, polled by the carrier.
 pub(crate) struct Outgoing {
     link: Arc<Link>,
-    ready: VecDeque<Envelope>,
+    ready: VecDeque<Box<Envelope>>,
     large: Progress,
 }
 
@@ -523,9 +523,9 @@ impl Drop for Outgoing {
 }
 
 impl Stream for Outgoing {
-    type Item = Envelope;
+    type Item = Box<Envelope>;
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Envelope>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Box<Envelope>>> {
         if let Some(envelope) = self.ready.pop_front() {
             return Poll::Ready(Some(envelope));
         }

@@ -197,7 +197,7 @@ impl Transport {
     pub async fn send(&self, target: &str, envelope: Envelope, timeout: Duration) -> Result<Envelope> {
         self.engine.check_running()?;
         check_name("target", target, crate::id::MAX_SILO_ID_BYTES)?;
-        let (envelope, deadline) = self.engine.prepare(envelope, timeout)?;
+        let (envelope, deadline) = self.engine.prepare(Box::new(envelope), timeout)?;
         if target == self.engine.local().as_str() {
             let one_way = envelope.one_way;
             let (sender, receiver) = oneshot::channel();
@@ -205,7 +205,7 @@ impl Transport {
             let (ticket, request) =
                 self.engine.local_request(Dispatch::new(envelope, deadline, completion))?;
             self.receiver.receive(request);
-            return self.ending(ticket, receiver).await;
+            return self.ending(ticket, receiver).await.map(|response| *response);
         }
         let peer = self.engine.peer(target).ok_or_else(|| {
             Error::new(ErrorKind::Unreachable, format!("silo {target:?} is not known; connect to it first"))
@@ -214,18 +214,18 @@ impl Transport {
         let completion = (!envelope.one_way).then_some(Completion::Future(sender));
         let dispatch = Dispatch::new(envelope, deadline, completion);
         let ticket = self.engine.send(&peer, dispatch).await.map_err(|(_, error)| error)?;
-        self.ending(ticket, receiver).await
+        self.ending(ticket, receiver).await.map(|response| *response)
     }
 
     async fn ending(
         &self,
         ticket: Option<Ticket>,
-        receiver: oneshot::Receiver<Result<Envelope>>,
-    ) -> Result<Envelope> {
+        receiver: oneshot::Receiver<Result<Box<Envelope>>>,
+    ) -> Result<Box<Envelope>> {
         match ticket {
             None => match receiver.await {
                 Ok(refused) => refused,
-                Err(_) => Ok(Envelope::default()),
+                Err(_) => Ok(Box::default()),
             },
             Some(ticket) => Waiting::new(self.engine.calls().clone(), ticket, receiver).await,
         }
@@ -248,7 +248,7 @@ impl Drop for Transport {
 pub(crate) struct Waiting {
     calls: Arc<Calls>,
     ticket: Ticket,
-    receiver: oneshot::Receiver<Result<Envelope>>,
+    receiver: oneshot::Receiver<Result<Box<Envelope>>>,
     done: bool,
 }
 
@@ -256,14 +256,14 @@ impl Waiting {
     pub(crate) fn new(
         calls: Arc<Calls>,
         ticket: Ticket,
-        receiver: oneshot::Receiver<Result<Envelope>>,
+        receiver: oneshot::Receiver<Result<Box<Envelope>>>,
     ) -> Self {
         Self { calls, ticket, receiver, done: false }
     }
 }
 
 impl Future for Waiting {
-    type Output = Result<Envelope>;
+    type Output = Result<Box<Envelope>>;
 
     fn poll(
         mut self: std::pin::Pin<&mut Self>,
@@ -290,7 +290,11 @@ impl Engine {
     ///
     /// # Errors
     /// `INVALID_ARGUMENT`, `PAYLOAD_TOO_LARGE`; `TIMEOUT` when that has been already.
-    pub(crate) fn prepare(&self, mut envelope: Envelope, timeout: Duration) -> Result<(Envelope, Instant)> {
+    pub(crate) fn prepare(
+        &self,
+        mut envelope: Box<Envelope>,
+        timeout: Duration,
+    ) -> Result<(Box<Envelope>, Instant)> {
         crate::config::check_timeout("timeout", timeout)?;
         let latest = crate::context::inherit(&mut envelope);
         let envelope = self.outbound(envelope)?;
@@ -310,7 +314,7 @@ impl Engine {
     ///
     /// # Errors
     /// `INVALID_ARGUMENT`, `PAYLOAD_TOO_LARGE`.
-    fn outbound(&self, mut envelope: Envelope) -> Result<Envelope> {
+    fn outbound(&self, mut envelope: Box<Envelope>) -> Result<Box<Envelope>> {
         crate::id::check_actor(&envelope.actor_type, &envelope.actor_id)?;
         crate::id::check_method(&envelope.method_name)?;
         if envelope.message_id.len() > crate::id::MAX_MESSAGE_ID_BYTES {

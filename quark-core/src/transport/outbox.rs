@@ -30,7 +30,7 @@ pub(crate) const PART_BYTES: usize = 128 * 1024;
 
 /// A request on its way out.
 pub(crate) struct Frame {
-    pub(crate) envelope: Envelope,
+    pub(crate) envelope: Box<Envelope>,
     /// When it need no longer be sent.
     pub(crate) deadline: Instant,
     /// The call that waits; none for one-way requests.
@@ -245,7 +245,7 @@ impl Outbox {
         link: &Arc<Link>,
         count: usize,
         bytes: usize,
-        into: &mut VecDeque<Envelope>,
+        into: &mut VecDeque<Box<Envelope>>,
     ) -> Taken {
         let mut queue = self.lock();
         let first = queue.small.first_number();
@@ -273,7 +273,7 @@ impl Outbox {
         link: &Arc<Link>,
         progress: &mut Progress,
         parts: PartsNow,
-        into: &mut VecDeque<Envelope>,
+        into: &mut VecDeque<Box<Envelope>>,
     ) -> Piece {
         let mut queue = self.lock();
         if !queue.is_attached_to(link) {
@@ -364,7 +364,7 @@ impl Outbox {
 
 impl Frame {
     /// The envelope as it leaves, unless it is too late for that: then its call has ended, or is about to.
-    fn leave(self, now: Instant) -> Option<Envelope> {
+    fn leave(self, now: Instant) -> Option<Box<Envelope>> {
         let left = self.deadline.checked_duration_since(now).filter(|left| !left.is_zero())?;
         if !self.claim.is_none_or(Claim::take) {
             return None;

@@ -19,17 +19,17 @@ use crate::error::{Error, Result};
 /// Who is told of a call's ending.
 pub(crate) enum Completion {
     /// A future waits.
-    Future(oneshot::Sender<Result<Envelope>>),
+    Future(oneshot::Sender<Result<Box<Envelope>>>),
     /// A function is called, on whatever thread ends the call; it must not block.
     Callback(Box<dyn FnOnce(Result<Bytes>) + Send>),
 }
 
 impl Completion {
-    pub(crate) fn complete(self, result: Result<Envelope>) {
+    pub(crate) fn complete(self, result: Result<Box<Envelope>>) {
         match self {
             // The receiver is gone when the caller gave up.
             Self::Future(sender) => drop(sender.send(result)),
-            Self::Callback(call) => call(result.and_then(Envelope::into_result)),
+            Self::Callback(call) => call(result.and_then(|response| response.into_result())),
         }
     }
 }

@@ -116,7 +116,7 @@ impl Reader<'_> {
     }
 
     /// One message came in.
-    fn arrive(&mut self, envelope: Envelope, is_stale: bool) -> Result<Next> {
+    fn arrive(&mut self, envelope: Box<Envelope>, is_stale: bool) -> Result<Next> {
         // It is repeated, and remembered, for as long as nobody reads the answer.
         let length = envelope.message_id.len();
         if length > MAX_MESSAGE_ID_BYTES {
@@ -142,7 +142,7 @@ impl Reader<'_> {
         self.engine.counters().unknown_messages.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn response(&mut self, mut response: Envelope) -> Result<()> {
+    fn response(&mut self, mut response: Box<Envelope>) -> Result<()> {
         let limit = self.engine.config().max_payload;
         if response.parts_bytes > 0 || response.response_payload.len() > limit {
             let (id, last) = (&response.message_id, &response.response_payload);
@@ -150,7 +150,7 @@ impl Reader<'_> {
                 Ok(payload) => response.response_payload = payload,
                 Err(length) => {
                     let error = payload_too_large("reply", length as usize, limit);
-                    response = response.into_response(Err(error.with_delivered(Delivered::Yes)));
+                    response.respond(Err(error.with_delivered(Delivered::Yes)));
                 }
             }
         }
@@ -160,7 +160,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn request(&mut self, mut envelope: Envelope, is_stale: bool) -> Result<()> {
+    fn request(&mut self, mut envelope: Box<Envelope>, is_stale: bool) -> Result<()> {
         let limit = self.engine.config().max_payload;
         let mut refusal = None;
         if envelope.parts_bytes > 0 || envelope.payload.len() > limit {
@@ -239,7 +239,7 @@ impl Reader<'_> {
 
 impl Engine {
     /// A request that came in on this link and is answered there.
-    fn request_of(&self, link: &Arc<Link>, mut envelope: Envelope) -> Request {
+    fn request_of(&self, link: &Arc<Link>, mut envelope: Box<Envelope>) -> Request {
         let timeout = match envelope.timeout_ms {
             0 => self.config().default_timeout,
             ms => Duration::from_millis(ms.min(MAX_TIMEOUT_MS)),
@@ -300,7 +300,7 @@ mod tests {
         let nobody: Arc<dyn crate::transport::Receive> = Arc::new(Nobody);
         engine.start(Arc::downgrade(&nobody), None).await.unwrap();
         let hello = Hello { silo_id: "peer".parse().unwrap(), ..engine.hello() };
-        let messages = messages.into_iter().map(|message| Ok(Inbound::Envelope(message)));
+        let messages = messages.into_iter().map(|message| Ok(Inbound::Envelope(Box::new(message))));
         let endless = futures_util::stream::iter(messages).chain(futures_util::stream::pending());
         let _unread = engine.accept(Some(hello)).unwrap().run(Box::pin(endless));
         for _ in 0..100 {
@@ -318,13 +318,13 @@ mod tests {
     async fn a_message_id_over_the_limit_breaks_the_link() {
         assert!(!breaks(vec![request(&"x".repeat(64), "")]).await);
         assert!(breaks(vec![request(&"x".repeat(65), "")]).await);
-        assert!(breaks(vec![control::about(control::CANCEL, "x".repeat(1 << 20))]).await);
+        assert!(breaks(vec![*control::about(control::CANCEL, "x".repeat(1 << 20))]).await);
     }
 
     #[tokio::test]
     async fn a_peer_that_has_control_messages_answered_and_never_reads_is_cut_off() {
-        assert!(!breaks(vec![control::about(control::FENCE, ""); 200]).await);
-        assert!(breaks(vec![control::about(control::FENCE, ""); 3_000]).await);
+        assert!(!breaks(vec![*control::about(control::FENCE, ""); 200]).await);
+        assert!(breaks(vec![*control::about(control::FENCE, ""); 3_000]).await);
     }
 
     #[tokio::test]

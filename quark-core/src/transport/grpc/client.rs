@@ -56,9 +56,11 @@ pub(super) async fn dial(
 
 /// The incoming half: the headers, then the messages.
 enum Dialled {
-    Opening(BoxFuture<'static, Result<(Option<Hello>, Streaming<Envelope>)>>),
-    Open(Streaming<Envelope>),
+    Opening(BoxFuture<'static, Result<(Option<Hello>, Messages)>>),
+    Open(Messages),
 }
+
+type Messages = Streaming<Box<Envelope>>;
 
 impl Stream for Dialled {
     type Item = Result<Inbound>;
@@ -79,7 +81,7 @@ impl Stream for Dialled {
 
 /// The next message of either direction.
 pub(super) fn poll_message(
-    messages: &mut Streaming<Envelope>,
+    messages: &mut Streaming<Box<Envelope>>,
     cx: &mut Context<'_>,
 ) -> Poll<Option<Result<Inbound>>> {
     Pin::new(messages).poll_next(cx).map(|next| {

@@ -96,8 +96,8 @@ fn buffers() -> BufferSettings {
 }
 
 impl Codec for EnvelopeCodec {
-    type Encode = Envelope;
-    type Decode = Envelope;
+    type Encode = Box<Envelope>;
+    type Decode = Box<Envelope>;
     type Encoder = Self;
     type Decoder = Self;
 
@@ -111,11 +111,11 @@ impl Codec for EnvelopeCodec {
 }
 
 impl Encoder for EnvelopeCodec {
-    type Item = Envelope;
+    type Item = Box<Envelope>;
     type Error = Status;
 
-    fn encode(&mut self, envelope: Envelope, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        EnvelopeMessage::from(envelope)
+    fn encode(&mut self, envelope: Box<Envelope>, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        EnvelopeMessage::from(*envelope)
             .encode(buffer)
             .map_err(|error| Status::internal(format!("an envelope could not be encoded: {error}")))
     }
@@ -126,12 +126,12 @@ impl Encoder for EnvelopeCodec {
 }
 
 impl Decoder for EnvelopeCodec {
-    type Item = Envelope;
+    type Item = Box<Envelope>;
     type Error = Status;
 
-    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Envelope>, Status> {
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Box<Envelope>>, Status> {
         match EnvelopeMessage::decode(buffer) {
-            Ok(message) => Ok(Some(message.into())),
+            Ok(message) => Ok(Some(Box::new(message.into()))),
             Err(error) => Err(Status::invalid_argument(format!("not an envelope: {error}"))),
         }
     }

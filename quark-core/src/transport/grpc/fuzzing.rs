@@ -28,7 +28,7 @@ pub(crate) fn frames(bytes: &[u8]) {
                 let (head, rest) = left.split_at(5);
                 let length = u32::from_be_bytes(head[1..].try_into().unwrap()) as usize;
                 assert!(head[0] == 0 && length <= LIMIT);
-                assert_eq!(Envelope::decode(&rest[..length]).unwrap(), envelope);
+                assert_eq!(Envelope::decode(&rest[..length]).unwrap(), *envelope);
                 left = &rest[length..];
             }
             std::task::Poll::Ready(Some(Ok(Inbound::Hello(_)))) => {

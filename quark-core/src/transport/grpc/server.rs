@@ -126,12 +126,12 @@ impl tower_service::Service<http::Request<Body>> for Service {
 
 struct ActorStream(Arc<dyn Accept>);
 
-impl StreamingService<Envelope> for ActorStream {
-    type Response = Envelope;
+impl StreamingService<Box<Envelope>> for ActorStream {
+    type Response = Box<Envelope>;
     type ResponseStream = Answers;
     type Future = Ready<Result<tonic::Response<Answers>, Status>>;
 
-    fn call(&mut self, request: tonic::Request<Streaming<Envelope>>) -> Self::Future {
+    fn call(&mut self, request: tonic::Request<Streaming<Box<Envelope>>>) -> Self::Future {
         let accepted = announced(request.metadata()).and_then(|hello| self.0.accept(hello));
         ready(match accepted {
             Err(error) => {
@@ -149,7 +149,7 @@ impl StreamingService<Envelope> for ActorStream {
 }
 
 /// What the dialling side sends.
-struct Asked(Streaming<Envelope>);
+struct Asked(Streaming<Box<Envelope>>);
 
 impl Stream for Asked {
     type Item = Result<Inbound>;
@@ -163,7 +163,7 @@ impl Stream for Asked {
 struct Answers(Outgoing);
 
 impl Stream for Answers {
-    type Item = Result<Envelope, Status>;
+    type Item = Result<Box<Envelope>, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         Pin::new(&mut self.0).poll_next(cx).map(|next| next.map(Ok))

@@ -133,7 +133,7 @@ impl Wire {
                 self.room().await;
                 outgoing.next().await
             };
-            let message: Option<Envelope> = tokio::select! {
+            let message: Option<Box<Envelope>> = tokio::select! {
                 biased;
                 () = self.writer_learns() => None,
                 message = next => message,
