@@ -49,7 +49,8 @@ impl Meter {
         let times = self.nanoseconds.lock().expect("nobody panics with it");
         let calls = (times.len() * self.at_once) as f64;
         let at = |share: f64| times.value_at_quantile(share) as f64 / 1000.0;
-        let servers: f64 = self.load.servers.iter().map(|pid| memory_kib(pid, "VmHWM")).sum();
+        // The sum of none is -0.
+        let servers = 0.0 + self.load.servers.iter().map(|pid| memory_kib(pid, "VmHWM")).sum::<f64>();
         println!(
             "{{\"msgs_per_s\": {:.1}, \"p50_us\": {:.3}, \"p99_us\": {:.3}, \"p999_us\": {:.3}, \
              \"cpu_s_per_100k\": {:.4}, \"caller_kib\": {:.0}, \"server_kib\": {servers:.0}}}",
