@@ -35,23 +35,31 @@ const HOT_PATHS: [HotPath; 7] = [
 /// The one that is a program in C.
 const C_BATCHES: &str = "c-batches";
 
+/// The profile whose counts are kept.
+const COUNTED: &str = "counted";
+
 const KEPT: &str = "bench/instructions.txt";
 
 pub(crate) fn run(mut args: Args) -> Result<()> {
     let update = args.flag("--update");
     let runs = args.number("--runs")?.unwrap_or(1);
     let only = args.value("--only")?;
+    let profile = if args.flag("--release") { "release" } else { COUNTED };
     args.finish()?;
-    build()?;
+    build(profile)?;
     let mut counts = Vec::new();
     for path in HOT_PATHS.iter().filter(|path| only.as_deref().is_none_or(|only| path.name.contains(only))) {
-        let counted = (0..runs).map(|_| count(path)).collect::<Result<Vec<f64>>>()?;
+        let counted = (0..runs).map(|_| count(path, profile)).collect::<Result<Vec<f64>>>()?;
         let least = counted.iter().copied().fold(f64::MAX, f64::min);
         let most = counted.iter().copied().fold(0.0, f64::max);
         if runs > 1 {
             println!("   {}: {least:.1} to {most:.1}, {:.2} %", path.name, (most / least - 1.0) * 100.0);
         }
         counts.push((path, (least + most) / 2.0));
+    }
+    if profile != COUNTED {
+        counts.iter().for_each(|(path, count)| println!("   {} {count:.1}", path.name));
+        return Ok(());
     }
     if update && only.is_none() {
         return keep(&counts);
@@ -66,34 +74,38 @@ pub(crate) fn check() -> Result<()> {
         println!("== instructions\n   skipped: there is no valgrind");
         return Ok(());
     }
-    build()?;
-    let count = |path| count(path).map(|counted| (path, counted));
+    build(COUNTED)?;
+    let count = |path| count(path, COUNTED).map(|counted| (path, counted));
     compare(&HOT_PATHS.iter().map(count).collect::<Result<Vec<_>>>()?, &read_kept()?, &rustc())
 }
 
-fn build() -> Result<()> {
+fn build(profile: &str) -> Result<()> {
     step("hot paths", || {
-        let build = ["build", "--locked", "--profile", "counted", "-p", "quark-ffi", "-p", "quark-bench"];
+        let build = ["build", "--locked", "--profile", profile, "-p", "quark-ffi", "-p", "quark-bench"];
         process::run(cargo(&build).args(["--bin", "instructions", "--lib"]))?;
-        process::compile_c("bench/c/instructions.c", &binaries().join("instructions-c"), &binaries())
+        process::compile_c(
+            "bench/c/instructions.c",
+            &binaries(profile).join("instructions-c"),
+            &binaries(profile),
+        )
     })
 }
 
-fn binaries() -> PathBuf {
-    target().join("counted")
+fn binaries(profile: &str) -> PathBuf {
+    target().join(profile)
 }
 
 /// Instructions for each time.
-fn count(path: &HotPath) -> Result<f64> {
+fn count(path: &HotPath, profile: &str) -> Result<f64> {
     let output = target().join("callgrind.out");
     let mut valgrind = process::command("valgrind");
     valgrind.arg("--tool=callgrind").arg(format!("--callgrind-out-file={}", output.display()));
     if path.name == C_BATCHES {
-        valgrind.arg("--instr-atstart=no").arg(binaries().join("instructions-c"));
+        valgrind.arg("--instr-atstart=no").arg(binaries(profile).join("instructions-c"));
     } else {
         // The name as callgrind has it has a hash, or what `counted` is given, behind it.
         valgrind.args(["--collect-atstart=no", "--toggle-collect=instructions::counted*"]);
-        valgrind.arg(binaries().join("instructions")).arg(path.name);
+        valgrind.arg(binaries(profile).join("instructions")).arg(path.name);
     }
     process::run_quietly(valgrind.arg(path.times.to_string()))?;
     let text = fs::read_to_string(&output).map_err(|e| Failure::new(format!("{}: {e}", output.display())))?;

@@ -46,9 +46,10 @@ cargo xtask COMMAND
   bench --memory [--quick] [--publish]
                                  what links, waiting calls and silos take; a million calls in flight
   bench --copies                 which copies of a large payload remain between two Python programs
-  instructions [--update] [--runs N] [--only NAME]
+  instructions [--update] [--runs N] [--only NAME] [--release]
                                  counts the instructions of the hot paths under valgrind and compares them with
-                                 bench/instructions.txt; --runs shows how far several runs are apart
+                                 bench/instructions.txt; --runs shows how far several runs are apart,
+                                 --release only prints the counts of a release
   simulate [--seeds N] [--from S]  simulated clusters with faults, checked by the delivery rules; default 10000
   fuzz [TARGET] [--seconds N]    every parser of foreign bytes, or one, under libFuzzer; default 300 for all together
   chaos [--faults N] [--seed S] [--membership redis|gossip|both]

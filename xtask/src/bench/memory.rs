@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use super::figures::Figures;
+use super::figures::{All, Figures};
 use super::measure::{Running, call, serve};
 use super::{drivers, keep, publish, report};
 use crate::process::{self, Result, step, target};
@@ -48,6 +48,11 @@ pub(super) fn run(quick: bool, publishing: bool) -> Result<()> {
     );
     print!("\n{text}");
     keep("memory.md", &text)?;
+    let mut all = All::default();
+    for (name, figures) in [("links", links), ("view", view), ("waiting", waiting), ("million", million)] {
+        all.add(name, "memory", figures);
+    }
+    keep("memory.json", &all.json())?;
     if publishing {
         publish::tables("memory", &text)?;
     }
