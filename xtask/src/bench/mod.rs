@@ -166,7 +166,7 @@ fn finish(part: &str, groups: &[Group], run: &Run, quick: bool, publishing: bool
         publish::tables(part, &text)?;
         match part {
             "echo" => publish::chart("speed", &chart::bars(&run.all, groups))?,
-            _ => publish::chart("growth", &chart::curves(&run.all, &groups[groups.len() - 1]))?,
+            _ => publish::chart("growth", &chart::growth(&run.all, &GROWTH[0], &GROWTH[1]))?,
         }
     }
     match run.failures.len() {
@@ -190,4 +190,23 @@ fn count_copies() -> Result<()> {
     let venv = Venv::ready(Needs::Tests)?;
     venv.install_wheel(Profile::Release)?;
     process::run(process::command(venv.python()).arg("python-tests/bench/copies.py"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_baseline_voids_the_run() {
+        let with = |tonic: u32| {
+            let mut all = All::default();
+            for (name, rate) in [(RAW_TONIC, tonic), (TOKIO_TCP, 1000)] {
+                all.add(name, "depth 256", figures::of_line(&format!("{{\"msgs_per_s\": {rate}}}")));
+            }
+            sound(&all)
+        };
+        assert!(with(610).is_ok() && sound(&All::default()).is_ok());
+        let failure = with(590).unwrap_err().to_string();
+        assert!(failure.contains("void") && failure.contains("0.59"), "{failure}");
+    }
 }
