@@ -1,51 +1,76 @@
-//! Echo between two processes: Quark, and the raw tonic stream that it is measured against. Driven by
-//! `cargo xtask bench`, which starts each side in a fresh process.
+//! Echo between processes: Quark, and what it is measured against. Driven by `cargo xtask bench`, which starts each side in
+//! a fresh process.
 //!
-//! `quark-bench serve quark|tonic` prints `ready ADDRESS` and ends when its standard input does; `quark-bench call
-//! quark|tonic ADDRESS DEPTH SECONDS SERVER-PID` prints one line of JSON.
+//! `quark-bench serve SUBJECT NAME` prints `ready ADDRESS` and ends when its standard input does; `quark-bench call SUBJECT`
+//! with the words of `load` prints one line of JSON. `quark-bench memory …` is for `cargo xtask bench --memory`.
 
+mod load;
+mod memory;
+mod message;
 mod meter;
 mod quark;
 mod raw_tonic;
+mod ring;
+mod tcp;
+mod usage;
+mod waiting;
 
 use std::process::ExitCode;
-use std::time::Duration;
 
-use meter::Meter;
-
-/// The payload of every request, in bytes.
-const PAYLOAD: usize = 64;
+use load::Load;
+use quark::Way;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    match words[..] {
-        ["serve", "quark"] => runtime.block_on(quark::serve()),
-        ["serve", "tonic"] => runtime.block_on(raw_tonic::serve()),
-        ["call", what, address, depth, seconds, pid] => {
-            let (Ok(depth), Ok(seconds), Ok(pid)) = (depth.parse(), seconds.parse(), pid.parse()) else {
-                eprintln!("DEPTH, SECONDS and SERVER-PID are numbers");
-                return ExitCode::FAILURE;
-            };
-            let meter = Meter::new(depth, Duration::from_secs_f64(seconds), pid);
-            match what {
-                "quark" => runtime.block_on(quark::call(address, meter)),
-                "tonic" => runtime.block_on(raw_tonic::call(address, meter)),
-                "local" => runtime.block_on(quark::call_itself(meter)),
-                _ => return usage(),
-            }
-        }
-        _ => return usage(),
+    let understood = match words[..] {
+        ["serve", subject, name] => runtime(subject).block_on(serve(subject, name)),
+        ["call", subject, ref load @ ..] => match Load::of(load) {
+            Some(load) => runtime(subject).block_on(call(subject, load)),
+            None => false,
+        },
+        ["memory", ref words @ ..] => runtime("").block_on(memory::run(words)),
+        _ => false,
+    };
+    if understood {
+        return ExitCode::SUCCESS;
     }
-    ExitCode::SUCCESS
+    eprintln!("not understood: {}", words.join(" "));
+    ExitCode::FAILURE
 }
 
-fn usage() -> ExitCode {
-    eprintln!(
-        "usage: quark-bench serve quark|tonic | call quark|tonic|local ADDRESS DEPTH SECONDS SERVER-PID"
-    );
-    ExitCode::FAILURE
+/// One thread, which is the fastest, but for the subject that has two.
+fn runtime(subject: &str) -> tokio::runtime::Runtime {
+    let mut builder = match subject {
+        "tonic-two" => tokio::runtime::Builder::new_multi_thread(),
+        _ => tokio::runtime::Builder::new_current_thread(),
+    };
+    builder.worker_threads(2).enable_all().build().expect("a runtime")
+}
+
+async fn serve(subject: &str, name: &str) -> bool {
+    match subject {
+        "quark" => quark::serve(name).await,
+        "tonic" | "tonic-two" => raw_tonic::serve().await,
+        "tcp" => tcp::serve().await,
+        _ => return false,
+    }
+    true
+}
+
+async fn call(subject: &str, load: Load) -> bool {
+    match subject {
+        "quark" => quark::call(load, Way::Futures).await,
+        "quark-with" => quark::call(load, Way::Functions).await,
+        "one-way" => quark::call(load, Way::Notifications).await,
+        "beside-large" => quark::call(load, Way::BesideLarge).await,
+        "local" => quark::call_itself(load).await,
+        "tonic" | "tonic-two" => raw_tonic::call(load).await,
+        "tcp" => tcp::call(load).await,
+        "tcp-futures" => tcp::call_with_futures(load).await,
+        _ => return subject.strip_prefix("ring-").is_some_and(|what| ring::call(what, load)),
+    }
+    true
 }
 
 /// Blocks a thread of its own until whoever started this process closes its standard input.

@@ -1,88 +1,105 @@
-//! Counting, timing and reporting, the same for every subject.
+//! Counting, timing and reporting, the same for every subject in Rust.
 
-use std::cell::RefCell;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// Calls before this are not counted: connections are made, caches and allocators warm up.
-const WARM_UP: Duration = Duration::from_millis(500);
+use hdrhistogram::Histogram;
 
-/// Keeps `depth` calls in flight and measures them.
+use crate::load::Load;
+use crate::usage::{cpu_seconds, memory_kib};
+
+/// Measures calls; shared by all who make them.
 pub(crate) struct Meter {
-    pub(crate) depth: usize,
-    seconds: Duration,
-    server_pid: u32,
-    latencies: RefCell<Vec<u32>>,
+    pub(crate) load: Load,
+    /// Messages that one recorded time stands for.
+    at_once: u64,
+    nanoseconds: Mutex<Histogram<u64>>,
+}
+
+/// What was used before the measured time began.
+pub(crate) struct Begun {
+    cpu: f64,
+    at: Instant,
 }
 
 impl Meter {
-    pub(crate) fn new(depth: usize, seconds: Duration, server_pid: u32) -> Self {
-        Self { depth, seconds, server_pid, latencies: RefCell::new(Vec::with_capacity(1 << 20)) }
+    pub(crate) fn new(load: Load) -> Arc<Self> {
+        Self::of_many(load, 1)
     }
 
-    /// Runs `call` on `depth` lanes, warm-up first, and prints the line of JSON.
-    pub(crate) async fn run<F: Future<Output = ()> + 'static>(self, call: impl Fn() -> F + Clone + 'static) {
-        let meter = Rc::new(self);
-        let lanes = tokio::task::LocalSet::new();
-        let report = lanes.run_until(async {
-            meter.clone().lanes(WARM_UP, call.clone()).await;
-            meter.latencies.borrow_mut().clear();
-            let (cpu, began) = (meter.cpu_seconds(), Instant::now());
-            meter.clone().lanes(meter.seconds, call).await;
-            (meter.cpu_seconds() - cpu, began.elapsed())
-        });
-        let (cpu, took) = report.await;
-        let mut latencies = meter.latencies.borrow_mut();
-        latencies.sort_unstable();
-        let at = |share: f64| {
-            let index = ((latencies.len() as f64 * share) as usize).min(latencies.len().saturating_sub(1));
-            f64::from(latencies.get(index).copied().unwrap_or(0)) / 1000.0
-        };
-        let calls = latencies.len() as f64;
+    pub(crate) fn of_many(load: Load, at_once: u64) -> Arc<Self> {
+        let nanoseconds = Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("bounds in order");
+        Arc::new(Self { load, at_once, nanoseconds: Mutex::new(nanoseconds) })
+    }
+
+    pub(crate) fn record(&self, time: Duration) {
+        let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.nanoseconds.lock().expect("nobody panics with it").saturating_record(nanoseconds);
+    }
+
+    /// Forgets the warm-up.
+    pub(crate) fn begin(&self) -> Begun {
+        self.nanoseconds.lock().expect("nobody panics with it").reset();
+        Begun { cpu: self.cpu_seconds(), at: Instant::now() }
+    }
+
+    /// Prints the line of JSON.
+    pub(crate) fn report(&self, begun: &Begun) {
+        let (took, cpu) = (begun.at.elapsed().as_secs_f64(), self.cpu_seconds() - begun.cpu);
+        let times = self.nanoseconds.lock().expect("nobody panics with it");
+        let calls = (times.len() * self.at_once) as f64;
+        let at = |share: f64| times.value_at_quantile(share) as f64 / 1000.0;
+        // The sum of none is -0.
+        let servers = 0.0 + self.load.servers.iter().map(|pid| memory_kib(pid, "VmHWM")).sum::<f64>();
         println!(
-            "{{\"msgs_per_s\": {:.0}, \"p50_us\": {:.1}, \"p99_us\": {:.1}, \"cpu_s_per_100k\": {:.3}}}",
-            calls / took.as_secs_f64(),
+            "{{\"msgs_per_s\": {:.1}, \"p50_us\": {:.3}, \"p99_us\": {:.3}, \"p999_us\": {:.3}, \
+             \"cpu_s_per_100k\": {:.4}, \"caller_kib\": {:.0}, \"server_kib\": {servers:.0}}}",
+            calls / took,
             at(0.5),
             at(0.99),
-            cpu / calls * 100_000.0
+            at(0.999),
+            cpu / calls * 100_000.0,
+            memory_kib("self", "VmHWM"),
         );
     }
 
-    async fn lanes<F: Future<Output = ()> + 'static>(
-        self: Rc<Self>,
+    /// Keeps `depth` futures of `call` in flight, warms up, measures and reports.
+    pub(crate) async fn run<F: Future<Output = ()> + Send + 'static>(
+        self: Arc<Self>,
+        call: impl Fn() -> F + Clone + Send + 'static,
+    ) {
+        self.lanes(self.load.warm_up, &call).await;
+        let begun = self.begin();
+        self.lanes(self.load.measured, &call).await;
+        self.report(&begun);
+    }
+
+    async fn lanes<F: Future<Output = ()> + Send + 'static>(
+        self: &Arc<Self>,
         time: Duration,
-        call: impl Fn() -> F + Clone + 'static,
+        call: &(impl Fn() -> F + Clone + Send + 'static),
     ) {
         let end = Instant::now() + time;
         let lane = || {
             let (meter, call) = (self.clone(), call.clone());
-            tokio::task::spawn_local(async move {
+            tokio::spawn(async move {
                 let mut began = Instant::now();
                 while began < end {
                     call().await;
                     let now = Instant::now();
-                    let nanos = u32::try_from((now - began).as_nanos()).unwrap_or(u32::MAX);
-                    meter.latencies.borrow_mut().push(nanos);
+                    meter.record(now - began);
                     began = now;
                 }
             })
         };
-        let lanes: Vec<_> = (0..self.depth).map(|_| lane()).collect();
+        let lanes: Vec<_> = (0..self.load.depth).map(|_| lane()).collect();
         for lane in lanes {
             lane.await.expect("a lane does not panic");
         }
     }
 
-    /// User and system seconds of this process and the server's so far.
+    /// User and system seconds of this process and of those that serve.
     fn cpu_seconds(&self) -> f64 {
-        cpu_seconds_of("self") + cpu_seconds_of(&self.server_pid.to_string())
+        cpu_seconds("self") + self.load.servers.iter().map(|pid| cpu_seconds(pid)).sum::<f64>()
     }
-}
-
-/// Fields 14 and 15 of /proc/PID/stat, in ticks of 10 ms.
-fn cpu_seconds_of(pid: &str) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let after_name = stat.rsplit(')').next().unwrap_or_default();
-    let ticks = after_name.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<f64>().ok());
-    ticks.sum::<f64>() / 100.0
 }

@@ -1,52 +1,159 @@
 //! Quark's side: through the public API, as any Rust program would use it.
 
-use std::rc::Rc;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use quark_core::{Caller, Client, Request, Silo};
+use quark_core::{Caller, Client, Envelope, Request, Silo};
+use tokio::sync::mpsc;
 
+use crate::load::Load;
 use crate::meter::Meter;
-use crate::{PAYLOAD, until_dismissed};
+use crate::until_dismissed;
+
+/// Of the calls that are made beside small ones.
+const LARGE: usize = 1024 * 1024;
 
 fn echo(request: Request) -> std::future::Ready<quark_core::Result<Bytes>> {
     std::future::ready(Ok(request.payload().clone()))
 }
 
-pub(crate) async fn serve() {
-    let silo = Silo::builder("server").membership("static://".parse().expect("a URL")).handler(echo);
-    let silo = silo.start().await.expect("a silo");
+async fn silo(name: &str) -> Silo {
+    let silo = Silo::builder(name).membership("static://".parse().expect("a URL")).handler(echo);
+    silo.start().await.expect("a silo")
+}
+
+async fn client(load: &Load) -> Client {
+    let url = format!("static://{}", load.targets).parse().expect("a URL");
+    Client::builder().membership(url).start().await.expect("a client")
+}
+
+pub(crate) async fn serve(name: &str) {
+    let silo = silo(name).await;
     println!("ready {}", silo.endpoint());
     until_dismissed().await;
     silo.stop(Duration::from_secs(1)).await;
 }
 
-pub(crate) async fn call(address: &str, meter: Meter) {
-    let url = format!("static://server@{address}").parse().expect("a URL");
-    let client = Client::builder().membership(url).start().await.expect("a client");
-    measure(client.caller().clone(), meter).await;
+/// How the calls are made.
+pub(crate) enum Way {
+    /// A future for each.
+    Futures,
+    /// `call_with`: a function for each.
+    Functions,
+    /// One-way, in windows whose last one is a call, so that no more are under way than the server can take.
+    Notifications,
+    /// As futures, while one caller after the other moves 1 MiB there and back.
+    BesideLarge,
+}
+
+pub(crate) async fn call(load: Load, way: Way) {
+    let client = client(&load).await;
+    measure(client.caller().clone(), load, way).await;
     client.stop(Duration::from_secs(1)).await;
 }
 
 /// A silo that calls itself.
-pub(crate) async fn call_itself(meter: Meter) {
-    let silo = Silo::builder("server").membership("static://".parse().expect("a URL")).handler(echo);
-    let silo = silo.start().await.expect("a silo");
-    measure(silo.caller().clone(), meter).await;
+pub(crate) async fn call_itself(load: Load) {
+    let silo = silo("server").await;
+    measure(silo.caller().clone(), load, Way::Futures).await;
     silo.stop(Duration::from_secs(1)).await;
 }
 
-async fn measure(caller: Caller, meter: Meter) {
-    let caller = Rc::new(caller);
-    let payload = Bytes::from(vec![7; PAYLOAD]);
-    meter
-        .run(move || {
-            let (caller, payload) = (caller.clone(), payload.clone());
-            async move {
-                let reply =
-                    caller.call(("Device", "device-0001234"), "Echo", payload).await.expect("a reply");
-                assert_eq!(reply.len(), PAYLOAD);
+async fn measure(caller: Caller, load: Load, way: Way) {
+    let calls =
+        Calls { caller, payload: vec![7; load.payload].into(), ids: load.ids().into(), next: Arc::default() };
+    match way {
+        Way::Futures => futures(calls, load).await,
+        Way::Functions => functions(calls, load).await,
+        Way::Notifications => one_way(calls, load).await,
+        Way::BesideLarge => {
+            let mut large = calls.clone();
+            large.payload = vec![7; LARGE].into();
+            let large = tokio::spawn(async move {
+                loop {
+                    large.call().await;
+                }
+            });
+            futures(calls, load).await;
+            large.abort();
+        }
+    }
+}
+
+/// Who calls whom with what.
+#[derive(Clone)]
+struct Calls {
+    caller: Caller,
+    payload: Bytes,
+    ids: Arc<[String]>,
+    next: Arc<AtomicUsize>,
+}
+
+impl Calls {
+    /// The next actor's id.
+    fn id(&self) -> &str {
+        &self.ids[self.next.fetch_add(1, Ordering::Relaxed) % self.ids.len()]
+    }
+
+    fn call(&self) -> impl Future<Output = ()> + Send + use<> {
+        let (call, size) =
+            (self.caller.call(("Device", self.id()), "Echo", self.payload.clone()), self.payload.len());
+        async move { assert_eq!(call.await.expect("a reply").len(), size) }
+    }
+}
+
+async fn futures(calls: Calls, load: Load) {
+    Meter::new(load).run(move || calls.call()).await;
+}
+
+async fn one_way(calls: Calls, load: Load) {
+    let (window, lanes) = (load.depth, Load { depth: 1, ..load });
+    let call = move || {
+        let calls = calls.clone();
+        async move {
+            for _ in 1..window {
+                let payload = calls.payload.clone();
+                calls.caller.notify(("Device", calls.id()), "Echo", payload).await.expect("a queue");
             }
-        })
-        .await;
+            calls.call().await;
+        }
+    };
+    Meter::of_many(lanes, window as u64).run(call).await;
+}
+
+/// Each ending makes the next call.
+async fn functions(calls: Calls, load: Load) {
+    let meter = Meter::new(load);
+    run_functions(&calls, &meter, meter.load.warm_up).await;
+    let begun = meter.begin();
+    run_functions(&calls, &meter, meter.load.measured).await;
+    meter.report(&begun);
+}
+
+async fn run_functions(calls: &Calls, meter: &Arc<Meter>, time: Duration) {
+    let (ended, mut endings) = mpsc::unbounded_channel();
+    let end = Instant::now() + time;
+    for _ in 0..meter.load.depth {
+        call_with(calls.clone(), meter.clone(), end, ended.clone());
+    }
+    for _ in 0..meter.load.depth {
+        endings.recv().await;
+    }
+}
+
+fn call_with(calls: Calls, meter: Arc<Meter>, end: Instant, ended: mpsc::UnboundedSender<()>) {
+    let (began, caller) = (Instant::now(), calls.caller.clone());
+    let envelope = Envelope::request("Device", calls.id(), "Echo", calls.payload.clone());
+    caller.call_with(envelope, None, move |reply| {
+        let now = Instant::now();
+        assert_eq!(reply.expect("a reply").len(), calls.payload.len());
+        meter.record(now - began);
+        if now < end {
+            call_with(calls, meter, end, ended);
+        } else {
+            let _ = ended.send(());
+        }
+    });
 }

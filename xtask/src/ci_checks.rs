@@ -5,20 +5,21 @@ use std::process::Command;
 use crate::args::Args;
 use crate::process::{self, Failure, Result, cargo, step};
 use crate::python::{Needs, Venv};
-use crate::{generate, readme, typing};
+use crate::{generate, instructions, readme, typing};
 
 type Check = fn() -> Result<()>;
 
 pub(crate) fn run(mut args: Args) -> Result<()> {
     let only = args.word();
     args.finish()?;
-    let checks: [(&str, Check); 6] = [
+    let checks: [(&str, Check); 7] = [
         ("formatting", formatting),
         ("lints", lints),
         ("generated files", || generate::generate(true)),
         ("documentation", documentation),
         ("typing", typing::check),
         ("README", readme::beside_redis),
+        ("instructions", instructions::check),
     ];
     let wanted = |name: &str| only.as_deref().is_none_or(|only| only.eq_ignore_ascii_case(name));
     if !checks.iter().any(|(name, _)| wanted(name)) {

@@ -12,6 +12,7 @@ mod dist_wheel;
 mod fuzz;
 mod generate;
 mod install;
+mod instructions;
 mod interpreter;
 mod process;
 mod python;
@@ -36,8 +37,19 @@ cargo xtask COMMAND
   demo [--release]               build everything that the demo runs, and run it
   test [rust|c|python] [FILTER]  the tests, beside a Redis; all of them without an argument
   gen [--check]                  write the generated files, or only compare them
-  bench [--quick]                echo beside raw tonic, grpc.aio and asyncio TCP; prints ratios
+  bench [--quick] [--only WORD,WORD+WORD] [--list] [--publish]
+                                 echo beside C TCP, tokio TCP, ZeroMQ, raw tonic, asyncio TCP, pyzmq and grpc.aio, as ratios,
+                                 and the goals; --only measures what has WORD, or both of WORD+WORD, in its name, --list
+                                 says what that is, --publish writes docs/SPEED.md
+  bench --growth [--quick] [--only …] [--publish]
+                                 the same load on more silos, and more callers at once
+  bench --memory [--quick] [--publish]
+                                 what links, waiting calls and silos take; a million calls in flight
   bench --copies                 which copies of a large payload remain between two Python programs
+  instructions [--update] [--runs N] [--only NAME] [--release]
+                                 counts the instructions of the hot paths under valgrind and compares them with
+                                 bench/instructions.txt; --runs shows how far several runs are apart,
+                                 --release only prints the counts of a release
   simulate [--seeds N] [--from S]  simulated clusters with faults, checked by the delivery rules; default 10000
   fuzz [TARGET] [--seconds N]    every parser of foreign bytes, or one, under libFuzzer; default 300 for all together
   chaos [--faults N] [--seed S] [--membership redis|gossip|both]
@@ -47,7 +59,7 @@ cargo xtask COMMAND
                                  how fast membership reacts, as a table; N minutes without a false eviction, default 20;
                                  FIGURE is killed, stopped, cut-off, leave, lost-row or false-eviction
   readme                         run the examples of the README, beside a Redis
-  ci-checks [NAME]               formatting, lints, generated files, documentation, typing, README; or one of them
+  ci-checks [NAME]               formatting, lints, generated files, documentation, typing, README, instructions; or one of them
   pythons [--others] [--ends] [FILTER]
                                  the Python tests on every CPython 3.9 to 3.14 of this machine; --others leaves out the
                                  one that `test` runs, --ends all between the oldest and the newest
@@ -67,6 +79,7 @@ fn main() -> ExitCode {
         Some("test") => test::run(args),
         Some("gen") => generate::run(args),
         Some("bench") => bench::run(args),
+        Some("instructions") => instructions::run(args),
         Some("simulate") => simulate::run(args),
         Some("fuzz") => fuzz::run(args),
         Some("chaos") => chaos::chaos(args),

@@ -21,7 +21,9 @@ pub(crate) enum Needs {
     Build,
     /// What the tests import.
     Tests,
-    /// That and the type checkers.
+    /// That and what Python is compared with.
+    Bench,
+    /// What the tests import and the type checkers.
     Types,
     /// What builds a wheel for others and proves that it is one.
     Dist,
@@ -70,6 +72,7 @@ impl Venv {
             Needs::Nothing => Ok(()),
             Needs::Build => self.install(&[BUILD]),
             Needs::Tests => self.install(&[TESTS, BUILD]),
+            Needs::Bench => self.install(&["requirements-bench.txt", TESTS, BUILD]),
             Needs::Types => self.install(&["requirements-types.txt", TESTS, BUILD]),
             Needs::Dist => self.install(&["requirements-dist.txt", BUILD]),
         }

@@ -1,0 +1,72 @@
+//! Figures by subject and load, of all rounds, and their medians.
+
+use std::collections::BTreeMap;
+
+/// The figures of one measurement, by name.
+pub(super) type Figures = BTreeMap<String, f64>;
+
+/// Everything that was measured.
+#[derive(Default)]
+pub(super) struct All(BTreeMap<(&'static str, &'static str), Vec<Figures>>);
+
+impl All {
+    pub(super) fn add(&mut self, subject: &'static str, load: &'static str, figures: Figures) {
+        self.0.entry((subject, load)).or_default().push(figures);
+    }
+
+    /// The median of one figure over the rounds.
+    pub(super) fn median(&self, subject: &str, load: &str, figure: &str) -> Option<f64> {
+        let (_, rounds) = self.0.iter().find(|((s, l), _)| *s == subject && *l == load)?;
+        let mut values: Vec<f64> = rounds.iter().filter_map(|round| round.get(figure).copied()).collect();
+        values.sort_by(f64::total_cmp);
+        values.get(values.len() / 2).copied()
+    }
+
+    /// All rounds of all measurements as JSON.
+    pub(super) fn json(&self) -> String {
+        let entries = self.0.iter().map(|((subject, load), rounds)| {
+            let rounds: Vec<String> = rounds.iter().map(to_json).collect();
+            format!(
+                "  {{\"subject\": \"{subject}\", \"load\": \"{load}\", \"rounds\": [{}]}}",
+                rounds.join(", ")
+            )
+        });
+        format!("[\n{}\n]\n", entries.collect::<Vec<_>>().join(",\n"))
+    }
+}
+
+fn to_json(figures: &Figures) -> String {
+    let pairs = figures.iter().map(|(name, value)| format!("\"{name}\": {value}"));
+    format!("{{{}}}", pairs.collect::<Vec<_>>().join(", "))
+}
+
+/// A driver's line: `{"name": number, …}`.
+pub(super) fn of_line(line: &str) -> Figures {
+    let pairs = line.trim().trim_matches(['{', '}']).split(',').filter_map(|pair| pair.split_once(':'));
+    let mut figures: Figures = pairs
+        .filter_map(|(name, value)| {
+            Some((name.trim().trim_matches('"').to_owned(), value.trim().parse().ok()?))
+        })
+        .collect();
+    if let Some(rate) = figures.get("msgs_per_s").copied() {
+        figures.insert("us_per_msg".to_owned(), 1e6 / rate);
+    }
+    figures
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_of_each_figure_by_itself() {
+        let mut all = All::default();
+        for (rate, time) in [(1, 9), (3, 8), (2, 1)] {
+            all.add("a", "b", of_line(&format!("{{\"msgs_per_s\": {rate}.0, \"p50_us\": {time}}}")));
+        }
+        assert_eq!(all.median("a", "b", "msgs_per_s"), Some(2.0));
+        assert_eq!(all.median("a", "b", "p50_us"), Some(8.0));
+        assert_eq!(all.median("a", "b", "us_per_msg"), Some(1e6 / 2.0));
+        assert_eq!(all.median("a", "c", "p50_us"), None);
+    }
+}

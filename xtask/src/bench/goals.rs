@@ -1,0 +1,200 @@
+//! The goals, as data: a figure, over another one where it is a ratio, and the bound. Figures are asked for by subject and load.
+
+use super::figures::All;
+use super::table::{ASYNCIO_TCP, RAW_TONIC};
+
+type Place = (&'static str, &'static str);
+
+enum Bound {
+    AtLeast(f64),
+    AtMost(f64),
+}
+use Bound::{AtLeast, AtMost};
+
+struct Goal {
+    what: &'static str,
+    figure: &'static str,
+    of: Place,
+    over: Option<Place>,
+    bound: Bound,
+}
+
+const fn ratio(what: &'static str, figure: &'static str, of: Place, over: Place, bound: Bound) -> Goal {
+    Goal { what, figure, of, over: Some(over), bound }
+}
+const fn absolute(what: &'static str, figure: &'static str, of: Place, bound: Bound) -> Goal {
+    Goal { what, figure, of, over: None, bound }
+}
+
+const DEEP: &str = "depth 256";
+const ONE: &str = "depth 1, one core";
+const LARGE: &str = "1 MiB, depth 8";
+const KEYS: &str = "10,000 keys";
+
+const RATE: &str = "msgs_per_s";
+const MIDDLE: &str = "p50_us";
+const TAIL: &str = "p99_us";
+const CPU: &str = "cpu_s_per_100k";
+const EACH: &str = "us_per_msg";
+
+const RUST: &str = "Quark, Rust";
+const C: &str = "Quark, C";
+const DEF: &str = "Quark, Python, def";
+const ASYNC: &str = "Quark, Python, async def";
+const BLOCKING: &str = "Quark, Python, blocking, threads";
+const TASKS: &str = "asyncio TCP, a task per request";
+const NO_FUTURE: &str = "Quark, Rust, no future per request";
+const BATCHES: &str = "Quark, C, batches";
+
+const GOALS: &[Goal] = &[
+    ratio("Rust, depth 256: raw tonic on one thread", RATE, (RUST, DEEP), (RAW_TONIC, DEEP), AtLeast(1.0)),
+    ratio("C, depth 256: raw tonic on one thread", RATE, (C, DEEP), (RAW_TONIC, DEEP), AtLeast(1.0)),
+    ratio("Rust, depth 256: ZeroMQ in C", RATE, (RUST, DEEP), ("ZeroMQ in C", DEEP), AtLeast(1.0)),
+    ratio("C, depth 256: ZeroMQ in C", RATE, (C, DEEP), ("ZeroMQ in C", DEEP), AtLeast(1.0)),
+    ratio("Rust, no future per request: raw tonic", RATE, (NO_FUTURE, DEEP), (RAW_TONIC, DEEP), AtLeast(1.3)),
+    ratio("C, batches: raw tonic", RATE, (BATCHES, DEEP), (RAW_TONIC, DEEP), AtLeast(1.3)),
+    ratio("Rust, depth 1, one core, p50: raw tonic", MIDDLE, (RUST, ONE), (RAW_TONIC, ONE), AtMost(1.25)),
+    ratio("C, depth 1, one core, p50: raw tonic", MIDDLE, (C, ONE), (RAW_TONIC, ONE), AtMost(1.6)),
+    ratio("Python def, depth 256: asyncio TCP", RATE, (DEF, DEEP), (ASYNCIO_TCP, DEEP), AtLeast(0.8)),
+    ratio(
+        "Python async def, depth 256: asyncio TCP with tasks",
+        RATE,
+        (ASYNC, DEEP),
+        (TASKS, DEEP),
+        AtLeast(0.7),
+    ),
+    ratio("Python def, depth 256: pyzmq asyncio", RATE, (DEF, DEEP), ("pyzmq asyncio", DEEP), AtLeast(5.0)),
+    ratio("Python def, depth 256: grpc.aio", RATE, (DEF, DEEP), ("grpc.aio", DEEP), AtLeast(10.0)),
+    absolute("Python def, depth 256, p99, µs", TAIL, (DEF, DEEP), AtMost(3000.0)),
+    absolute("Python async def, depth 256, p99, µs", TAIL, (ASYNC, DEEP), AtMost(3000.0)),
+    ratio(
+        "Python def, depth 1, one core, p50: asyncio TCP",
+        MIDDLE,
+        (DEF, ONE),
+        (ASYNCIO_TCP, ONE),
+        AtMost(1.3),
+    ),
+    ratio(
+        "Python async def, depth 1, one core, p50: asyncio TCP",
+        MIDDLE,
+        (ASYNC, ONE),
+        (ASYNCIO_TCP, ONE),
+        AtMost(1.3),
+    ),
+    ratio(
+        "Python blocking, depth 1, one core, p50: asyncio TCP",
+        MIDDLE,
+        (BLOCKING, ONE),
+        (ASYNCIO_TCP, ONE),
+        AtMost(1.3),
+    ),
+    ratio(
+        "C calls Python: Python def",
+        RATE,
+        ("Quark, C calls Python (def)", DEEP),
+        (DEF, DEEP),
+        AtLeast(0.9),
+    ),
+    ratio("Python calls C: Python def", RATE, ("Quark, Python calls C", DEEP), (DEF, DEEP), AtLeast(0.9)),
+    absolute("own silo, Rust, p50, µs", MIDDLE, ("own silo, Rust", "depth 1"), AtMost(1.0)),
+    absolute("own silo, Python def, p50, µs", MIDDLE, ("own silo, Python, def", "depth 1"), AtMost(10.0)),
+    absolute(
+        "own silo, Python async def, p50, µs",
+        MIDDLE,
+        ("own silo, Python, async def", "depth 1"),
+        AtMost(10.0),
+    ),
+    absolute("own silo, C, depth 256, µs for each", EACH, ("own silo, C", DEEP), AtMost(1.5)),
+    ratio("Rust, 1 MiB: raw tonic", RATE, (RUST, LARGE), (RAW_TONIC, LARGE), AtLeast(0.9)),
+    ratio("C, 1 MiB: raw tonic", RATE, (C, LARGE), (RAW_TONIC, LARGE), AtLeast(0.9)),
+    ratio("Python def, 1 MiB: raw tonic", RATE, (DEF, LARGE), (RAW_TONIC, LARGE), AtLeast(0.6)),
+    ratio(
+        "small calls beside 1 MiB, p99: their own",
+        TAIL,
+        ("small calls beside 1 MiB", "depth 16"),
+        ("small calls alone", "depth 16"),
+        AtMost(5.0),
+    ),
+    ratio(
+        "lookup, 3 silos: MD5 alone",
+        EACH,
+        ("lookup, 3 silos", KEYS),
+        ("MD5 of the key alone", KEYS),
+        AtMost(1.15),
+    ),
+    ratio(
+        "lookup, 1,000 silos: MD5 alone",
+        EACH,
+        ("lookup, 1,000 silos", KEYS),
+        ("MD5 of the key alone", KEYS),
+        AtMost(1.15),
+    ),
+    ratio(
+        "batch of 10,000 lookups: MD5 one by one",
+        EACH,
+        ("lookup, 1,000 silos, batch", KEYS),
+        ("MD5 of the key alone", KEYS),
+        AtMost(0.35),
+    ),
+    ratio(
+        "batch of 10,000 lookups from Python: hashlib.md5 alone",
+        EACH,
+        ("lookup from Python, 1,000 silos, batch", KEYS),
+        ("hashlib.md5 alone", KEYS),
+        AtMost(0.6),
+    ),
+    absolute("a silo in or out at 1,000, µs", EACH, ("a silo in or out", "1,000 silos"), AtMost(300.0)),
+    absolute("CPU, Rust, depth 256, s per 100,000", CPU, (RUST, DEEP), AtMost(0.25)),
+    absolute("CPU, C, depth 256, s per 100,000", CPU, (C, DEEP), AtMost(0.25)),
+    absolute("CPU, Python def, depth 256, s per 100,000", CPU, (DEF, DEEP), AtMost(1.0)),
+    absolute("CPU, Python async def, depth 256, s per 100,000", CPU, (ASYNC, DEEP), AtMost(1.0)),
+];
+
+/// What is a goal too and cannot be seen in this run.
+const ELSEWHERE: &str = "Not in this run: ractor_cluster, CAF, gRPC C++ and Ray are not installed by the project; there is no \
+                         TLS yet; memory has `cargo xtask bench --memory`.";
+
+/// The table of the goals whose figures are there.
+pub(super) fn table(all: &All) -> String {
+    let mut text = "| goal | bound | measured | met? |\n|---|---|---|---|\n".to_owned();
+    for goal in GOALS {
+        let Some(measured) = goal.measured(all) else { continue };
+        let (sign, bound, met) = match goal.bound {
+            AtLeast(bound) => ("≥", bound, measured >= bound),
+            AtMost(bound) => ("≤", bound, measured <= bound),
+        };
+        let times = if goal.over.is_some() { " ×" } else { "" };
+        let met = if met { "yes" } else { "**no**" };
+        text += &format!("| {} | {sign} {bound}{times} | {measured:.2}{times} | {met} |\n", goal.what);
+    }
+    text + "\n" + ELSEWHERE + "\n"
+}
+
+impl Goal {
+    fn measured(&self, all: &All) -> Option<f64> {
+        let of = all.median(self.of.0, self.of.1, self.figure)?;
+        match self.over {
+            None => Some(of),
+            Some((subject, load)) => Some(of / all.median(subject, load, self.figure)?),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::table::GROUPS;
+    use super::*;
+
+    #[test]
+    fn every_goal_is_about_something_that_is_measured() {
+        let is_measured = |(subject, load): Place| {
+            GROUPS.iter().any(|group| {
+                group.subjects.iter().any(|one| one.name == subject)
+                    && group.loads.iter().any(|one| one.name == load)
+            })
+        };
+        for goal in GOALS {
+            assert!(is_measured(goal.of) && goal.over.is_none_or(is_measured), "{}", goal.what);
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! What was measured as Markdown.
+
+use super::figures::All;
+use super::table::{Group, Load, Subject};
+
+/// One table: the subjects of a group under one load.
+pub(super) fn table(all: &All, group: &Group, load: &Load, subjects: &[&Subject]) -> String {
+    let measured: Vec<&&Subject> =
+        subjects.iter().filter(|one| all.median(one.name, load.name, "msgs_per_s").is_some()).collect();
+    if measured.is_empty() {
+        return String::new();
+    }
+    // At depth 1 time is what counts; it is 1 / throughput, but for the tail.
+    let (figure, compared) = if load.depth == 1 { ("p50_us", "p50") } else { ("msgs_per_s", "msg/s") };
+    let baselines: Vec<&&str> = group
+        .baselines
+        .iter()
+        .filter(|name| all.median(name, load.name, figure).is_some() && measured.len() > 1)
+        .collect();
+    let mut text = format!(
+        "**{}**\n\n| | msg/s | p50 µs | p99 µs | p99.9 µs | CPU s per 100k | peak MiB, caller + server |",
+        load.name
+    );
+    text += &baselines.iter().map(|name| format!(" {compared} × {name} |")).collect::<String>();
+    text += &format!("\n|---|{}\n", "---|".repeat(6 + baselines.len()));
+    for subject in measured {
+        let value = |name: &str| all.median(subject.name, load.name, name).unwrap_or_default();
+        text += &format!(
+            "| {} | {} | {} | {} | {} | {:.3} | {:.0} + {:.0} |",
+            subject.name,
+            thousands(value("msgs_per_s")),
+            short(value("p50_us")),
+            short(value("p99_us")),
+            short(value("p999_us")),
+            value("cpu_s_per_100k"),
+            value("caller_kib") / 1024.0,
+            value("server_kib") / 1024.0
+        );
+        for baseline in &baselines {
+            let base = all.median(baseline, load.name, figure).unwrap_or(f64::NAN);
+            text += &format!(" {:.2} |", value(figure) / base);
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// `1,234,567`.
+pub(super) fn thousands(number: f64) -> String {
+    let digits = format!("{number:.0}");
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// With as many digits as say something.
+fn short(number: f64) -> String {
+    if number < 10.0 { format!("{number:.2}") } else { thousands(number) }
+}
+
+/// Where and how it was measured.
+pub(super) fn machine() -> String {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let cpus = read("/proc/cpuinfo");
+    let model =
+        cpus.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or(": unknown processor");
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let rustc = crate::process::run_quietly(crate::process::command("rustc").arg("--version"));
+    let rustc = rustc.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    format!(
+        "{}, {cores} cores, Linux {}, {}",
+        model.trim_start_matches([':', '\t', ' ']),
+        read("/proc/sys/kernel/osrelease").trim(),
+        rustc.unwrap_or_else(|_| "rustc unknown".to_owned())
+    )
+}
+
+/// What else ran: the load of the last minute for each core.
+pub(super) fn others() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load: f64 = text.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(0.0);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let busy =
+        if load > 0.3 * cores as f64 { ": **others used this machine**, the figures are rough" } else { "" };
+    format!("load before it {load:.1}{busy}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped() {
+        assert_eq!(thousands(7.0), "7");
+        assert_eq!(thousands(123_456.4), "123,456");
+        assert_eq!(thousands(1_234_567.0), "1,234,567");
+        assert_eq!(short(1.234), "1.23");
+    }
+}
