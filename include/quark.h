@@ -950,8 +950,7 @@ quark_status_t quark_silo_stop(quark_silo_t *silo,
 
 /**
  * Frees a silo; without a stop before, it ends as a crash would, which the others have to find out. Blocks until the
- * callbacks that run have returned and the
- * finalizers have run; inside a callback of this silo it returns at once and all of that happens when the callback
+ * callbacks that run have returned and the finalizers have run; inside a callback of this silo it returns at once and all of that happens when the callback
  * has returned. NULL is allowed.
  */
 void quark_silo_free(quark_silo_t *silo);

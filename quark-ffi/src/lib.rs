@@ -20,6 +20,7 @@ pub mod event_loop;
 pub mod log;
 
 pub mod config;
+pub mod handlers;
 pub mod request;
 pub mod silo;
 pub mod silo_info;

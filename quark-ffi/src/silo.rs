@@ -90,8 +90,7 @@ pub unsafe extern "C" fn quark_silo_stop(
 }
 
 /// Frees a silo; without a stop before, it ends as a crash would, which the others have to find out. Blocks until the
-/// callbacks that run have returned and the
-/// finalizers have run; inside a callback of this silo it returns at once and all of that happens when the callback
+/// callbacks that run have returned and the finalizers have run; inside a callback of this silo it returns at once and all of that happens when the callback
 /// has returned. NULL is allowed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn quark_silo_free(silo: *mut quark_silo_t) {
