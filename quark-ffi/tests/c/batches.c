@@ -82,12 +82,6 @@ static void stop_and_answer(void *user_data, quark_request_t *const *requests, s
     count(&stopped_inside);
 }
 
-static quark_config_t *config_of(const char *id, const char *membership) {
-    quark_config_t *config = quark_config_new(id);
-    CHECK(quark_config_set_membership(config, membership) == QUARK_OK);
-    return config;
-}
-
 static void many_at_once(void) {
     quark_error_t *error = NULL;
     quark_silo_t *silo = NULL, *caller = NULL;

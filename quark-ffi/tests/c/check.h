@@ -79,11 +79,16 @@ static inline void echo(void *user_data, quark_request_t *request) {
     }
 }
 
+static inline quark_config_t *config_of(const char *id, const char *membership) {
+    quark_config_t *config = quark_config_new(id);
+    CHECK(quark_config_set_membership(config, membership) == QUARK_OK);
+    return config;
+}
+
 static inline quark_silo_t *start_echo(const char *id, const char *membership, int *finalized) {
     quark_error_t *error = NULL;
     quark_silo_t *silo = NULL;
-    quark_config_t *config = quark_config_new(id);
-    CHECK(quark_config_set_membership(config, membership) == QUARK_OK);
+    quark_config_t *config = config_of(id, membership);
     CHECK(quark_config_set_handler(config, echo, finalized, finalized ? count_up : NULL) == QUARK_OK);
     OK(quark_silo_start(config, &silo, &error));
     quark_config_free(config);

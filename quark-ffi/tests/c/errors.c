@@ -9,14 +9,6 @@ static void start_fails(quark_config_t *config, int32_t code, const char *text) 
     quark_config_free(config);
 }
 
-static quark_config_t *config_of(const char *id, const char *membership) {
-    quark_config_t *config = quark_config_new(id);
-    if (membership != NULL) {
-        quark_config_set_membership(config, membership);
-    }
-    return config;
-}
-
 int main(void) {
     quark_error_t *error = NULL;
     CHECK(quark_abi_version() == QUARK_ABI_VERSION);

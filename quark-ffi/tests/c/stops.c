@@ -13,12 +13,6 @@ static int64_t now_ms(void) {
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-static quark_config_t *config_of(const char *id, const char *membership) {
-    quark_config_t *config = quark_config_new(id);
-    CHECK(quark_config_set_membership(config, membership) == QUARK_OK);
-    return config;
-}
-
 /* ---- Row 9: inside every kind of callback ----------------------------------------------------------------------- */
 
 enum kind { NONE, REQUEST, BATCH, REPLY, ENDINGS, EVENT, LOG, KINDS };
