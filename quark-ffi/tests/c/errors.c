@@ -9,31 +9,39 @@ static void start_fails(quark_config_t *config, int32_t code, const char *text) 
     quark_config_free(config);
 }
 
+static quark_config_t *wrong_config(const char *id, const char *membership) {
+    quark_config_t *config = quark_config_new(id);
+    if (membership != NULL) {
+        quark_config_set_membership(config, membership);
+    }
+    return config;
+}
+
 int main(void) {
     quark_error_t *error = NULL;
     CHECK(quark_abi_version() == QUARK_ABI_VERSION);
 
-    start_fails(config_of("", "memory://errors"), QUARK_INVALID_ARGUMENT, "silo_id=\"\"");
-    start_fails(config_of("a\x01", "memory://errors"), QUARK_INVALID_ARGUMENT, "silo_id=");
-    start_fails(config_of("a", NULL), QUARK_INVALID_ARGUMENT, "membership");
-    start_fails(config_of("a", "http://x"), QUARK_INVALID_ARGUMENT, "unknown scheme");
-    start_fails(config_of("a", "gossip://x"), QUARK_INVALID_ARGUMENT, "membership=\"gossip://x\"");
-    start_fails(config_of("a", "redis://u:secret@127.0.0.1:1"), QUARK_MEMBERSHIP_UNAVAILABLE, "127.0.0.1:1");
-    quark_config_t *config = config_of("a", "memory://errors");
+    start_fails(wrong_config("", "memory://errors"), QUARK_INVALID_ARGUMENT, "silo_id=\"\"");
+    start_fails(wrong_config("a\x01", "memory://errors"), QUARK_INVALID_ARGUMENT, "silo_id=");
+    start_fails(wrong_config("a", NULL), QUARK_INVALID_ARGUMENT, "membership");
+    start_fails(wrong_config("a", "http://x"), QUARK_INVALID_ARGUMENT, "unknown scheme");
+    start_fails(wrong_config("a", "gossip://x"), QUARK_INVALID_ARGUMENT, "membership=\"gossip://x\"");
+    start_fails(wrong_config("a", "redis://u:secret@127.0.0.1:1"), QUARK_MEMBERSHIP_UNAVAILABLE, "127.0.0.1:1");
+    quark_config_t *config = wrong_config("a", "memory://errors");
     quark_config_set_listen(config, "nonsense");
     start_fails(config, QUARK_INVALID_ARGUMENT, "listen=\"nonsense\"");
-    config = config_of("a", "memory://errors");
+    config = wrong_config("a", "memory://errors");
     quark_config_set_listen(config, "0.0.0.0:0");
     start_fails(config, QUARK_INVALID_ARGUMENT, "advertise");
-    config = config_of("a", "memory://errors");
+    config = wrong_config("a", "memory://errors");
     quark_config_set_virtual_nodes(config, 0);
     start_fails(config, QUARK_INVALID_ARGUMENT, "virtual_nodes=0");
 
     quark_silo_t *silo = start_echo("one", "memory://errors", NULL);
-    config = config_of("two", "memory://errors");
+    config = wrong_config("two", "memory://errors");
     quark_config_set_listen(config, quark_silo_endpoint(silo));
     start_fails(config, QUARK_ADDRESS_IN_USE, quark_silo_endpoint(silo));
-    start_fails(config_of("one", "memory://errors"), QUARK_ID_IN_USE, quark_silo_endpoint(silo));
+    start_fails(wrong_config("one", "memory://errors"), QUARK_ID_IN_USE, quark_silo_endpoint(silo));
 
     quark_bytes_t *reply = NULL;
     quark_bytes_view_t bad = {NULL, 3};

@@ -16,7 +16,7 @@ static void on_log(void *user_data, int32_t level, const char *target, const cha
     if (strstr(message, "started silo=two") != NULL) count(&logged);
 }
 
-static quark_config_t *part_of(const char *id) {
+static quark_config_t *parts_config(const char *id) {
     quark_config_t *config = quark_config_new(id);
     CHECK(quark_config_set_membership(config, "memory://parts") == QUARK_OK);
     return config;
@@ -25,7 +25,7 @@ static quark_config_t *part_of(const char *id) {
 static void membership_and_log(void) {
     quark_error_t *error = NULL;
     CHECK(quark_set_log_callback(on_log, &log_finalized, count_up, QUARK_LOG_INFO) == QUARK_OK);
-    quark_config_t *config = part_of(NULL);
+    quark_config_t *config = parts_config(NULL);
     CHECK(quark_config_set_membership_callback(config, on_event, NULL, NULL) == QUARK_OK);
     quark_membership_t *membership = NULL;
     OK(quark_membership_new(config, &membership, &error));
