@@ -257,7 +257,7 @@ pub(super) const GROUPS: &[Group] = &[
 /// What `cargo xtask bench --growth` measures.
 pub(super) const GROWTH: &[Group] = &[
     Group {
-        title: "The same load on more silos (depth 256 and 1,000 actors in all)",
+        title: "1,000 actors on more silos",
         baselines: &["Rust, 1 silo"],
         loads: DEEP,
         subjects: &[
