@@ -14,7 +14,8 @@ use super::together::Together;
 use crate::batch::{self, Wake};
 use crate::error::{Error, ErrorKind, Result};
 
-/// Threads of one pool that may be blocked in calls at once; a handler that calls itself without end stops there.
+/// Threads of one pool that may be blocked in calls when one more begins; a handler that calls itself without end stops
+/// there.
 const MAX_BLOCKED: usize = 256;
 /// How long wake-ups for replies may be kept while further items are handled.
 const LONGEST_BATCH: Duration = Duration::from_micros(50);
@@ -62,7 +63,8 @@ struct State<T> {
 }
 
 trait Pool {
-    fn enter_blocking(&self) -> bool;
+    fn blocked(&self) -> usize;
+    fn enter_blocking(&self);
     fn leave_blocking(&self);
 }
 
@@ -246,15 +248,15 @@ impl<T: Send + 'static> Wake for Shared<T> {
 }
 
 impl<T: Send + 'static> Pool for Shared<T> {
-    fn enter_blocking(&self) -> bool {
+    fn blocked(&self) -> usize {
+        self.lock().blocked
+    }
+
+    fn enter_blocking(&self) {
         let mut state = self.lock();
-        if state.blocked >= MAX_BLOCKED {
-            return false;
-        }
         state.blocked += 1;
         state.active -= 1;
         self.attend(state);
-        true
     }
 
     fn leave_blocking(&self) {
@@ -264,13 +266,21 @@ impl<T: Send + 'static> Pool for Shared<T> {
     }
 }
 
-/// Blocks in `wait`; a worker lets another thread take its turn meanwhile.
+/// The pool that this thread works for.
+fn pool_here() -> Option<Arc<dyn Pool>> {
+    POOL.with_borrow(|pool| pool.as_ref().and_then(Weak::upgrade))
+}
+
+/// Blocks in `wait`; a worker lets another thread take its turn meanwhile, always: who waits in slices comes here often,
+/// and what it waits for may be behind it in the queue.
 pub(super) fn blocking<R>(wait: impl FnOnce() -> R) -> R {
+    let pool = pool_here();
+    if let Some(pool) = &pool {
+        pool.enter_blocking();
+    }
     batch::flush();
-    let pool = POOL.with_borrow(|pool| pool.as_ref().and_then(Weak::upgrade));
-    let entered = pool.filter(|pool| pool.enter_blocking());
     let result = wait();
-    if let Some(pool) = entered {
+    if let Some(pool) = pool {
         pool.leave_blocking();
     }
     result
@@ -281,20 +291,15 @@ pub(super) fn blocking<R>(wait: impl FnOnce() -> R) -> R {
 /// # Errors
 /// `REENTRANT`.
 pub(super) fn check_depth() -> Result<()> {
-    let pool = POOL.with_borrow(|pool| pool.as_ref().and_then(Weak::upgrade));
-    match pool {
-        Some(pool) if !pool.enter_blocking() => Err(Error::new(
+    if pool_here().is_some_and(|pool| pool.blocked() >= MAX_BLOCKED) {
+        return Err(Error::new(
             ErrorKind::Reentrant,
             format!(
                 "{MAX_BLOCKED} callbacks block in calls already; a handler seems to call itself without end"
             ),
-        )),
-        Some(pool) => {
-            pool.leave_blocking();
-            Ok(())
-        }
-        None => Ok(()),
+        ));
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -333,6 +338,25 @@ mod tests {
         // One thread is one too many now; the pool still works with one.
         workers.push(false);
         assert_eq!(receiver.recv().unwrap(), "second");
+    }
+
+    #[test]
+    fn who_blocks_lets_another_take_its_turn_however_many_block() {
+        let (sender, receiver) = mpsc::channel();
+        let (inner, outer) = mpsc::channel::<()>();
+        let outer = Mutex::new(outer);
+        let workers = Workers::new("test", 1, move |first: bool| {
+            if first {
+                let heard = blocking(|| outer.lock().unwrap().recv_timeout(Duration::from_secs(20)));
+                sender.send(heard.is_ok()).unwrap();
+            } else {
+                inner.send(()).unwrap();
+            }
+        });
+        workers.0.lock().blocked = MAX_BLOCKED;
+        workers.push(true);
+        workers.push(false);
+        assert!(receiver.recv().unwrap());
     }
 
     /// A pool whose thread waits for an item, so that the next one has to wake it, and what it has run.
