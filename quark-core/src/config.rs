@@ -30,6 +30,13 @@ pub struct TransportConfig {
     pub answer_capacity: usize,
     /// How long one attempt to connect may take. Default 3 s.
     pub connect_timeout: Duration,
+    /// Connections that others may have to this silo at once; more are hung up on. Default 10,000.
+    pub max_connections: usize,
+    /// Connections that one address may have to this silo at once, or one network of 2^64 addresses of IPv6; more are hung
+    /// up on. Default 1,000.
+    pub max_connections_per_address: usize,
+    /// How long a connection may take from being accepted until its first request; then it is closed. Default 5 s.
+    pub handshake_timeout: Duration,
     /// The deadline of requests that say nothing of theirs. Default 30 s.
     pub default_timeout: Duration,
     /// How long a connection may be silent before it is probed. Default 3 s.
@@ -47,6 +54,9 @@ impl Default for TransportConfig {
             outbox_capacity: 16 * 1024,
             answer_capacity: 64 * 1024 * 1024,
             connect_timeout: Duration::from_secs(3),
+            max_connections: 10_000,
+            max_connections_per_address: 1_000,
+            handshake_timeout: Duration::from_secs(5),
             default_timeout: Duration::from_secs(30),
             probe_interval: Duration::from_secs(3),
             probe_timeout: Duration::from_secs(5),
@@ -61,8 +71,11 @@ impl TransportConfig {
         check_range("max_pending", self.max_pending, 1, 1 << 24)?;
         check_range("outbox_capacity", self.outbox_capacity as usize, 1, 1 << 24)?;
         check_range("answer_capacity", self.answer_capacity, 1 << 16, isize::MAX as usize)?;
+        check_range("max_connections", self.max_connections, 1, 1 << 20)?;
+        check_range("max_connections_per_address", self.max_connections_per_address, 1, 1 << 20)?;
         for (name, value) in [
             ("connect_timeout", self.connect_timeout),
+            ("handshake_timeout", self.handshake_timeout),
             ("default_timeout", self.default_timeout),
             ("probe_interval", self.probe_interval),
             ("probe_timeout", self.probe_timeout),

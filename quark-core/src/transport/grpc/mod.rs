@@ -2,6 +2,7 @@
 
 mod client;
 mod codec;
+mod connections;
 #[cfg(any(test, quark_fuzzing))]
 pub(super) mod fuzzing;
 mod generated;
@@ -64,6 +65,8 @@ struct Settings {
     probe_interval: Duration,
     /// How long a probe may go unanswered before the connection is closed.
     probe_timeout: Duration,
+    /// What connections that come in are held to.
+    limits: connections::Limits,
 }
 
 impl Settings {
@@ -82,6 +85,11 @@ impl GrpcCarrier {
             connect_timeout: config.connect_timeout,
             probe_interval: config.probe_interval,
             probe_timeout: config.probe_timeout,
+            limits: connections::Limits {
+                total: config.max_connections,
+                per_address: config.max_connections_per_address,
+                handshake: config.handshake_timeout,
+            },
         };
         Self { settings, cluster: config.cluster.clone(), server: Mutex::default() }
     }

@@ -6,17 +6,17 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use futures_util::Stream;
 use futures_util::future::BoxFuture;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tonic::body::Body;
 use tonic::server::StreamingService;
 use tonic::{Status, Streaming};
 
 use super::client::poll_message;
 use super::codec::EnvelopeCodec;
+use super::connections::{self, Plain, Remote};
 use super::{PATH, Settings, announce, announced, health, status_of};
 use crate::endpoint::Endpoint;
 use crate::envelope::Envelope;
@@ -24,9 +24,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::telemetry::LINK;
 use crate::transport::carrier::{Accept, Inbound};
 use crate::transport::link::Outgoing;
-
-/// How long accepting pauses after a failure.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Binds the listening socket; the endpoint has the real port.
 pub(super) async fn bind(at: &Endpoint) -> Result<(Endpoint, TcpListener)> {
@@ -53,43 +50,17 @@ pub(super) async fn serve(
         .initial_connection_window_size(settings.connection_window())
         .http2_keepalive_interval(Some(settings.probe_interval))
         .http2_keepalive_timeout(Some(settings.probe_timeout))
-        .serve_with_incoming_shutdown(Service { settings, accept }, connections(listener), async {
-            let _ = signal.await;
-        })
+        .serve_with_incoming_shutdown(
+            Service { settings, accept },
+            connections::connections(listener, settings.limits, Plain),
+            async {
+                let _ = signal.await;
+            },
+        )
         .await;
     if let Err(error) = served {
         tracing::error!(target: LINK, %error, "the listener failed");
     }
-}
-
-/// A listening socket that stops listening when it is dropped, also where a forked child has a copy of it: there it would
-/// keep the port, and accept connections that nobody serves.
-struct Listening(TcpListener);
-
-impl Drop for Listening {
-    fn drop(&mut self) {
-        // It fails only on a socket that does not listen.
-        let _ = socket2::SockRef::from(&self.0).shutdown(std::net::Shutdown::Both);
-    }
-}
-
-/// Accepts connections. When that fails, descriptors have run out as a rule: it pauses, and goes on when there are some.
-fn connections(listener: TcpListener) -> impl Stream<Item = io::Result<TcpStream>> {
-    futures_util::stream::unfold(Listening(listener), |listener| async move {
-        loop {
-            match listener.0.accept().await {
-                Ok((stream, _)) => {
-                    // A failure here only costs latency.
-                    let _ = stream.set_nodelay(true);
-                    return Some((Ok(stream), listener));
-                }
-                Err(error) => {
-                    tracing::warn!(target: LINK, %error, "cannot accept connections, pausing");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            }
-        }
-    })
 }
 
 #[derive(Clone)]
@@ -110,12 +81,16 @@ impl tower_service::Service<http::Request<Body>> for Service {
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let Self { settings, accept } = self.clone();
         Box::pin(async move {
-            if health::is_health(request.uri().path()) {
-                return health::answer(&*accept, request).await;
-            }
-            if request.uri().path() != PATH {
+            let is_health = health::is_health(request.uri().path());
+            if !is_health && request.uri().path() != PATH {
                 let message = "Quark serves quark.QuarkTransport/ActorStream and grpc.health.v1.Health only";
                 return Ok(Status::unimplemented(message).into_http());
+            }
+            if let Some(remote) = request.extensions().get::<Remote<()>>() {
+                remote.has_asked();
+            }
+            if is_health {
+                return health::answer(&*accept, request).await;
             }
             let mut grpc =
                 tonic::server::Grpc::new(EnvelopeCodec).max_decoding_message_size(settings.max_message);
