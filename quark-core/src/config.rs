@@ -30,6 +30,17 @@ pub struct TransportConfig {
     pub answer_capacity: usize,
     /// How long one attempt to connect may take. Default 3 s.
     pub connect_timeout: Duration,
+    /// Largest list of headers of a request or a response, in bytes as HTTP/2 counts them: names, values and 32 for each. Default
+    /// 16 KiB.
+    pub max_metadata: u32,
+    /// Streams that one connection may have open at once; more are refused. Silos use one. Default 32.
+    pub max_streams: u32,
+    /// Bytes that one connection may have on their way to us before they are read; one stream may have a sixteenth of them.
+    /// Default 64 MiB.
+    pub connection_window: u32,
+    /// Links that one silo may have to this one at once; more are refused. Two are usual while both dial, or one dials
+    /// again. Default 8.
+    pub max_links_per_peer: usize,
     /// Connections that others may have to this silo at once; more are hung up on. Default 10,000.
     pub max_connections: usize,
     /// Connections that one address may have to this silo at once, or one network of 2^64 addresses of IPv6; more are hung
@@ -54,6 +65,10 @@ impl Default for TransportConfig {
             outbox_capacity: 16 * 1024,
             answer_capacity: 64 * 1024 * 1024,
             connect_timeout: Duration::from_secs(3),
+            max_metadata: 16 * 1024,
+            max_streams: 32,
+            connection_window: 64 * 1024 * 1024,
+            max_links_per_peer: 8,
             max_connections: 10_000,
             max_connections_per_address: 1_000,
             handshake_timeout: Duration::from_secs(5),
@@ -71,6 +86,10 @@ impl TransportConfig {
         check_range("max_pending", self.max_pending, 1, 1 << 24)?;
         check_range("outbox_capacity", self.outbox_capacity as usize, 1, 1 << 24)?;
         check_range("answer_capacity", self.answer_capacity, 1 << 16, isize::MAX as usize)?;
+        check_range("max_metadata", self.max_metadata as usize, 4 << 10, 1 << 20)?;
+        check_range("max_streams", self.max_streams as usize, 1, 1 << 16)?;
+        check_range("connection_window", self.connection_window as usize, 1 << 20, (1 << 31) - 1)?;
+        check_range("max_links_per_peer", self.max_links_per_peer, 2, 1 << 16)?;
         check_range("max_connections", self.max_connections, 1, 1 << 20)?;
         check_range("max_connections_per_address", self.max_connections_per_address, 1, 1 << 20)?;
         for (name, value) in [

@@ -13,6 +13,7 @@ use time::format_description::well_known::Rfc3339;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::SiloId;
+use crate::ring::MAX_VIRTUAL_NODES;
 
 /// Virtual nodes of a silo that does not say otherwise; what original silos count for everybody.
 pub const DEFAULT_VIRTUAL_NODES: u32 = 150;
@@ -175,7 +176,8 @@ impl SiloInfo {
         let endpoint = Endpoint::new(text("address").unwrap_or_default(), u16::try_from(port).unwrap_or(0))
             .map_err(|e| unreadable(&e.message()))?;
         let status = number("status", u64::MAX)?.unwrap_or(SiloStatus::Active as u64);
-        let virtual_nodes = number("virtualNodes", 1 << 20)?.unwrap_or(DEFAULT_VIRTUAL_NODES.into());
+        let virtual_nodes =
+            number("virtualNodes", MAX_VIRTUAL_NODES.into())?.unwrap_or(DEFAULT_VIRTUAL_NODES.into());
         let labels = match row.member("labels") {
             Some(Value::Object(labels)) => {
                 labels.iter().filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect()
@@ -264,6 +266,14 @@ mod tests {
         let json = format!(r#"{{"siloId":"a","address":"h","port":"{}"}}"#, "é".repeat(100_000));
         let error = SiloInfo::from_json(&json).unwrap_err();
         assert!(error.message().starts_with("silo row: port=") && error.message().len() < 200, "{error}");
+    }
+
+    #[test]
+    fn a_row_with_more_virtual_nodes_than_a_silo_may_have_is_none() {
+        let row = |nodes: u32| format!(r#"{{"siloId":"a","address":"h","port":1,"virtualNodes":{nodes}}}"#);
+        assert_eq!(SiloInfo::from_json(&row(100_000)).unwrap().virtual_nodes, 100_000);
+        let error = SiloInfo::from_json(&row(100_001)).unwrap_err();
+        assert_eq!(error.message(), "silo row: virtualNodes=100001 is out of range");
     }
 
     #[test]

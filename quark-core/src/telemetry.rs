@@ -4,7 +4,11 @@
 //! nobody subscribes they cost a load and a branch. Fields: `silo` (an id), `endpoint`, `incarnation`, `code` and
 //! `error` (an error's code and message), `actor_type`, `actor_id`, `method`. README lists the events.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::health::Health;
 use crate::membership::MembershipEvent;
@@ -44,6 +48,26 @@ impl Counters {
     }
 }
 
+/// What strangers can make happen as often as they like is said aloud once in a while.
+#[derive(Default)]
+pub(crate) struct Seldom(Mutex<(Option<Instant>, u64)>);
+
+impl Seldom {
+    const PAUSE: Duration = Duration::from_secs(10);
+
+    /// Whether to say it now: how often it happened since it was said, this time not counted.
+    pub(crate) fn now(&self) -> Option<u64> {
+        let mut state = self.0.lock().expect("no panic while locked");
+        let (said, unsaid) = &mut *state;
+        if said.is_some_and(|said| said.elapsed() < Self::PAUSE) {
+            *unsaid += 1;
+            return None;
+        }
+        *said = Some(Instant::now());
+        Some(std::mem::take(unsaid))
+    }
+}
+
 /// Target of events about silos and clients.
 pub const SILO: &str = "quark::silo";
 /// Target of events about the view.
@@ -75,5 +99,20 @@ pub(crate) fn membership_event(event: &MembershipEvent) {
         MembershipEvent::Updated(_) => {
             tracing::info!(target: MEMBERSHIP, %silo, %endpoint, incarnation, status = ?info.status, "silo changed");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_happens_all_the_time_is_said_seldom_and_counted() {
+        let seldom = Seldom::default();
+        assert_eq!(seldom.now(), Some(0));
+        assert_eq!((seldom.now(), seldom.now()), (None, None));
+        tokio::time::advance(Seldom::PAUSE).await;
+        assert_eq!(seldom.now(), Some(2));
+        assert_eq!(seldom.now(), None);
     }
 }

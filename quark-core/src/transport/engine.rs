@@ -1,6 +1,7 @@
 //! The transport's core: keeps peers and links, and sends requests. What comes in is the business of `receiving` and
 //! `accepting`. It knows neither who is in the cluster nor which silo owns what; those above it do.
 
+mod links;
 mod stopping;
 
 use std::collections::HashMap;
@@ -263,10 +264,14 @@ impl Engine {
     pub(crate) fn remove_peer(&self, id: &str) {
         let removed = self.peers.write().expect("no panic while locked").remove(id);
         if let Some(peer) = removed {
-            peer.retire();
-            let frames = peer.outbox.drain();
-            self.with_receiver(|receiver| receiver.resend(frames));
+            self.forget(&peer);
         }
+    }
+
+    fn forget(&self, peer: &Peer) {
+        peer.retire();
+        let frames = peer.outbox.drain();
+        self.with_receiver(|receiver| receiver.resend(frames));
     }
 
     fn with_receiver(&self, work: impl FnOnce(&dyn Receive)) {
@@ -507,28 +512,6 @@ impl Engine {
             return Err(Error::new(ErrorKind::Incompatible, message));
         }
         Ok(())
-    }
-
-    pub(crate) fn add_link(&self, link: &Arc<Link>) {
-        self.links.lock().expect("no panic while locked").push(link.clone());
-    }
-
-    pub(crate) fn close_link(&self, link: &Arc<Link>, error: Option<Error>) {
-        self.links.lock().expect("no panic while locked").retain(|other| !Arc::ptr_eq(other, link));
-        if let Some(error) = &error {
-            tracing::debug!(target: LINK, silo = %link.peer(), %error, "link broke");
-        }
-        if let Some((outbox, sent)) = link.close() {
-            let error = match error {
-                // The peer turned us away before it looked at any request.
-                Some(error) if link.kind().is_none() && is_final(&error) => error,
-                _ => connection_lost(link.peer()),
-            };
-            self.lose(&outbox, &sent, &error);
-        }
-        if let Some(peer) = self.peer(link.peer().as_str()) {
-            peer.link_closed(link);
-        }
     }
 }
 

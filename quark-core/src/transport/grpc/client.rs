@@ -33,8 +33,8 @@ pub(super) async fn dial(
         .map_err(|error| Error::new(ErrorKind::Unreachable, format!("{to}: {error}")))?
         .tcp_nodelay(true)
         .connect_timeout(settings.connect_timeout)
-        .initial_stream_window_size(settings.window)
-        .initial_connection_window_size(settings.connection_window())
+        .initial_stream_window_size(settings.window())
+        .initial_connection_window_size(settings.connection_window)
         .http2_keep_alive_interval(settings.probe_interval)
         .keep_alive_timeout(settings.probe_timeout)
         .keep_alive_while_idle(true)

@@ -4,12 +4,13 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::convert::Infallible;
+use std::fmt::Display;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::Stream;
@@ -19,7 +20,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep};
 use tonic::transport::server::Connected;
 
-use crate::telemetry::LINK;
+use super::flood::Frames;
+use crate::telemetry::{LINK, Seldom};
 
 /// How long accepting pauses after a failure.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -73,7 +75,6 @@ pub(super) fn connections<P: Prepare>(
         places: Arc::default(),
         prepare: Arc::new(prepare),
         preparing: JoinSet::new(),
-        is_full: false,
     };
     futures_util::stream::unfold(acceptor, |mut acceptor| async move {
         let connection = acceptor.next().await;
@@ -87,8 +88,6 @@ struct Acceptor<P: Prepare> {
     places: Arc<Places>,
     prepare: Arc<P>,
     preparing: JoinSet<Option<Connection<P>>>,
-    /// The last connection was hung up on: said once, not for each.
-    is_full: bool,
 }
 
 impl<P: Prepare> Acceptor<P> {
@@ -108,14 +107,8 @@ impl<P: Prepare> Acceptor<P> {
     fn begin(&mut self, socket: TcpStream, address: SocketAddr) {
         let place = match self.places.take(address.ip(), &self.limits) {
             Ok(place) => place,
-            Err(reason) => {
-                if !std::mem::replace(&mut self.is_full, true) {
-                    tracing::warn!(target: LINK, %address, reason, "hang up on connections");
-                }
-                return;
-            }
+            Err(reason) => return self.places.closed(address, reason),
         };
-        self.is_full = false;
         // A failure here only costs latency.
         let _ = socket.set_nodelay(true);
         let deadline = Instant::now() + self.limits.handshake;
@@ -125,12 +118,13 @@ impl<P: Prepare> Acceptor<P> {
                 Ok(Ok((io, identity))) => {
                     let remote = Remote { address, identity, has_asked: Arc::default() };
                     let first_request = Some(Box::pin(tokio::time::sleep_until(deadline)));
-                    return Some(Connection { io, remote, first_request, _place: place });
+                    let frames = Frames::new(Instant::now());
+                    return Some(Connection { io, remote, first_request, frames, place });
                 }
                 Ok(Err(error)) => error,
-                Err(_) => io::Error::new(io::ErrorKind::TimedOut, "the handshake took too long"),
+                Err(_) => io::Error::new(io::ErrorKind::TimedOut, "no handshake within handshake_timeout"),
             };
-            tracing::debug!(target: LINK, %address, %error, "no handshake");
+            place.places.closed(address, &error);
             None
         });
     }
@@ -165,7 +159,10 @@ impl Drop for Listening {
 
 /// How many connections there are.
 #[derive(Default)]
-struct Places(Mutex<Taken>);
+struct Places {
+    taken: Mutex<Taken>,
+    said: Seldom,
+}
 
 #[derive(Default)]
 struct Taken {
@@ -177,7 +174,7 @@ impl Places {
     /// A place for a connection from this address, or what there are too many of.
     fn take(self: &Arc<Self>, address: IpAddr, limits: &Limits) -> Result<Place, &'static str> {
         let address = network(address);
-        let mut taken = self.0.lock().expect("no panic while locked");
+        let mut taken = self.taken.lock().expect("no panic while locked");
         if taken.total >= limits.total {
             return Err("as many connections as max_connections");
         }
@@ -188,6 +185,16 @@ impl Places {
         taken.by_address.insert(address, there + 1);
         taken.total += 1;
         Ok(Place { places: self.clone(), address })
+    }
+
+    /// A connection was closed because of what the other side did. Whoever floods us fills no log.
+    fn closed(&self, address: SocketAddr, reason: impl Display) {
+        match self.said.now() {
+            Some(others) => {
+                tracing::warn!(target: LINK, %address, %reason, others, "closed a connection");
+            }
+            None => tracing::debug!(target: LINK, %address, %reason, "closed a connection"),
+        }
     }
 }
 
@@ -207,7 +214,7 @@ struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut taken = self.places.0.lock().expect("no panic while locked");
+        let mut taken = self.places.taken.lock().expect("no panic while locked");
         taken.total -= 1;
         if let Entry::Occupied(mut there) = taken.by_address.entry(self.address) {
             *there.get_mut() -= 1;
@@ -234,13 +241,14 @@ impl<I> Remote<I> {
     }
 }
 
-/// A connection. It breaks when no request comes within the time for the handshake.
+/// A connection. It breaks when no request comes within the time for the handshake, and when it floods us.
 pub(super) struct Connection<P: Prepare> {
     io: P::Io,
     remote: Remote<P::Identity>,
     /// When a request must have come; nothing when one did.
     first_request: Option<Pin<Box<Sleep>>>,
-    _place: Place,
+    frames: Frames,
+    place: Place,
 }
 
 impl<P: Prepare> Unpin for Connection<P> {}
@@ -252,9 +260,9 @@ impl<P: Prepare> Connection<P> {
         if self.remote.has_asked.load(Ordering::Relaxed) {
             self.first_request = None;
         } else if first_request.as_mut().poll(cx).is_ready() {
-            let address = self.remote.address;
-            tracing::debug!(target: LINK, %address, "no request within the time for the handshake");
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "no request within the handshake's time"));
+            let error = io::Error::new(io::ErrorKind::TimedOut, "no request within handshake_timeout");
+            self.place.places.closed(self.remote.address, &error);
+            return Err(error);
         }
         Ok(())
     }
@@ -275,7 +283,13 @@ impl<P: Prepare> AsyncRead for Connection<P> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         self.check(cx)?;
-        Pin::new(&mut self.io).poll_read(cx, buffer)
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.io).poll_read(cx, buffer))?;
+        if let Err(error) = self.frames.read(&buffer.filled()[before..]) {
+            self.place.places.closed(self.remote.address, &error);
+            return Poll::Ready(Err(error));
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -326,8 +340,8 @@ mod tests {
         drop(first);
         let _fourth = take("10.0.0.3").unwrap();
         drop((_second, _third, _fourth));
-        assert_eq!(places.0.lock().unwrap().by_address.len(), 0);
-        assert_eq!(places.0.lock().unwrap().total, 0);
+        assert_eq!(places.taken.lock().unwrap().by_address.len(), 0);
+        assert_eq!(places.taken.lock().unwrap().total, 0);
     }
 
     #[test]
@@ -369,7 +383,8 @@ mod tests {
         let Ok(mut prepared) = connections.next().await.unwrap();
         assert_eq!(prepared.connect_info().identity, 7);
         // One that was prepared and asks for nothing breaks; one that asked does not.
-        let error = prepared.read(&mut [0]).await.unwrap_err();
+        let limit = Duration::from_secs(20);
+        let error = tokio::time::timeout(limit, prepared.read(&mut [0])).await.expect("in time").unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         prepared.connect_info().has_asked();
         quick.write_all(&[8]).await.unwrap();
@@ -382,7 +397,7 @@ mod tests {
                 read = slow.read(&mut byte) => read,
             }
         };
-        let read = tokio::time::timeout(Duration::from_secs(20), hung_up).await;
+        let read = tokio::time::timeout(limit, hung_up).await;
         assert_eq!(read.expect("in time").unwrap(), 0);
     }
 }

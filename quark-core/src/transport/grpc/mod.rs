@@ -3,6 +3,7 @@
 mod client;
 mod codec;
 mod connections;
+mod flood;
 #[cfg(any(test, quark_fuzzing))]
 pub(super) mod fuzzing;
 mod generated;
@@ -58,8 +59,12 @@ struct Server {
 struct Settings {
     /// Largest message, in bytes.
     max_message: usize,
-    /// Window of a stream, in bytes: what may come while nobody reads.
-    window: u32,
+    /// Largest list of headers, in bytes.
+    max_metadata: u32,
+    /// Streams that one connection may have open.
+    max_streams: u32,
+    /// Window of a connection, in bytes: what may come while nobody reads.
+    connection_window: u32,
     connect_timeout: Duration,
     /// How long a connection may be silent before it is probed.
     probe_interval: Duration,
@@ -70,10 +75,10 @@ struct Settings {
 }
 
 impl Settings {
-    /// Window of a connection, in bytes. h2 closes a connection when the small frames that nobody has read yet cost it
-    /// more memory than half of this; with 16 windows, a window full of the smallest messages costs less.
-    fn connection_window(&self) -> u32 {
-        self.window * 16
+    /// Window of a stream, in bytes. h2 closes a connection when the small frames that nobody has read yet cost it more
+    /// memory than half of the connection's window; a sixteenth of that, full of the smallest messages, costs less.
+    fn window(&self) -> u32 {
+        self.connection_window / 16
     }
 }
 
@@ -81,7 +86,9 @@ impl GrpcCarrier {
     pub(crate) fn new(config: &TransportConfig) -> Self {
         let settings = Settings {
             max_message: config.max_payload.max(PART_BYTES).saturating_add(ENVELOPE_SLACK),
-            window: 4 * 1024 * 1024,
+            max_metadata: config.max_metadata,
+            max_streams: config.max_streams,
+            connection_window: config.connection_window,
             connect_timeout: config.connect_timeout,
             probe_interval: config.probe_interval,
             probe_timeout: config.probe_timeout,

@@ -21,9 +21,13 @@ use super::{PATH, Settings, announce, announced, health, status_of};
 use crate::endpoint::Endpoint;
 use crate::envelope::Envelope;
 use crate::error::{Error, ErrorKind, Result};
-use crate::telemetry::LINK;
+use crate::telemetry::{LINK, Seldom};
 use crate::transport::carrier::{Accept, Inbound};
 use crate::transport::link::Outgoing;
+
+/// Streams that a connection may have reset for an error of the peer's before it is closed. h2 has 1,024; a client that
+/// does not know `max_streams` yet may open a hundred at first.
+const MAX_ERROR_RESETS: usize = 256;
 
 /// Binds the listening socket; the endpoint has the real port.
 pub(super) async fn bind(at: &Endpoint) -> Result<(Endpoint, TcpListener)> {
@@ -46,12 +50,15 @@ pub(super) async fn serve(
     signal: tokio::sync::oneshot::Receiver<()>,
 ) {
     let served = tonic::transport::Server::builder()
-        .initial_stream_window_size(settings.window)
-        .initial_connection_window_size(settings.connection_window())
+        .initial_stream_window_size(settings.window())
+        .initial_connection_window_size(settings.connection_window)
+        .max_concurrent_streams(settings.max_streams)
+        .http2_max_header_list_size(settings.max_metadata)
+        .http2_max_local_error_reset_streams(Some(MAX_ERROR_RESETS))
         .http2_keepalive_interval(Some(settings.probe_interval))
         .http2_keepalive_timeout(Some(settings.probe_timeout))
         .serve_with_incoming_shutdown(
-            Service { settings, accept },
+            Service { settings, accept, refusals: Arc::default() },
             connections::connections(listener, settings.limits, Plain),
             async {
                 let _ = signal.await;
@@ -67,6 +74,7 @@ pub(super) async fn serve(
 struct Service {
     settings: Settings,
     accept: Arc<dyn Accept>,
+    refusals: Arc<Seldom>,
 }
 
 impl tower_service::Service<http::Request<Body>> for Service {
@@ -79,7 +87,7 @@ impl tower_service::Service<http::Request<Body>> for Service {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let Self { settings, accept } = self.clone();
+        let Self { settings, accept, refusals } = self.clone();
         Box::pin(async move {
             let is_health = health::is_health(request.uri().path());
             if !is_health && request.uri().path() != PATH {
@@ -94,12 +102,15 @@ impl tower_service::Service<http::Request<Body>> for Service {
             }
             let mut grpc =
                 tonic::server::Grpc::new(EnvelopeCodec).max_decoding_message_size(settings.max_message);
-            Ok(grpc.streaming(ActorStream(accept), request).await)
+            Ok(grpc.streaming(ActorStream { accept, refusals }, request).await)
         })
     }
 }
 
-struct ActorStream(Arc<dyn Accept>);
+struct ActorStream {
+    accept: Arc<dyn Accept>,
+    refusals: Arc<Seldom>,
+}
 
 impl StreamingService<Box<Envelope>> for ActorStream {
     type Response = Box<Envelope>;
@@ -107,16 +118,19 @@ impl StreamingService<Box<Envelope>> for ActorStream {
     type Future = Ready<Result<tonic::Response<Answers>, Status>>;
 
     fn call(&mut self, request: tonic::Request<Streaming<Box<Envelope>>>) -> Self::Future {
-        let accepted = announced(request.metadata()).and_then(|hello| self.0.accept(hello));
+        let accepted = announced(request.metadata()).and_then(|hello| self.accept.accept(hello));
         ready(match accepted {
             Err(error) => {
-                tracing::warn!(target: LINK, %error, "refused a peer");
+                match self.refusals.now() {
+                    Some(others) => tracing::warn!(target: LINK, %error, others, "refused a peer"),
+                    None => tracing::debug!(target: LINK, %error, "refused a peer"),
+                }
                 Err(status_of(&error))
             }
             Ok(accepted) => {
                 let mut response =
                     tonic::Response::new(Answers(accepted.run(Box::pin(Asked(request.into_inner())))));
-                announce(&self.0.hello(), response.metadata_mut());
+                announce(&self.accept.hello(), response.metadata_mut());
                 Ok(response)
             }
         })
