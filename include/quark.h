@@ -769,6 +769,52 @@ quark_status_t quark_config_set_answer_capacity(quark_config_t *config,
                                                 size_t bytes);
 
 /**
+ * The largest list of headers of a request or a response, in bytes as HTTP/2 counts them (names, values and 32 for each),
+ * 4 KiB to 1 MiB. Default 16 KiB.
+ */
+quark_status_t quark_config_set_max_metadata(quark_config_t *config,
+                                             uint32_t bytes);
+
+/**
+ * Streams that one connection to this silo may have open at once, 1 to 65,536; more are refused. Silos use one. Default 32.
+ */
+quark_status_t quark_config_set_max_streams(quark_config_t *config,
+                                            uint32_t streams);
+
+/**
+ * Bytes that one connection may have on their way to us before they are read, 1 MiB to 2 GiB less one; one stream may have
+ * a sixteenth of them. Default 64 MiB.
+ */
+quark_status_t quark_config_set_connection_window(quark_config_t *config,
+                                                  uint32_t bytes);
+
+/**
+ * Links that one silo may have to this one at once, 2 to 65,536; more are refused with `QUARK_UNREACHABLE`. Two are usual
+ * while both dial, or one dials again. Default 8.
+ */
+quark_status_t quark_config_set_max_links_per_peer(quark_config_t *config,
+                                                   size_t links);
+
+/**
+ * Connections that others may have to this silo at once, 1 to 1,048,576; more are hung up on. Default 10,000.
+ */
+quark_status_t quark_config_set_max_connections(quark_config_t *config, size_t connections);
+
+/**
+ * Connections that one address may have to this silo at once, or one network of 2^64 addresses of IPv6, 1 to 1,048,576;
+ * more are hung up on. Default 1,000.
+ */
+quark_status_t quark_config_set_max_connections_per_address(quark_config_t *config,
+                                                            size_t connections);
+
+/**
+ * How long a connection to this silo may take from being accepted until its first request, in milliseconds; then it is
+ * closed. Default 5,000.
+ */
+quark_status_t quark_config_set_handshake_timeout_ms(quark_config_t *config,
+                                                     uint64_t timeout_ms);
+
+/**
  * How many requests of one handler may run at once, 1 to 1,024, and how many replies and events. Default 1: then the
  * requests of a handler run one after the other, in order, and so do replies and events; but while one waits in a blocking
  * call of Quark's, the next one runs, on another thread. What a handler keeps across such a call needs a lock. With more

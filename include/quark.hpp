@@ -525,6 +525,15 @@ public:
     Config &outbox_capacity(std::uint32_t requests) { return set(quark_config_set_outbox_capacity, requests); }
     Config &max_pending(std::size_t calls) { return set(quark_config_set_max_pending, calls); }
     Config &answer_capacity(std::size_t bytes) { return set(quark_config_set_answer_capacity, bytes); }
+    Config &max_metadata(std::uint32_t bytes) { return set(quark_config_set_max_metadata, bytes); }
+    Config &max_streams(std::uint32_t streams) { return set(quark_config_set_max_streams, streams); }
+    Config &connection_window(std::uint32_t bytes) { return set(quark_config_set_connection_window, bytes); }
+    Config &max_links_per_peer(std::size_t links) { return set(quark_config_set_max_links_per_peer, links); }
+    Config &max_connections(std::size_t connections) { return set(quark_config_set_max_connections, connections); }
+    Config &max_connections_per_address(std::size_t connections) { return set(quark_config_set_max_connections_per_address, connections); }
+    Config &handshake_timeout(std::chrono::milliseconds time) {
+        return set_time(quark_config_set_handshake_timeout_ms, "handshake_timeout", time);
+    }
     Config &callback_threads(std::uint32_t count) { return set(quark_config_set_callback_threads, count); }
     Config &loop(const Loop &loop) { return set(quark_config_set_loop, loop.get()); }
 

@@ -19,6 +19,14 @@ async def test_the_table_of_all_languages_for_starts(case):
     assert caught.value.name == case["code"] and case["contains"] in caught.value.message
 
 
+@pytest.mark.parametrize("case", TABLE["limits"], ids=lambda case: f"{case['argument']}={case['value']}")
+async def test_the_table_of_all_languages_for_limits(case):
+    silo = quark.Silo("a", membership="memory://bad", handler=print, **{case["argument"]: case["value"]})
+    with pytest.raises(quark.QuarkError) as caught:
+        await silo.start()
+    assert caught.value.name == case["code"] and case["contains"] in caught.value.message
+
+
 @pytest.mark.parametrize("case", TABLE["calls"], ids=lambda case: f"{case['argument']}={case['value']!r}")
 async def test_the_table_of_all_languages_for_calls(cluster_name, case):
     names = {"actor_type": "T", "actor_id": "1", "method_name": "", case["argument"]: case["value"]}
@@ -41,6 +49,7 @@ BAD_SILOS = [
     ({"virtual_nodes": -1}, ValueError, "virtual_nodes=-1"),
     ({"virtual_nodes": "150"}, TypeError, "virtual_nodes='150': must be int, not str"),
     ({"default_timeout": 0}, ValueError, "default_timeout=0"),
+    ({"handshake_timeout": 0}, ValueError, "handshake_timeout=0"),
     ({"default_timeout": -1.0}, ValueError, "default_timeout=-1"),
     ({"default_timeout": math.nan}, ValueError, "default_timeout=NaN"),
     ({"default_timeout": math.inf}, ValueError, "default_timeout=inf"),

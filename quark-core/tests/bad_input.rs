@@ -34,6 +34,29 @@ async fn a_silo_does_not_start_with_it() {
 }
 
 #[tokio::test]
+async fn a_silo_does_not_start_with_a_limit_out_of_range() {
+    for case in table()["limits"].as_array().unwrap() {
+        let (limit, value) = (case["argument"].as_str().unwrap(), case["value"].as_u64().unwrap());
+        let (short, long) = (u32::try_from(value).unwrap(), usize::try_from(value).unwrap());
+        let described = described("cluster", "bad-limits").unwrap().configure(|config| {
+            let transport = &mut config.transport;
+            match limit {
+                "max_metadata" => transport.max_metadata = short,
+                "max_streams" => transport.max_streams = short,
+                "connection_window" => transport.connection_window = short,
+                "max_links_per_peer" => transport.max_links_per_peer = long,
+                "max_connections" => transport.max_connections = long,
+                "max_connections_per_address" => transport.max_connections_per_address = long,
+                _ => panic!("a limit that this test does not know: {limit}"),
+            }
+        });
+        let error = described.start().await.err().unwrap_or_else(|| panic!("{case} was accepted"));
+        assert_eq!(error.kind().code(), case["code"], "{case}: {error}");
+        assert!(error.message().contains(case["contains"].as_str().unwrap()), "{case}: {error}");
+    }
+}
+
+#[tokio::test]
 async fn a_call_cannot_be_made_with_it_and_nothing_is_lost() {
     let silo = described("cluster", "bad-input-calls").unwrap().start().await.unwrap();
     for case in table()["calls"].as_array().unwrap() {

@@ -430,6 +430,117 @@ pub unsafe extern "C" fn quark_config_set_answer_capacity(
     }
 }
 
+/// The largest list of headers of a request or a response, in bytes as HTTP/2 counts them (names, values and 32 for each),
+/// 4 KiB to 1 MiB. Default 16 KiB.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quark_config_set_max_metadata(
+    config: *mut quark_config_t,
+    bytes: u32,
+) -> quark_status_t {
+    // SAFETY: the header demands NULL or a live config.
+    unsafe {
+        set(config, "max_metadata", |config| {
+            config.settings.transport.max_metadata = bytes;
+            Ok(())
+        })
+    }
+}
+
+/// Streams that one connection to this silo may have open at once, 1 to 65,536; more are refused. Silos use one. Default 32.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quark_config_set_max_streams(
+    config: *mut quark_config_t,
+    streams: u32,
+) -> quark_status_t {
+    // SAFETY: the header demands NULL or a live config.
+    unsafe {
+        set(config, "max_streams", |config| {
+            config.settings.transport.max_streams = streams;
+            Ok(())
+        })
+    }
+}
+
+/// Bytes that one connection may have on their way to us before they are read, 1 MiB to 2 GiB less one; one stream may have
+/// a sixteenth of them. Default 64 MiB.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quark_config_set_connection_window(
+    config: *mut quark_config_t,
+    bytes: u32,
+) -> quark_status_t {
+    // SAFETY: the header demands NULL or a live config.
+    unsafe {
+        set(config, "connection_window", |config| {
+            config.settings.transport.connection_window = bytes;
+            Ok(())
+        })
+    }
+}
+
+/// Links that one silo may have to this one at once, 2 to 65,536; more are refused with `QUARK_UNREACHABLE`. Two are usual
+/// while both dial, or one dials again. Default 8.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quark_config_set_max_links_per_peer(
+    config: *mut quark_config_t,
+    links: usize,
+) -> quark_status_t {
+    // SAFETY: the header demands NULL or a live config.
+    unsafe {
+        set(config, "max_links_per_peer", |config| {
+            config.settings.transport.max_links_per_peer = links;
+            Ok(())
+        })
+    }
+}
+
+/// Connections that others may have to this silo at once, 1 to 1,048,576; more are hung up on. Default 10,000.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quark_config_set_max_connections(
+    config: *mut quark_config_t,
+    connections: usize,
+) -> quark_status_t {
+    // SAFETY: the header demands NULL or a live config.
+    unsafe {
+        set(config, "max_connections", |config| {
+            config.settings.transport.max_connections = connections;
+            Ok(())
+        })
+    }
+}
+
+/// Connections that one address may have to this silo at once, or one network of 2^64 addresses of IPv6, 1 to 1,048,576;
+/// more are hung up on. Default 1,000.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quark_config_set_max_connections_per_address(
+    config: *mut quark_config_t,
+    connections: usize,
+) -> quark_status_t {
+    // SAFETY: the header demands NULL or a live config.
+    unsafe {
+        set(config, "max_connections_per_address", |config| {
+            config.settings.transport.max_connections_per_address = connections;
+            Ok(())
+        })
+    }
+}
+
+/// How long a connection to this silo may take from being accepted until its first request, in milliseconds; then it is
+/// closed. Default 5,000.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quark_config_set_handshake_timeout_ms(
+    config: *mut quark_config_t,
+    timeout_ms: u64,
+) -> quark_status_t {
+    // SAFETY: the header demands NULL or a live config.
+    unsafe {
+        set(config, "handshake_timeout", |config| {
+            let default = TransportConfig::default().handshake_timeout;
+            config.settings.transport.handshake_timeout = duration(timeout_ms, default);
+            Ok(())
+        })
+    }
+}
+
 /// How many requests of one handler may run at once, 1 to 1,024, and how many replies and events. Default 1: then the
 /// requests of a handler run one after the other, in order, and so do replies and events; but while one waits in a blocking
 /// call of Quark's, the next one runs, on another thread. What a handler keeps across such a call needs a lock. With more

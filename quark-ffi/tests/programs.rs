@@ -132,13 +132,15 @@ fn bad_input_in_c_is_refused_as_the_table_says() {
         serde_json::from_str(include_str!("../../testdata/bad_input.json")).expect("JSON");
     // C has no \u007f; bytes in octal stand for themselves.
     let literal = |text: &serde_json::Value| {
-        let bytes = text.as_str().expect("text").bytes();
-        format!("\"{}\"", bytes.map(|byte| format!("\\{byte:03o}")).collect::<String>())
+        let Some(text) = text.as_str() else { return text.to_string() };
+        format!("\"{}\"", text.bytes().map(|byte| format!("\\{byte:03o}")).collect::<String>())
     };
     let mut table = String::new();
-    for (name, parameters, call) in
-        [("starts", "void", "start_with("), ("calls", "quark_silo_t *silo", "call_with(silo, ")]
-    {
+    for (name, parameters, call) in [
+        ("starts", "void", "start_with("),
+        ("limits", "void", "limit_with("),
+        ("calls", "quark_silo_t *silo", "call_with(silo, "),
+    ] {
         table.push_str(&format!("static void {name}({parameters}) {{\n"));
         for case in cases[name].as_array().expect("cases") {
             let code = case["code"].as_str().expect("a code");

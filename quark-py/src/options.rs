@@ -34,6 +34,15 @@ pub(crate) fn configure(
         "outbox_capacity" => config.transport.outbox_capacity = args::number(name, value)?,
         "max_pending" => config.transport.max_pending = args::number(name, value)?,
         "answer_capacity" => config.transport.answer_capacity = args::number(name, value)?,
+        "max_metadata" => config.transport.max_metadata = args::number(name, value)?,
+        "max_streams" => config.transport.max_streams = args::number(name, value)?,
+        "connection_window" => config.transport.connection_window = args::number(name, value)?,
+        "max_links_per_peer" => config.transport.max_links_per_peer = args::number(name, value)?,
+        "max_connections" => config.transport.max_connections = args::number(name, value)?,
+        "max_connections_per_address" => {
+            config.transport.max_connections_per_address = args::number(name, value)?
+        }
+        "handshake_timeout" => config.transport.handshake_timeout = timeout()?,
         "zone" => config.zone = Some(text()?),
         "labels" => config.labels = args::pairs(name, value)?.into_iter().collect(),
         "ttl" => config.timing.ttl = timeout()?,

@@ -14,6 +14,21 @@ static void start_with(const char *argument, const char *value, int32_t code, co
     quark_config_free(config);
 }
 
+static void limit_with(const char *limit, uint32_t value, int32_t code, const char *contains) {
+    quark_error_t *error = NULL;
+    quark_silo_t *silo = NULL;
+    quark_config_t *config = quark_config_new("bad-input");
+    quark_config_set_membership(config, "memory://bad-input-c");
+    if (strcmp(limit, "max_metadata") == 0) quark_config_set_max_metadata(config, value);
+    if (strcmp(limit, "max_streams") == 0) quark_config_set_max_streams(config, value);
+    if (strcmp(limit, "connection_window") == 0) quark_config_set_connection_window(config, value);
+    if (strcmp(limit, "max_links_per_peer") == 0) quark_config_set_max_links_per_peer(config, value);
+    if (strcmp(limit, "max_connections") == 0) quark_config_set_max_connections(config, value);
+    if (strcmp(limit, "max_connections_per_address") == 0) quark_config_set_max_connections_per_address(config, value);
+    FAILS(quark_silo_start(config, &silo, &error), code, contains);
+    quark_config_free(config);
+}
+
 static void call_with(quark_silo_t *silo, const char *argument, const char *value, int32_t code, const char *contains) {
     quark_error_t *error = NULL;
     quark_bytes_t *reply = NULL;
@@ -29,6 +44,7 @@ static void call_with(quark_silo_t *silo, const char *argument, const char *valu
 
 int main(void) {
     starts();
+    limits();
     quark_silo_t *silo = start_echo("bad-input", "memory://bad-input-c", NULL);
     calls(silo);
     quark_silo_stop(silo, 1000, NULL);

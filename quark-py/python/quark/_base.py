@@ -71,6 +71,13 @@ class SiloBase(Base):
         outbox_capacity: Optional[int] = None,
         max_pending: Optional[int] = None,
         answer_capacity: Optional[int] = None,
+        max_metadata: Optional[int] = None,
+        max_streams: Optional[int] = None,
+        connection_window: Optional[int] = None,
+        max_links_per_peer: Optional[int] = None,
+        max_connections: Optional[int] = None,
+        max_connections_per_address: Optional[int] = None,
+        handshake_timeout: Optional[float] = None,
         handler_threads: Optional[int] = None,
         allow_plaintext: bool = False,
         zone: Optional[str] = None,
@@ -91,6 +98,11 @@ class SiloBase(Base):
         with :class:`quark.OverloadedError`, and so are those of a peer that lets more than ``answer_capacity`` (64 MiB)
         of answers wait. Calls beyond ``max_pending`` (262,144), or beyond ``outbox_capacity`` to one silo (16,384, each
         KiB of payload counting as one more), wait until their deadline.
+
+        What strangers may do: there may be ``max_connections`` (10,000) to this silo, ``max_connections_per_address``
+        (1,000) of them from one address, each with ``max_streams`` (32) of at most ``max_metadata`` bytes of headers (16
+        KiB) and ``connection_window`` bytes on their way (64 MiB, a sixteenth of it for a stream); one that asks for nothing
+        within ``handshake_timeout`` (5 s) is closed. One silo may have ``max_links_per_peer`` (8).
         """
         _must_be_text("silo_id", silo_id)
         _must_be_text("membership", membership)
@@ -108,6 +120,13 @@ class SiloBase(Base):
             "outbox_capacity": outbox_capacity,
             "max_pending": max_pending,
             "answer_capacity": answer_capacity,
+            "max_metadata": max_metadata,
+            "max_streams": max_streams,
+            "connection_window": connection_window,
+            "max_links_per_peer": max_links_per_peer,
+            "max_connections": max_connections,
+            "max_connections_per_address": max_connections_per_address,
+            "handshake_timeout": handshake_timeout,
             "handler_threads": handler_threads,
             "allow_plaintext": allow_plaintext,
             "zone": zone,
