@@ -5,18 +5,19 @@ use std::process::Command;
 use crate::args::Args;
 use crate::process::{self, Failure, Result, cargo, step};
 use crate::python::{Needs, Venv};
-use crate::{generate, instructions, readme, typing};
+use crate::{generate, instructions, readme, supply, typing};
 
 type Check = fn() -> Result<()>;
 
 pub(crate) fn run(mut args: Args) -> Result<()> {
     let only = args.word();
     args.finish()?;
-    let checks: [(&str, Check); 7] = [
+    let checks: [(&str, Check); 8] = [
         ("formatting", formatting),
         ("lints", lints),
         ("generated files", || generate::generate(true)),
         ("documentation", documentation),
+        ("supply", supply::check),
         ("typing", typing::check),
         ("README", readme::beside_redis),
         ("instructions", instructions::check),

@@ -19,8 +19,10 @@ mod python;
 mod pythons;
 mod readme;
 mod redis;
+mod sbom;
 mod simulate;
 mod static_library;
+mod supply;
 mod tally;
 mod test;
 mod try_wheel;
@@ -67,6 +69,9 @@ cargo xtask COMMAND
   dist --from FOLDER --to TREE   only lays out the libraries that are built in FOLDER
   dist-wheel                     the wheel for others and the source distribution, into dist/, checked
   try-wheel [--verbose]          installs that wheel alone, without Rust, runs the README and prints import times
+  supply                         licences, sources and bans of all dependencies by cargo-deny, which is installed into target/
+                                 when it is missing; known weaknesses too where their database can be had
+  sbom                           what the libraries and the wheel are made of, as CycloneDX, into dist/
 
 Set QUARK_PYTHON to choose the Python (3.9 or later), QUARK_TEST_REDIS to use a Redis that is there already, and
 QUARK_TEST_REDIS_KIND to container or process to choose the kind that is started.
@@ -90,6 +95,8 @@ fn main() -> ExitCode {
         Some("pythons") => pythons::run(args),
         Some("dist") => dist::run(args),
         Some("dist-wheel") => dist_wheel::run(args),
+        Some("supply") => supply::run(args),
+        Some("sbom") => sbom::run(args),
         Some("try-wheel") => try_wheel::run(args),
         None | Some("help" | "--help" | "-h") => {
             print!("{USAGE}");
