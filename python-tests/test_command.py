@@ -215,7 +215,7 @@ def test_wrong_usage_is_one_line_and_exit_code_2(arguments: str, says: str):
     "arguments, says",
     [
         (
-            "ring --start-timeout 1 --membership redis://u:secret@127.0.0.1:1/2",
+            "ring --start-timeout 1 --membership redis://u:canary-secret@127.0.0.1:1/2",
             r"MEMBERSHIP_UNAVAILABLE: redis://u:\*\*\*@127\.0\.0\.1:1/2: .*"
             r" \(hint: is Redis running at 127\.0\.0\.1:1\? gossip needs no server: --membership gossip://127\..*\)",
         ),
@@ -250,7 +250,7 @@ def test_a_redis_that_refuses_is_not_asked_whether_it_runs(redis_server: str):
     try:
         end = time.monotonic() + LIMIT
         while True:
-            line = wrong("ring", "--membership", f"redis://:wrong@127.0.0.1:{port}", "--start-timeout", "1")
+            line = wrong("ring", "--membership", f"redis://:canary-wrong@127.0.0.1:{port}", "--start-timeout", "1")
             if "WRONGPASS" in line or time.monotonic() > end:
                 break
         assert "WRONGPASS" in line and "hint" not in line
@@ -474,7 +474,7 @@ def test_the_log_is_silent_unless_it_is_asked_for():
 
 def test_what_to_type_next_keeps_passwords_and_knows_who_can_join():
     here = quark.SiloInfo("a", "127.0.0.1:1")
-    secret = invite.lines("redis://u:secret@h", "quark", here, [], [])
+    secret = invite.lines("redis://u:canary-secret@h", "quark", here, [], [])
     assert "secret" not in "".join(secret) and all('"$QUARK_MEMBERSHIP"' in line for line in secret[1:])
     assert "--membership redis://h --cluster c" in invite.lines("redis://h", "c", here, [], [])[0]
     assert invite.lines("memory://x", "quark", here, [], []) == []

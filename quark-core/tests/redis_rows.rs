@@ -375,8 +375,8 @@ async fn an_unreachable_or_refusing_redis_is_said_without_the_password() {
     redis::cmd("CONFIG").arg("SET").arg("requirepass").arg("right").exec_async(&mut redis).await.unwrap();
     let address = server.url().replace("redis://", "");
     for (url, reason) in [
-        (format!("redis://:s3cret@{gone}"), "refused"),
-        (format!("redis://:s3cret@{address}"), "assword"),
+        (format!("redis://:canary-s3cret@{gone}"), "refused"),
+        (format!("redis://:canary-s3cret@{address}"), "assword"),
         (format!("redis://{address}"), "NOAUTH"),
     ] {
         let url: MembershipUrl = url.parse().unwrap();
@@ -385,7 +385,7 @@ async fn an_unreachable_or_refusing_redis_is_said_without_the_password() {
         let membership = quark_core::Membership::new(&url, config).unwrap();
         let error = membership.start(Role::Observer(SiloId::new_client())).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::MembershipUnavailable);
-        assert!(error.message().contains(reason) && !error.message().contains("s3cret"), "{error}");
+        assert!(error.message().contains(reason) && !error.message().contains("canary-s3cret"), "{error}");
     }
 }
 

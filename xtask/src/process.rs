@@ -126,18 +126,31 @@ pub(crate) fn run_quietly(command: &mut Command) -> Result<Output> {
     Err(Failure::new(format!("`{}` ended with {}\n{said}", shown(command), output.status)))
 }
 
-/// Runs a command and shows each line of its standard output to `see`, after printing it. Returns how it ended.
-pub(crate) fn run_and_see(command: &mut Command, mut see: impl FnMut(&str)) -> Result<ExitStatus> {
-    let mut child = command.stdout(Stdio::piped()).spawn().map_err(|e| not_started(command, &e))?;
-    let mut lines = BufReader::new(child.stdout.take().expect("piped above"));
-    let mut line = Vec::new();
+/// Runs a command and shows each line of its standard output to `see`, and of its standard error to `see_error`, from a thread
+/// of its own, after printing it. Returns how it ended.
+pub(crate) fn run_and_see(
+    command: &mut Command,
+    see: impl FnMut(&str),
+    see_error: impl FnMut(&str) + Send,
+) -> Result<ExitStatus> {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|e| not_started(command, &e))?;
+    let (output, errors) = (child.stdout.take().expect("piped"), child.stderr.take().expect("piped"));
+    std::thread::scope(|scope| {
+        scope.spawn(|| each_line(errors, see_error, |text| eprint!("{text}")));
+        each_line(output, see, |text| print!("{text}"));
+    });
+    child.wait().map_err(|e| not_started(command, &e))
+}
+
+fn each_line(from: impl std::io::Read, mut see: impl FnMut(&str), print: impl Fn(&str)) {
+    let (mut lines, mut line) = (BufReader::new(from), Vec::new());
     while lines.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
         let text = String::from_utf8_lossy(&line);
-        print!("{text}");
+        print(&text);
         see(text.trim_end());
         line.clear();
     }
-    child.wait().map_err(|e| not_started(command, &e))
 }
 
 fn not_started(command: &Command, error: &std::io::Error) -> Failure {
@@ -167,9 +180,13 @@ mod tests {
 
     #[test]
     fn lines_are_seen_as_they_come() {
-        let mut seen = Vec::new();
-        let ended = run_and_see(command("printf").arg("a\nb"), |line| seen.push(line.to_owned()));
+        let (mut seen, mut errors) = (Vec::new(), Vec::new());
+        let ended = run_and_see(
+            command("sh").args(["-c", "printf 'a\nb'; echo c >&2"]),
+            |line| seen.push(line.to_owned()),
+            |line| errors.push(line.to_owned()),
+        );
         assert!(ended.unwrap().success());
-        assert_eq!(seen, ["a", "b"]);
+        assert_eq!((seen, errors), (vec!["a".to_owned(), "b".to_owned()], vec!["c".to_owned()]));
     }
 }

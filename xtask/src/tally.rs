@@ -4,6 +4,9 @@ use std::{fmt, fs};
 
 use crate::process::{Failure, Result, root, target};
 
+/// What every password of the tests contains. No line that a test prints may.
+const CANARY: &str = "canary-";
+
 /// Counts over all runners.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
@@ -12,6 +15,8 @@ pub(crate) struct Tally {
     pub(crate) skipped: usize,
     /// A description of each skip, or of several at one place.
     skips: Vec<String>,
+    /// Lines that had a password in them, without it.
+    leaks: Vec<String>,
 }
 
 impl Tally {
@@ -33,6 +38,19 @@ impl Tally {
         {
             self.skips.push(format!("rust {name}{reason}"));
         }
+    }
+
+    /// Looks for passwords in what a test printed on either of its outputs.
+    pub(crate) fn see_output(&mut self, line: &str) {
+        if let Some((before, _)) = line.split_once(CANARY) {
+            self.failed += 1;
+            self.leaks.push(before.to_owned());
+        }
+    }
+
+    /// Where passwords were printed.
+    pub(crate) fn leaks(&self) -> &[String] {
+        &self.leaks
     }
 
     /// Takes note of a line of pytest.
@@ -134,10 +152,10 @@ fn counted(text: &str) -> Option<(usize, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use super::Tally;
+    use super::{CANARY, Tally};
 
     fn tally(passed: usize, failed: usize, skipped: usize) -> String {
-        Tally { passed, failed, skipped, skips: Vec::new() }.to_string()
+        Tally { passed, failed, skipped, ..Tally::default() }.to_string()
     }
 
     #[test]
@@ -166,6 +184,16 @@ mod tests {
             seen.see_pytest(line);
             assert_eq!(seen.to_string(), expected, "{line}");
         }
+    }
+
+    #[test]
+    fn a_password_in_any_output_is_a_failure() {
+        let mut seen = Tally::default();
+        seen.see_output("cannot reach redis://u:***@h");
+        assert_eq!(seen.to_string(), tally(0, 0, 0));
+        seen.see_output(&format!("cannot reach redis://u:{CANARY}x@h"));
+        assert_eq!(seen.to_string(), tally(0, 1, 0));
+        assert_eq!(seen.leaks(), ["cannot reach redis://u:"]);
     }
 
     #[test]

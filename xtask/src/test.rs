@@ -4,6 +4,7 @@
 //! counts alone on a line.
 
 use std::fs;
+use std::process::{Command, ExitStatus};
 
 use crate::args::Args;
 use crate::process::{self, Failure, Result, cargo, run_and_see, step, target};
@@ -40,6 +41,9 @@ fn run_parts(venv: &Venv, part: Option<&str>, filter: Option<&str>) -> Result<()
     for problem in tally.judge(problems)? {
         eprintln!("{problem}");
     }
+    for leak in tally.leaks() {
+        eprintln!("error: a test printed a password, after: {leak}");
+    }
     println!("\n{tally}");
     tally.write("test-summary.txt")?;
     if tally.failed > 0 {
@@ -69,10 +73,22 @@ fn cargo_tests(part: Option<&str>, filter: Option<&str>, tally: &mut Tally) -> R
     let status = step(if part == Some("rust") { "Rust tests" } else { heading }, || {
         let mut tests = cargo(&["test", "--no-fail-fast"]);
         tests.args(&selection).args(filter).env("QUARK_TEST_SKIPS", &skips);
-        run_and_see(&mut tests, |line| tally.see_cargo(line))
+        see_all(&mut tests, tally, Tally::see_cargo)
     })?;
     fs::read_to_string(&skips).unwrap_or_default().lines().for_each(|line| tally.see_own_skip(line));
     if status.success() { Ok(()) } else { Err(Failure::new("`cargo test` failed, see above")) }
+}
+
+/// Runs tests, counts them, and looks for passwords in both outputs.
+fn see_all(tests: &mut Command, tally: &mut Tally, count: fn(&mut Tally, &str)) -> Result<ExitStatus> {
+    let mut errors = Vec::new();
+    let see = |line: &str| {
+        count(tally, line);
+        tally.see_output(line);
+    };
+    let ended = run_and_see(tests, see, |line| errors.push(line.to_owned()));
+    errors.iter().for_each(|line| tally.see_output(line));
+    ended
 }
 
 fn python_tests(venv: &Venv, filter: Option<&str>, tally: &mut Tally) -> Result<()> {
@@ -97,7 +113,7 @@ pub(crate) fn pytest(venv: &Venv, filter: Option<&str>, tally: &mut Tally) -> Re
         if let Some(filter) = filter {
             pytest.args(["-k", filter]);
         }
-        run_and_see(&mut pytest, |line| tally.see_pytest(line))
+        see_all(&mut pytest, tally, Tally::see_pytest)
     })?;
     // A filter may be meant for other parts only; that no test ran at all is found out at the end.
     let nothing_matched = filter.is_some() && status.code() == Some(5);

@@ -287,10 +287,10 @@ mod tests {
     fn what_is_wrong_is_said_without_the_password() {
         for (text, reason) in [
             ("redis://", "the host must"),
-            ("redis://ann:s3cret@", "the host must"),
+            ("redis://ann:canary-s3cret@", "the host must"),
             ("redis://h:0", "other than 0"),
             ("redis://0.0.0.0", "can connect to"),
-            ("redis://user:s3cret", "the host must"),
+            ("redis://user:canary-s3cret", "the host must"),
             ("redis://::1", "the host must"),
             ("redis://h,i", "redis+sentinel://"),
             ("redis://ann@h", "without a password"),
@@ -300,7 +300,7 @@ mod tests {
             ("redis://:s3#cret@h", "%23"),
             ("redis://:s3%cret@h", "%25"),
             ("redis://:s3%ffcret@h", "UTF-8"),
-            ("redis://h/s3cret", "must be a number"),
+            ("redis://h/canary-s3cret", "must be a number"),
             ("redis://h/-1", "must be a number"),
             ("redis://h/1/2", "too many parts"),
             ("redis://h?protocol=resp3", "\"protocol\""),
@@ -308,7 +308,7 @@ mod tests {
             ("rediss://h?ca=", "ca= is empty"),
             ("rediss://h?ca=x&ca=y", "twice"),
             ("rediss://h#insecure", "always verified"),
-            ("rediss://h?sentinel_password=s3cret", "\"sentinel_password\""),
+            ("rediss://h?sentinel_password=canary-s3cret", "\"sentinel_password\""),
             ("redis+sentinel://h:1", "service"),
             ("redis+sentinel://h:1/", "service"),
             ("redis+sentinel://h/s", "host:port"),
@@ -330,14 +330,14 @@ mod tests {
     #[test]
     fn what_is_shown_has_no_password() {
         for (text, shown) in [
-            ("redis://ann:s3cret@localhost/0", "redis://ann:***@localhost/0"),
-            ("rediss://:s3cret@h:1?ca=x", "rediss://:***@h:1?ca=x"),
+            ("redis://ann:canary-s3cret@localhost/0", "redis://ann:***@localhost/0"),
+            ("rediss://:canary-s3cret@h:1?ca=x", "rediss://:***@h:1?ca=x"),
             (
-                "redis+sentinel://a:s3cret@h:1,i:2/s/0?sentinel_password=s3cret&sentinel_user=c",
+                "redis+sentinel://a:canary-s3cret@h:1,i:2/s/0?sentinel_password=canary-s3cret&sentinel_user=c",
                 "redis+sentinel://a:***@h:1,i:2/s/0?sentinel_password=***&sentinel_user=c",
             ),
-            ("redis+cluster://a:s3cret@h:1,i:2", "redis+cluster://a:***@h:1,i:2"),
-            ("redis://a%40b%2F:s3cret@h:1", "redis://a%40b%2F:***@h:1"),
+            ("redis+cluster://a:canary-s3cret@h:1,i:2", "redis+cluster://a:***@h:1,i:2"),
+            ("redis://a%40b%2F:canary-s3cret@h:1", "redis://a%40b%2F:***@h:1"),
         ] {
             let url = parsed(text);
             assert_eq!(url.to_string(), shown);

@@ -25,7 +25,7 @@ async fn server_with(cluster: &Cluster, but: impl Fn(&str) -> Option<String>) ->
 async fn add_user(server: &Server, cluster: &Cluster, user: &str, but: impl Fn(&str) -> Option<String>) {
     let words = documented(user).into_iter().filter_map(|word| but(&word));
     let words = words.map(|word| match word.as_str() {
-        ">PASSWORD" => ">s3cret".to_owned(),
+        ">PASSWORD" => ">canary-s3cret".to_owned(),
         _ => word.replace("quark:", &format!("{}:", cluster.config.cluster)),
     });
     server.tell(&words.collect::<Vec<_>>().join(" ")).await;
@@ -37,7 +37,7 @@ fn at(cluster: &Cluster, server: &Server) -> Cluster {
 }
 
 fn at_as(user: &str, cluster: &Cluster, server: &Server) -> Cluster {
-    let mut there = Cluster::in_redis(&format!("redis://{user}:s3cret@{}", server.address()));
+    let mut there = Cluster::in_redis(&format!("redis://{user}:canary-s3cret@{}", server.address()));
     there.config = cluster.config.clone();
     there
 }
@@ -77,7 +77,7 @@ async fn the_documented_user_may_live_at_a_primary_that_sentinels_name() {
     let redis = Watched::start(60_000).await;
     let cluster = Cluster::in_redis("");
     add_user(&redis.primary, &cluster, "quark", |word| Some(word.to_owned())).await;
-    live_and_leave(cluster, &redis.url().replace("://", "://quark:s3cret@")).await;
+    live_and_leave(cluster, &redis.url().replace("://", "://quark:canary-s3cret@")).await;
 }
 
 #[tokio::test]
@@ -87,7 +87,7 @@ async fn the_documented_user_may_live_in_a_cluster() {
     for node in &nodes.0 {
         add_user(node, &cluster, "quark", |word| Some(word.to_owned())).await;
     }
-    live_and_leave(cluster, &nodes.url().replace("://", "://quark:s3cret@")).await;
+    live_and_leave(cluster, &nodes.url().replace("://", "://quark:canary-s3cret@")).await;
 }
 
 async fn live_and_leave(cluster: Cluster, url: &str) {

@@ -26,7 +26,7 @@ int main(void) {
     start_fails(wrong_config("a", NULL), QUARK_INVALID_ARGUMENT, "membership");
     start_fails(wrong_config("a", "http://x"), QUARK_INVALID_ARGUMENT, "unknown scheme");
     start_fails(wrong_config("a", "gossip://x"), QUARK_INVALID_ARGUMENT, "membership=\"gossip://x\"");
-    start_fails(wrong_config("a", "redis://u:secret@127.0.0.1:1"), QUARK_MEMBERSHIP_UNAVAILABLE, "127.0.0.1:1");
+    start_fails(wrong_config("a", "redis://u:canary-secret@127.0.0.1:1"), QUARK_MEMBERSHIP_UNAVAILABLE, "127.0.0.1:1");
     quark_config_t *config = wrong_config("a", "memory://errors");
     quark_config_set_listen(config, "nonsense");
     start_fails(config, QUARK_INVALID_ARGUMENT, "listen=\"nonsense\"");
