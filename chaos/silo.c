@@ -209,9 +209,9 @@ static bool start(const char *role, const char *url, const char *cluster, const 
     quark_config_t *config = quark_config_new(is_silo ? silo_id : NULL);
     quark_config_set_membership(config, url);
     quark_config_set_cluster(config, cluster);
+    quark_config_set_allow_plaintext(config, true);
     if (is_silo) {
         quark_config_set_listen(config, listen);
-        quark_config_set_allow_plaintext(config, true);
         quark_config_set_handler_for(config, "Ledger", on_request, NULL, NULL);
         quark_silo_t *silo = NULL;
         quark_silo_start(config, &silo, &error);

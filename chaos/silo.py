@@ -119,7 +119,7 @@ async def main(role: str, silo_id: str, life: str, url: str, cluster: str, host:
         options = {"listen": f"{host}:0", "allow_plaintext": True, "handlers": {"Ledger": handle}}
         node = quark.Silo(silo_id, membership=url, cluster=cluster, **options)
     else:
-        node = quark.Client(membership=url, cluster=cluster)
+        node = quark.Client(membership=url, cluster=cluster, allow_plaintext=True)
     await node.start()
     print("ready", node.endpoint if role == "silo" else "-", flush=True)
 

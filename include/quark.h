@@ -688,9 +688,29 @@ quark_status_t quark_config_set_advertise(quark_config_t *config, const char *en
 quark_status_t quark_config_set_cluster(quark_config_t *config, const char *name);
 
 /**
- * Whether to speak without TLS beyond loopback. Default false.
+ * Speaks TLS 1.3 and nothing else, with certificates from PEM files: `authority` has the certificates of the authorities
+ * that are trusted, `certificate` this one's own (and then those between it and the authority's, if any), `key` its
+ * private key. A silo's certificate names it by a URI, `quark://<cluster>/silo/<id>`; see SECURITY.md. `certificate`
+ * and `key` may both be NULL for a client of a cluster that lets in clients without. The files are looked at again when a link is
+ * made, at most once a second; links that are there go on.
  */
-quark_status_t quark_config_set_allow_plaintext(quark_config_t *config, bool allow);
+quark_status_t quark_config_set_tls(quark_config_t *config,
+                                    const char *authority,
+                                    const char *certificate,
+                                    const char *key);
+
+/**
+ * Whether clients get in that show no certificate, where there is TLS: they may call, and be anybody. Silos never do.
+ * Default false.
+ */
+quark_status_t quark_config_set_anonymous_clients(quark_config_t *config,
+                                                  bool let_in);
+
+/**
+ * Whether to speak without TLS beyond this machine: to listen there, to dial silos there, to gossip there. Default false.
+ */
+quark_status_t quark_config_set_allow_plaintext(quark_config_t *config,
+                                                bool allow);
 
 /**
  * Points on the ring, 1 to 100,000: the silo's weight. Default 150.

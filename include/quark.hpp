@@ -495,6 +495,16 @@ public:
     Config &listen_nowhere() { return set(quark_config_set_listen, nullptr); }
     Config &advertise(std::string_view endpoint) { return set_text(quark_config_set_advertise, "advertise", endpoint); }
     Config &cluster(std::string_view name) { return set_text(quark_config_set_cluster, "cluster", name); }
+    Config &tls(std::string_view authority, std::string_view certificate, std::string_view key) {
+        const std::string ca = arguments_.text("authority", authority);
+        const std::string own = arguments_.text("certificate", certificate), secret = arguments_.text("key", key);
+        return set(quark_config_set_tls, ca.c_str(), own.c_str(), secret.c_str());
+    }
+    /// Of a client that shows no certificate.
+    Config &tls(std::string_view authority) {
+        return set(quark_config_set_tls, arguments_.text("authority", authority).c_str(), nullptr, nullptr);
+    }
+    Config &anonymous_clients(bool let_in = true) { return set(quark_config_set_anonymous_clients, let_in); }
     Config &allow_plaintext(bool allow = true) { return set(quark_config_set_allow_plaintext, allow); }
     Config &virtual_nodes(std::uint32_t count) { return set(quark_config_set_virtual_nodes, count); }
     Config &zone(std::string_view name) { return set_text(quark_config_set_zone, "zone", name); }

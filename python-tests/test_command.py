@@ -185,7 +185,7 @@ def test_each_command_has_help(command: str):
 @pytest.mark.parametrize(
     "arguments, says",
     [
-        ("", r"a command is missing: silo, call, ring, version \(hint: quark --help\)"),
+        ("", r"a command is missing: silo, call, ring, certs, version \(hint: quark --help\)"),
         ("bogus", r"argument COMMAND: invalid choice: 'bogus'.* \(hint: quark --help\)"),
         ("version --bogus", r"unrecognized arguments: --bogus \(hint: quark version --help\)"),
         ("call T 1", r"the following arguments are required: METHOD \(hint: quark call --help\)"),

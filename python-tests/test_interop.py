@@ -57,17 +57,38 @@ class Cluster:
         raise AssertionError(f"{actor_type} never heard that its caller gave up")
 
 
+def certificates(folder, cluster_name):
+    """Certificates for all, from the command that people use; what a silo is told of its own, and a client of its."""
+
+    def certs(*words):
+        words = [*words, "--dir", str(folder), "--cluster", cluster_name]
+        subprocess.run([sys.executable, "-m", "quark", "certs", *words], check=True, timeout=LIMIT, capture_output=True)
+
+    certs("ca")
+    certs("silo", *(f"silo-{language}" for language in LANGUAGES))
+    certs("client", "tester")
+
+    def files(name):
+        return [str(folder / file) for file in ("ca.pem", f"{name}.pem", f"{name}.key")]
+
+    return {language: files(f"silo-{language}") for language in LANGUAGES}, quark.Tls(*files("tester"))
+
+
 @pytest.fixture
-async def cluster(redis_url, cluster_name, programs):
+async def cluster(request, redis_url, cluster_name, programs, tmp_path):
+    """With TLS where a test asks for it by a parameter."""
     children = []
+    shown, own = dict.fromkeys(LANGUAGES, []), None
+    if getattr(request, "param", "plain") == "tls":
+        shown, own = certificates(tmp_path, cluster_name)
     for language in LANGUAGES:
-        command = [*programs[language], f"silo-{language}", redis_url, cluster_name, language]
+        command = [*programs[language], f"silo-{language}", redis_url, cluster_name, language, *shown[language]]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         children.append(await asyncio.create_subprocess_exec(*command, **pipes))
     try:
         for child in children:
             assert await asyncio.wait_for(child.stdout.readline(), 30) == b"ready\n"
-        async with quark.Client(membership=redis_url, cluster=cluster_name) as client:
+        async with quark.Client(membership=redis_url, cluster=cluster_name, tls=own) as client:
             cluster = Cluster(client)
             for caller, callee in PAIRS:  # All have seen all.
                 for _ in range(int(LIMIT / 0.01)):
@@ -85,6 +106,7 @@ async def cluster(redis_url, cluster_name, programs):
                 await child.wait()
 
 
+@pytest.mark.parametrize("cluster", ["plain", "tls"], indirect=True)
 async def test_every_language_calls_every_other(cluster):
     for caller, callee in PAIRS:
         assert await cluster.call(caller, callee, "echo", "grüße") == "OK grüße", (caller, callee)

@@ -42,7 +42,7 @@ impl Node {
             .cluster(around.cluster)
             .membership(around.url.parse()?)
             .listen(format!("{}:0", around.host).parse()?)
-            .configure(|config| config.allow_plaintext = true)
+            .allow_plaintext(true)
             .handler_for(ACTOR_TYPE, handler)
             .start()
             .await?;
@@ -50,7 +50,8 @@ impl Node {
     }
 
     pub(crate) async fn client(around: &Surroundings<'_>) -> Result<Self> {
-        let client = Client::builder().cluster(around.cluster).membership(around.url.parse()?);
+        let client =
+            Client::builder().cluster(around.cluster).membership(around.url.parse()?).allow_plaintext(true);
         Ok(Self::Client(client.start().await?))
     }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use quark_core::{Caller, Envelope, Error, ErrorKind, Request, Result, Silo};
+use quark_core::{Caller, Envelope, Error, ErrorKind, Request, Result, Silo, Tls};
 
 struct Program {
     own_type: String,
@@ -100,7 +100,7 @@ impl Program {
 #[tokio::main]
 async fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [id, membership, cluster, own_type] = &arguments[..] else { std::process::exit(2) };
+    let [id, membership, cluster, own_type, tls @ ..] = &arguments[..] else { std::process::exit(2) };
     let program = Arc::new(Program {
         own_type: own_type.clone(),
         silo: OnceLock::new(),
@@ -108,7 +108,11 @@ async fn main() -> Result<()> {
         given_up: AtomicU32::new(0),
     });
     let handling = program.clone();
-    let silo = Silo::builder(id)
+    let mut builder = Silo::builder(id);
+    if let [authority, certificate, key] = tls {
+        builder = builder.tls(Tls::new(authority).certificate(certificate, key));
+    }
+    let silo = builder
         .membership(membership.parse()?)
         .cluster(cluster)
         .handler_for(own_type, move |request: Request| handling.clone().handle(request))

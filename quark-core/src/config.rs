@@ -9,6 +9,7 @@ use crate::id::SiloId;
 use crate::membership::{MembershipConfig, MembershipUrl};
 use crate::placement::Placement;
 use crate::silo_info::DEFAULT_VIRTUAL_NODES;
+use crate::tls::Tls;
 
 /// The longest timeout that is taken; longer ones are cut to it, so that adding one to a clock cannot overflow.
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(366 * 24 * 3600);
@@ -54,6 +55,12 @@ pub struct TransportConfig {
     pub probe_interval: Duration,
     /// How long a probe may go unanswered before the connection is closed. Default 5 s.
     pub probe_timeout: Duration,
+    /// Certificates. With them nothing is spoken without TLS, on this machine neither. Default none.
+    pub tls: Option<Tls>,
+    /// Whether clients get in that show no certificate: they may call, and be anybody. Silos never do. Default no.
+    pub anonymous_clients: bool,
+    /// Whether to speak without TLS beyond this machine: to listen there, to dial silos there, to gossip there. Default no.
+    pub allow_plaintext: bool,
 }
 
 impl Default for TransportConfig {
@@ -75,6 +82,9 @@ impl Default for TransportConfig {
             default_timeout: Duration::from_secs(30),
             probe_interval: Duration::from_secs(3),
             probe_timeout: Duration::from_secs(5),
+            tls: None,
+            anonymous_clients: false,
+            allow_plaintext: false,
         }
     }
 }
@@ -117,8 +127,6 @@ pub struct SiloConfig {
     pub listen: Endpoint,
     /// What others dial, when it is not what is listened on; needed for wildcards.
     pub advertise: Option<Endpoint>,
-    /// Whether to speak without TLS beyond loopback. Default no.
-    pub allow_plaintext: bool,
     /// Points on the ring; the silo's weight. Default 150.
     pub virtual_nodes: u32,
     /// The zone.
@@ -146,7 +154,6 @@ impl SiloConfig {
             membership: None,
             listen: Endpoint::loopback(),
             advertise: None,
-            allow_plaintext: false,
             virtual_nodes: DEFAULT_VIRTUAL_NODES,
             zone: None,
             labels: BTreeMap::new(),
@@ -156,6 +163,12 @@ impl SiloConfig {
             transport: TransportConfig::default(),
             timing: MembershipConfig::default(),
         }
+    }
+
+    /// Whether to speak without TLS beyond this machine; for the transport and for the membership. Default no.
+    pub fn set_allow_plaintext(&mut self, allow: bool) {
+        self.transport.allow_plaintext = allow;
+        self.timing.allow_plaintext = allow;
     }
 
     /// The membership URL.
@@ -186,10 +199,16 @@ impl SiloConfig {
         {
             return Err(Error::invalid("advertise", advertise, "nobody can dial a wildcard"));
         }
-        if !self.listen.is_loopback() && !self.allow_plaintext {
-            let problem =
-                "is reachable beyond this machine and there is no TLS; set allow_plaintext to accept that";
+        let TransportConfig { tls, allow_plaintext, .. } = &self.transport;
+        if !self.listen.is_loopback() && tls.is_none() && !allow_plaintext {
+            let problem = "is reachable beyond this machine and there is no TLS; set tls, or allow_plaintext to accept that";
             return Err(Error::invalid("listen", &self.listen, problem));
+        }
+        if let Some(tls) = tls
+            && tls.own.is_none()
+            && !self.silo_id.is_client()
+        {
+            return Err(Error::invalid("tls.certificate", "", "is required: only clients may do without"));
         }
         Ok(())
     }
@@ -244,7 +263,7 @@ mod tests {
         assert!(config.validate().unwrap_err().message().contains("advertise"));
         config.advertise = Some("10.0.0.1:1".parse().unwrap());
         assert!(config.validate().unwrap_err().message().contains("allow_plaintext"));
-        config.allow_plaintext = true;
+        config.set_allow_plaintext(true);
         assert!(config.validate().is_ok());
     }
 }

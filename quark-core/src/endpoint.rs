@@ -76,7 +76,8 @@ impl Endpoint {
     /// Whether the host is surely this machine's loopback.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
-        &*self.host == "localhost" || self.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+        &*self.host == "localhost"
+            || self.host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
     }
 }
 

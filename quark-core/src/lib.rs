@@ -41,6 +41,7 @@ mod router;
 mod silo;
 mod silo_info;
 mod telemetry;
+mod tls;
 mod trace;
 mod transport;
 
@@ -59,4 +60,5 @@ pub use ring::{HashRing, hash, hash_actor};
 pub use silo::{Client, ClientBuilder, Silo, SiloBuilder};
 pub use silo_info::{DEFAULT_VIRTUAL_NODES, PROTOCOL_VERSION, SiloInfo, SiloStatus};
 pub use telemetry::{CounterValues, HANDLER, LINK, MEMBERSHIP, SILO};
+pub use tls::{Identity, Tls};
 pub use transport::{LoopbackNetwork, Transport};

@@ -21,6 +21,7 @@ use crate::request::Request;
 use crate::router::Router;
 use crate::silo_info::{SiloInfo, SiloStatus};
 use crate::telemetry::SILO;
+use crate::tls::Tls;
 use crate::transport::{Carrier, Engine, GrpcCarrier, LoopbackNetwork, Receive};
 
 /// A member of the cluster: hosts handlers, owns part of the ring, calls others.
@@ -212,6 +213,16 @@ impl SiloBuilder {
         })
     }
 
+    /// Speaks TLS, with these certificates, and nothing else. Default none.
+    pub fn tls(self, tls: Tls) -> Self {
+        self.configure(|config| config.transport.tls = Some(tls))
+    }
+
+    /// Whether to speak without TLS beyond this machine. Default no.
+    pub fn allow_plaintext(self, allow: bool) -> Self {
+        self.configure(|config| config.set_allow_plaintext(allow))
+    }
+
     /// How actors of this type are placed. Default consistent hash.
     pub fn placement(self, actor_type: impl Into<String>, placement: Placement) -> Self {
         self.configure(|config| drop(config.placement.insert(actor_type.into(), placement)))
@@ -331,6 +342,16 @@ impl ClientBuilder {
         Self(self.0.cluster(name))
     }
 
+    /// Speaks TLS, with these certificates, and nothing else. Default none.
+    pub fn tls(self, tls: Tls) -> Self {
+        Self(self.0.tls(tls))
+    }
+
+    /// Whether to speak without TLS beyond this machine. Default no.
+    pub fn allow_plaintext(self, allow: bool) -> Self {
+        Self(self.0.allow_plaintext(allow))
+    }
+
     /// How actors of this type are placed. Default consistent hash.
     pub fn placement(self, actor_type: impl Into<String>, placement: Placement) -> Self {
         Self(self.0.placement(actor_type, placement))
@@ -390,7 +411,7 @@ fn assemble(
 ) -> Result<(Arc<Router>, Guard)> {
     let carrier: Arc<dyn Carrier> = match network {
         Some(network) => Arc::new(network.carrier(&config.transport)),
-        None => Arc::new(GrpcCarrier::new(&config.transport)),
+        None => Arc::new(GrpcCarrier::new(&config.silo_id, &config.transport)?),
     };
     let membership = Membership::new(config.membership_url()?, config.timing.clone())?;
     let membership = Arc::new(membership.with_prober(carrier.clone()));

@@ -25,6 +25,8 @@ fn types_of_dependencies_stay_in_their_rooms() {
         ("prost::", "transport/grpc"),
         ("redis::", "membership/redis"),
         ("chitchat::", "membership/gossip"),
+        ("tokio_rustls::", "tls/"),
+        ("webpki::", "tls/"),
     ];
     let borders = [("transport/", "crate::membership"), ("membership/", "crate::transport")];
     for file in files {
@@ -49,4 +51,42 @@ fn types_of_dependencies_stay_in_their_rooms() {
             );
         }
     }
+}
+
+/// The functions of the tests, in Rust and in Python.
+fn tests_in(folder: &Path) -> String {
+    let mut text = String::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let is_source = path.extension().is_some_and(|extension| extension == "rs" || extension == "py");
+        if path.is_dir() {
+            text += &tests_in(&path);
+        } else if is_source {
+            text += &std::fs::read_to_string(path).unwrap();
+        }
+    }
+    text
+}
+
+#[test]
+fn every_promise_of_security_md_names_a_test_that_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let folders = ["quark-core/src", "quark-core/tests", "python-tests"];
+    let tests: String = folders.iter().map(|folder| tests_in(&root.join(folder))).collect();
+    let text = std::fs::read_to_string(root.join("SECURITY.md")).unwrap();
+    let promises = text.split_once("## What the others cannot do").unwrap().1;
+    let mut named = 0;
+    for row in promises.lines().filter(|line| line.starts_with("| ")).skip(1) {
+        let last = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+        assert!(last.contains('`'), "no test: {row}");
+        for name in last.split('`').skip(1).step_by(2) {
+            let (_, name) = name.split_once(": ").expect("file: name");
+            assert!(
+                tests.contains(&format!("fn {name}(")) || tests.contains(&format!("def {name}(")),
+                "{name}"
+            );
+            named += 1;
+        }
+    }
+    assert!(named > 20);
 }

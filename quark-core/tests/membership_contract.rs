@@ -331,7 +331,9 @@ mod gossip {
     #[tokio::test]
     async fn a_wildcard_is_advertised_as_the_host_of_the_endpoint() {
         let cluster = Cluster::new(Kind::Gossip);
-        let a = Membership::new(&"gossip://0.0.0.0:0".parse().unwrap(), cluster.config.clone()).unwrap();
+        let mut config = cluster.config.clone();
+        config.allow_plaintext = true;
+        let a = Membership::new(&"gossip://0.0.0.0:0".parse().unwrap(), config).unwrap();
         let (info, _listener) = info("a", &listener());
         a.start(Role::Member(info)).await.unwrap();
         let label = a.silo("a").unwrap().labels["quark.gossip"].clone();

@@ -128,7 +128,7 @@ fn a_silo() {
         let silo = Silo::builder(id)
             .membership(membership.parse().unwrap())
             .listen(format!("{address}:0").parse().unwrap())
-            .configure(|config| config.allow_plaintext = true)
+            .allow_plaintext(true)
             .handler(move |request: Request| {
                 let (name, begun) = (name.clone(), begun.clone());
                 async move {

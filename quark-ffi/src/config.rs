@@ -6,7 +6,7 @@ use std::ptr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quark_core::{Endpoint, Error, MembershipConfig, Result, SiloConfig, SiloId, TransportConfig};
+use quark_core::{Endpoint, Error, MembershipConfig, Result, SiloConfig, SiloId, Tls, TransportConfig};
 
 use crate::callback::{Callback, EndingBatchFn, MembershipFn, RequestFn};
 use crate::event_loop::{self, Loop, quark_loop_t};
@@ -211,7 +211,56 @@ pub unsafe extern "C" fn quark_config_set_cluster(
     }
 }
 
-/// Whether to speak without TLS beyond loopback. Default false.
+/// Speaks TLS 1.3 and nothing else, with certificates from PEM files: `authority` has the certificates of the authorities
+/// that are trusted, `certificate` this one's own (and then those between it and the authority's, if any), `key` its
+/// private key. A silo's certificate names it by a URI, `quark://<cluster>/silo/<id>`; see SECURITY.md. `certificate`
+/// and `key` may both be NULL for a client of a cluster that lets in clients without. The files are looked at again when a link is
+/// made, at most once a second; links that are there go on.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quark_config_set_tls(
+    config: *mut quark_config_t,
+    authority: *const c_char,
+    certificate: *const c_char,
+    key: *const c_char,
+) -> quark_status_t {
+    // SAFETY: the header demands NULL or a live config, and NULL or strings.
+    unsafe {
+        set(config, "tls", |config| {
+            let tls = Tls::new(handle::text(authority, "authority")?);
+            let own = [(certificate, "certificate"), (key, "key")];
+            let [certificate, key] = own.map(|(path, name)| handle::optional_text(path, name));
+            config.settings.transport.tls = Some(match (certificate?, key?) {
+                (None, None) => tls,
+                (Some(certificate), Some(key)) => tls.certificate(certificate, key),
+                (Some(_), None) => {
+                    return Err(Error::invalid("key", "NULL", "is the certificate's other half"));
+                }
+                (None, Some(_)) => {
+                    return Err(Error::invalid("certificate", "NULL", "is the key's other half"));
+                }
+            });
+            Ok(())
+        })
+    }
+}
+
+/// Whether clients get in that show no certificate, where there is TLS: they may call, and be anybody. Silos never do.
+/// Default false.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quark_config_set_anonymous_clients(
+    config: *mut quark_config_t,
+    let_in: bool,
+) -> quark_status_t {
+    // SAFETY: the header demands NULL or a live config.
+    unsafe {
+        set(config, "anonymous_clients", |config| {
+            config.settings.transport.anonymous_clients = let_in;
+            Ok(())
+        })
+    }
+}
+
+/// Whether to speak without TLS beyond this machine: to listen there, to dial silos there, to gossip there. Default false.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn quark_config_set_allow_plaintext(
     config: *mut quark_config_t,
@@ -220,7 +269,7 @@ pub unsafe extern "C" fn quark_config_set_allow_plaintext(
     // SAFETY: the header demands NULL or a live config.
     unsafe {
         set(config, "allow_plaintext", |config| {
-            config.settings.allow_plaintext = allow;
+            config.settings.set_allow_plaintext(allow);
             Ok(())
         })
     }

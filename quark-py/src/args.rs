@@ -3,6 +3,7 @@
 //! A wrong type is a `TypeError`, a wrong value an `InvalidArgumentError`; both name the argument and the value.
 
 use std::ffi::c_char;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,7 +11,7 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString};
-use quark_core::Error;
+use quark_core::{Error, Tls};
 
 use crate::buffer;
 use crate::errors::raise;
@@ -108,6 +109,28 @@ pub(crate) fn flag(name: &str, value: &Bound<'_, PyAny>) -> PyResult<bool> {
     match value.cast::<PyBool>() {
         Ok(flag) => Ok(flag.is_true()),
         Err(_) => Err(wrong_type(name, value, "bool")),
+    }
+}
+
+/// A `quark.Tls`.
+pub(crate) fn tls(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Tls> {
+    let file = |part: &str| {
+        let path = value.getattr(part).map_err(|_| wrong_type(name, value, "quark.Tls"))?;
+        if path.is_none() {
+            return Ok(None);
+        }
+        let whole = format!("{name}.{part}");
+        path.extract::<PathBuf>().map(Some).map_err(|_| wrong_type(&whole, &path, "a path"))
+    };
+    let missing = |part: &str, problem: &str| {
+        raise(value.py(), &Error::invalid(&format!("{name}.{part}"), "None", problem))
+    };
+    let authority = file("authority")?.ok_or_else(|| missing("authority", "is required"))?;
+    match (file("certificate")?, file("key")?) {
+        (None, None) => Ok(Tls::new(authority)),
+        (Some(certificate), Some(key)) => Ok(Tls::new(authority).certificate(certificate, key)),
+        (Some(_), None) => Err(missing("key", "is the certificate's other half")),
+        (None, Some(_)) => Err(missing("certificate", "is the key's other half")),
     }
 }
 

@@ -7,6 +7,7 @@
 mod args;
 mod bridge;
 mod buffer;
+mod certs;
 mod envelope;
 mod errors;
 mod foreign;
@@ -38,6 +39,7 @@ fn _quark(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<testing::Network>()?;
     module.add_class::<transport::Transport>()?;
     module.add_function(wrap_pyfunction!(ring::hash, module)?)?;
+    module.add_function(wrap_pyfunction!(certs::certs, module)?)?;
     module.add_function(wrap_pyfunction!(errors::error_kinds, module)?)?;
     module.add_function(wrap_pyfunction!(log::set_log_level, module)?)?;
     module.add_function(wrap_pyfunction!(process::after_fork_in_child, module)?)?;

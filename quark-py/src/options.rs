@@ -26,7 +26,9 @@ pub(crate) fn configure(
             config.timing.cluster.clone_from(&config.transport.cluster);
         }
         "virtual_nodes" => config.virtual_nodes = args::number(name, value)?,
-        "allow_plaintext" => config.allow_plaintext = args::flag(name, value)?,
+        "allow_plaintext" => config.set_allow_plaintext(args::flag(name, value)?),
+        "anonymous_clients" => config.transport.anonymous_clients = args::flag(name, value)?,
+        "tls" => config.transport.tls = Some(args::tls(name, value)?),
         "default_timeout" => config.transport.default_timeout = timeout()?,
         "max_payload" => config.transport.max_payload = args::number(name, value)?,
         "inbox_capacity" => config.inbox_capacity = args::number(name, value)?,
@@ -40,7 +42,7 @@ pub(crate) fn configure(
         "max_links_per_peer" => config.transport.max_links_per_peer = args::number(name, value)?,
         "max_connections" => config.transport.max_connections = args::number(name, value)?,
         "max_connections_per_address" => {
-            config.transport.max_connections_per_address = args::number(name, value)?
+            config.transport.max_connections_per_address = args::number(name, value)?;
         }
         "handshake_timeout" => config.transport.handshake_timeout = timeout()?,
         "zone" => config.zone = Some(text()?),

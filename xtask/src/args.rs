@@ -54,6 +54,11 @@ impl Args {
         Some(self.words.remove(at))
     }
 
+    /// All that is left, for somebody else to understand.
+    pub(crate) fn rest(self) -> Vec<String> {
+        self.words
+    }
+
     /// Nothing may be left.
     pub(crate) fn finish(self) -> Result<()> {
         match self.words.first() {

@@ -52,6 +52,7 @@ cargo xtask COMMAND
                                  counts the instructions of the hot paths under valgrind and compares them with
                                  bench/instructions.txt; --runs shows how far several runs are apart,
                                  --release only prints the counts of a release
+  certs ARGUMENTS                certificates for development: what `quark certs` does
   simulate [--seeds N] [--from S]  simulated clusters with faults, checked by the delivery rules; default 10000
   fuzz [TARGET] [--seconds N]    every parser of foreign bytes, or one, under libFuzzer; default 300 for all together
   chaos [--faults N] [--seed S] [--membership redis|gossip|both]
@@ -87,6 +88,7 @@ fn main() -> ExitCode {
         Some("instructions") => instructions::run(args),
         Some("simulate") => simulate::run(args),
         Some("fuzz") => fuzz::run(args),
+        Some("certs") => certs(args),
         Some("chaos") => chaos::chaos(args),
         Some("soak") => chaos::soak(args),
         Some("detect") => detect::run(args),
@@ -115,4 +117,9 @@ fn main() -> ExitCode {
 
 fn unknown(command: &str) -> Result<()> {
     Err(process::Failure::new(format!("there is no command {command:?}")).hint("`cargo xtask` lists them"))
+}
+
+/// A program of its own, since it needs the core, which nothing else here does.
+fn certs(args: Args) -> Result<()> {
+    process::run(process::cargo(&["run", "--quiet", "--package", "quark-certs", "--"]).args(args.rest()))
 }

@@ -60,6 +60,8 @@ pub struct MembershipConfig {
     pub probe_timeout: Duration,
     /// How often gossip is exchanged. Default 250 ms.
     pub gossip_interval: Duration,
+    /// Whether to gossip beyond this machine: the datagrams are neither encrypted nor signed. Default no.
+    pub allow_plaintext: bool,
 }
 
 impl Default for MembershipConfig {
@@ -72,6 +74,7 @@ impl Default for MembershipConfig {
             start_timeout: Duration::from_secs(10),
             probe_timeout: Duration::from_secs(2),
             gossip_interval: Duration::from_millis(250),
+            allow_plaintext: false,
         }
     }
 }
@@ -137,6 +140,11 @@ impl Membership {
         config.validate()?;
         let provider: Arc<dyn Provider> = match url {
             MembershipUrl::Redis(url) => redis::provider(url.clone(), config)?,
+            MembershipUrl::Gossip { bind, .. } if !bind.is_loopback() && !config.allow_plaintext => {
+                let problem = "gossips beyond this machine, in datagrams that anybody there can read and forge; \
+                               set allow_plaintext to accept that";
+                return Err(Error::invalid("membership", format!("gossip://{bind}"), problem));
+            }
             MembershipUrl::Gossip { bind, seeds } => {
                 Arc::new(gossip::GossipMembership::new(bind.clone(), seeds.clone(), config))
             }

@@ -7,14 +7,17 @@ use tokio::sync::watch;
 use super::carrier::{Accept, Accepted, Hello, Incoming};
 use super::engine::{Engine, not_running};
 use super::link::{Link, Outgoing, PeerKind};
+use super::origins::Origins;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::SiloId;
+use crate::tls::Proof;
 
 impl Accept for Engine {
-    fn accept(&self, hello: Option<Hello>) -> Result<Box<dyn Accepted>> {
+    fn accept(&self, hello: Option<Hello>, proof: &Proof) -> Result<Box<dyn Accepted>> {
         if self.is_leaving() {
             return Err(Error::new(ErrorKind::Unreachable, format!("silo {} is leaving", self.local())));
         }
+        let origins = Origins::of(proof, hello.as_ref())?;
         let (peer, kind) = match hello {
             None => (SiloId::plain(), PeerKind::Plain),
             Some(hello) => {
@@ -29,7 +32,7 @@ impl Accept for Engine {
                 (hello.silo_id, PeerKind::Announced)
             }
         };
-        let link = self.new_link(peer, false, Some(kind));
+        let link = self.new_link(peer, Some((kind, origins)));
         Ok(Box::new(Stream { engine: self.this().ok_or_else(not_running)?, link }))
     }
 
@@ -93,8 +96,9 @@ mod tests {
             fn resend(&self, _frames: Vec<crate::transport::Frame>) {}
         }
         let config = TransportConfig::default();
-        let carrier = Arc::new(GrpcCarrier::new(&config));
-        let engine = Engine::new("me".parse().unwrap(), config, carrier);
+        let me: SiloId = "me".parse().unwrap();
+        let carrier = Arc::new(GrpcCarrier::new(&me, &config).unwrap());
+        let engine = Engine::new(me, config, carrier);
         let nobody: Weak<dyn crate::transport::Receive> = Weak::<Nobody>::new();
         engine.start(nobody.clone(), None).await.unwrap();
         (engine, nobody)
@@ -107,14 +111,14 @@ mod tests {
     fn open(engine: &Engine, id: &str) -> (tokio::sync::oneshot::Sender<()>, Outgoing) {
         let (hang_up, hung_up) = tokio::sync::oneshot::channel();
         let incoming = futures_util::stream::once(hung_up).filter_map(|_| async { None }).boxed();
-        (hang_up, engine.accept(hello(engine, id)).unwrap().run(incoming))
+        (hang_up, engine.accept(hello(engine, id), &Proof::Plaintext).unwrap().run(incoming))
     }
 
     #[tokio::test]
     async fn one_silo_has_a_handful_of_links_and_no_more() {
         let (engine, _nobody) = engine().await;
         let held: Vec<_> = (0..8).map(|_| open(&engine, "peer")).collect();
-        let error = engine.accept(hello(&engine, "peer")).err().expect("one too many");
+        let error = engine.accept(hello(&engine, "peer"), &Proof::Plaintext).err().expect("one too many");
         assert_eq!(error.kind(), ErrorKind::Unreachable);
         assert_eq!(error.message(), "silo peer has 8 links to silo me already");
         let _other = open(&engine, "other");

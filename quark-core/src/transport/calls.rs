@@ -11,6 +11,7 @@ use super::pending::{Completion, Ended, Pending, Route, Ticket};
 use crate::batch;
 use crate::envelope::Envelope;
 use crate::error::{Delivered, Error, ErrorKind, Result};
+use crate::id::SiloId;
 use crate::request::AnswerTo;
 
 /// Calls that wait for their ending.
@@ -92,11 +93,13 @@ impl Calls {
         self.lock().pending.reroute(ticket, route)
     }
 
-    /// Ends the call that this response answers; says whether there was one.
-    pub(crate) fn respond(&self, response: Box<Envelope>) -> bool {
+    /// Ends the call that this response answers; says whether there was one that this peer was asked.
+    pub(crate) fn respond(&self, peer: &SiloId, response: Box<Envelope>) -> bool {
         let ended = {
             let mut table = self.lock();
-            table.pending.find(&response.message_id).and_then(|ticket| table.pending.remove(ticket))
+            let ticket = table.pending.find(&response.message_id);
+            let ticket = ticket.filter(|ticket| table.pending.is_asked(*ticket, peer));
+            ticket.and_then(|ticket| table.pending.remove(ticket))
         };
         self.end(ended, Ok(response))
     }

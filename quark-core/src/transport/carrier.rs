@@ -16,6 +16,7 @@ use crate::envelope::Envelope;
 use crate::error::Result;
 use crate::id::SiloId;
 use crate::probe::Prober;
+use crate::tls::Proof;
 
 /// What one end of a stream announces of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,8 +40,8 @@ pub(crate) type Incoming = Pin<Box<dyn Stream<Item = Result<Inbound>> + Send>>;
 
 /// Takes accepted streams.
 pub(crate) trait Accept: Send + Sync {
-    /// Decides on a peer that opened a stream; `None` for a plain one.
-    fn accept(&self, hello: Option<Hello>) -> Result<Box<dyn Accepted>>;
+    /// Decides on a peer that opened a stream; `None` for a plain one. The proof is what the network knows of who it is.
+    fn accept(&self, hello: Option<Hello>, proof: &Proof) -> Result<Box<dyn Accepted>>;
     /// What this end announces.
     fn hello(&self) -> Hello;
     /// Whether this end serves, for those who watch it from outside.
@@ -55,7 +56,8 @@ pub(crate) trait Accepted: Send {
 
 /// A network.
 pub(crate) trait Carrier: Prober {
-    /// Opens a stream to `to`. Resolves when bytes can flow, which may be before the peer's announcement.
+    /// Opens a stream to `to`, where the peer of `outgoing` should be; with TLS it is that one, or there is no stream.
+    /// Resolves when bytes can flow, which may be before the peer's announcement.
     fn dial(&self, to: Endpoint, hello: Hello, outgoing: Outgoing) -> BoxFuture<'static, Result<Incoming>>;
 
     /// Begins to accept streams at `at`; returns where it listens, with the real port.

@@ -17,6 +17,7 @@ use super::calls::Calls;
 use super::carrier::{Carrier, Hello};
 use super::claim::Claim;
 use super::link::{Link, PeerKind};
+use super::origins::Origins;
 use super::outbox::{self, Frame, Outbox, is_final};
 use super::peer::Peer;
 use super::pending::{Completion, Route, Ticket};
@@ -140,8 +141,9 @@ impl Engine {
         self.this.upgrade()
     }
 
-    pub(crate) fn new_link(&self, peer: SiloId, dialled: bool, kind: Option<PeerKind>) -> Arc<Link> {
-        Link::new(self.this.clone(), &self.config, peer, dialled, kind)
+    /// A link to a peer that we dial, or from one that dialled us, of which it is known then who it is.
+    pub(crate) fn new_link(&self, peer: SiloId, accepted: Option<(PeerKind, Origins)>) -> Arc<Link> {
+        Link::new(self.this.clone(), &self.config, peer, accepted)
     }
 
     pub(crate) fn senders(&self) -> &Senders {

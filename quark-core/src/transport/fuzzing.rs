@@ -24,6 +24,7 @@ use crate::error::Error;
 use crate::fuzzing::Script;
 use crate::id::SiloId;
 use crate::request::Request;
+use crate::tls::Proof;
 
 /// Parts in any order, beside a model that keeps all of them.
 pub(crate) fn parts(bytes: &[u8]) {
@@ -125,7 +126,9 @@ const LIMIT: usize = 2_000;
 
 async fn conversation(mut script: Script<'_>) {
     let config = TransportConfig { max_payload: LIMIT, answer_capacity: 4 * LIMIT, ..Default::default() };
-    let engine = Engine::new("m".parse().unwrap(), config.clone(), Arc::new(GrpcCarrier::new(&config)));
+    let me: SiloId = "m".parse().unwrap();
+    let carrier = Arc::new(GrpcCarrier::new(&me, &config).unwrap());
+    let engine = Engine::new(me, config.clone(), carrier);
     let handler = Arc::new(Handler::default());
     let receiver: Weak<dyn Receive> = Arc::downgrade(&(handler.clone() as Arc<dyn Receive>));
     engine.start(receiver, None).await.unwrap();
@@ -145,14 +148,14 @@ async fn conversation(mut script: Script<'_>) {
     let id = ["a", "z", "client:1"][how % 3];
     let is_dialled = how & 0x80 != 0;
     let mut outgoing = if is_dialled {
-        let link = engine.new_link(id.parse().unwrap(), true, None);
+        let link = engine.new_link(id.parse().unwrap(), None);
         link.attach(&engine.peer_named(link.peer()).outbox);
         let _ = sender.send(Ok(Inbound::Hello(Some(hello(id)).filter(|_| how & 0x40 != 0))));
         engine.spawn(engine.clone().read(link.clone(), incoming));
         Outgoing::new(link)
     } else {
         let hello = Some(hello(id)).filter(|_| how & 0x40 != 0);
-        engine.accept(hello).unwrap().run(incoming)
+        engine.accept(hello, &Proof::Plaintext).unwrap().run(incoming)
     };
 
     // Answered by name, since other ids are chance.

@@ -15,6 +15,7 @@ use futures_util::task::AtomicWaker;
 use super::abandoned::{Abandoned, OnAbandoned};
 use super::control;
 use super::engine::Engine;
+use super::origins::Origins;
 use super::outbox::{Outbox, PART_BYTES, PartsNow, Piece, Progress, Taken};
 use super::turns::Turn;
 use crate::batch::{self, Wake};
@@ -54,6 +55,7 @@ pub(crate) struct Link {
     peer: SiloId,
     dialled: bool,
     kind: OnceLock<PeerKind>,
+    origins: Origins,
     max_payload: usize,
     /// Bytes of answers that may wait before requests are refused.
     answer_capacity: usize,
@@ -179,14 +181,21 @@ impl Link {
         engine: Weak<Engine>,
         config: &TransportConfig,
         peer: SiloId,
-        dialled: bool,
-        kind: Option<PeerKind>,
+        accepted: Option<(PeerKind, Origins)>,
     ) -> Arc<Self> {
+        let dialled = accepted.is_none();
+        let (kind, origins) = match accepted {
+            Some((kind, origins)) => (OnceLock::from(kind), origins),
+            // The carrier saw to it that nobody else answers.
+            None if config.tls.is_some() => (OnceLock::new(), Origins::Silo(peer.clone())),
+            None => (OnceLock::new(), Origins::Any),
+        };
         Arc::new(Self {
             engine,
             peer,
             dialled,
-            kind: kind.map_or_else(OnceLock::new, OnceLock::from),
+            kind,
+            origins,
             max_payload: config.max_payload,
             answer_capacity: config.answer_capacity,
             overfull: AtomicBool::new(false),
@@ -205,6 +214,11 @@ impl Link {
 
     pub(crate) fn is_dialled(&self) -> bool {
         self.dialled
+    }
+
+    /// Whose requests it may bring.
+    pub(crate) fn origins(&self) -> &Origins {
+        &self.origins
     }
 
     /// What the peer is; `None` until its announcement is there or known to be missing.
@@ -439,6 +453,11 @@ pub(crate) struct Outgoing {
 impl Outgoing {
     pub(crate) fn new(link: Arc<Link>) -> Self {
         Self { link, ready: VecDeque::new(), large: Progress::default() }
+    }
+
+    /// Who is to read it.
+    pub(crate) fn peer(&self) -> &SiloId {
+        &self.link.peer
     }
 
     /// What waits to be written, in bytes: counted here, and not taken from the link's own account of it.

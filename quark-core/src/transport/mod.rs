@@ -16,6 +16,7 @@ mod grpc;
 mod lane;
 mod link;
 mod loopback;
+mod origins;
 mod outbox;
 mod parts;
 mod peer;
@@ -88,7 +89,7 @@ impl Transport {
         handler: Arc<dyn Handler>,
     ) -> Result<Self> {
         config.validate()?;
-        let carrier = Arc::new(GrpcCarrier::new(&config));
+        let carrier = Arc::new(GrpcCarrier::new(&local, &config)?);
         Ok(Self::over(local, listen, config, handler, carrier))
     }
 

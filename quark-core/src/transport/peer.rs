@@ -236,7 +236,7 @@ impl Peer {
         endpoint: Endpoint,
         announces: bool,
     ) -> Result<Option<(Arc<Link>, Incoming)>> {
-        let link = engine.new_link(self.id.clone(), true, None);
+        let link = engine.new_link(self.id.clone(), None);
         let timeout = engine.config().connect_timeout;
         let dialled = engine.carrier().dial(endpoint.clone(), engine.hello(), Outgoing::new(link.clone()));
         let mut incoming = tokio::time::timeout(timeout, dialled).await.unwrap_or_else(|_| {

@@ -15,6 +15,7 @@ use super::abandoned::OnAbandoned;
 use super::outbox::{Outbox, Place, Taken};
 use crate::envelope::Envelope;
 use crate::error::{Error, Result};
+use crate::id::SiloId;
 
 /// Who is told of a call's ending.
 pub(crate) enum Completion {
@@ -185,6 +186,13 @@ impl Pending {
             Some(bits) => Some(Ticket::from_bits(bits)),
             None => self.named.get(message_id).copied(),
         }
+    }
+
+    /// Whether this peer is the one that was asked: message ids can be guessed, and only it may answer.
+    pub(crate) fn is_asked(&self, ticket: Ticket, peer: &SiloId) -> bool {
+        let slot = self.slots.get(ticket.slot as usize).filter(|slot| slot.generation == ticket.generation);
+        let route = slot.and_then(|slot| slot.entry.as_ref()).and_then(|entry| entry.ended.route.as_ref());
+        route.is_some_and(|route| route.outbox.peer() == peer)
     }
 
     /// Takes a call out; nothing when it has ended before.

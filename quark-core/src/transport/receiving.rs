@@ -154,7 +154,7 @@ impl Reader<'_> {
                 }
             }
         }
-        if !self.engine.calls().respond(response) {
+        if !self.engine.calls().respond(self.link.peer(), response) {
             self.engine.counters().late_responses.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())
@@ -162,7 +162,7 @@ impl Reader<'_> {
 
     fn request(&mut self, mut envelope: Box<Envelope>, is_stale: bool) -> Result<()> {
         let limit = self.engine.config().max_payload;
-        let mut refusal = None;
+        let mut refusal = self.link.origins().check(&envelope).err();
         if envelope.parts_bytes > 0 || envelope.payload.len() > limit {
             let (id, last) = (&envelope.message_id, &envelope.payload);
             match self.requests.complete(id, last, envelope.parts_bytes, limit)? {
@@ -283,31 +283,72 @@ mod tests {
 
     use super::*;
     use crate::config::TransportConfig;
+    use crate::tls::Proof;
     use crate::transport::carrier::{Accept as _, Hello};
     use crate::transport::grpc::GrpcCarrier;
 
-    /// How a link ends that brings these messages while nobody reads what goes out: true when it breaks.
-    async fn breaks(messages: Vec<Envelope>) -> bool {
+    /// Takes nothing.
+    struct Nobody;
+
+    impl crate::transport::Receive for Nobody {
+        fn receive(&self, _request: Request) {}
+        fn link_lost(&self, _peer: &SiloId) {}
+        fn resend(&self, _frames: Vec<crate::transport::Frame>) {}
+    }
+
+    async fn engine() -> (Arc<Engine>, Arc<dyn crate::transport::Receive>) {
         let config = TransportConfig { answer_capacity: 1 << 16, ..Default::default() };
-        let carrier = Arc::new(GrpcCarrier::new(&config));
-        let engine = Engine::new("me".parse().unwrap(), config, carrier);
-        struct Nobody;
-        impl crate::transport::Receive for Nobody {
-            fn receive(&self, _request: Request) {}
-            fn link_lost(&self, _peer: &SiloId) {}
-            fn resend(&self, _frames: Vec<crate::transport::Frame>) {}
-        }
+        let me: SiloId = "me".parse().unwrap();
+        let carrier = Arc::new(GrpcCarrier::new(&me, &config).unwrap());
+        let engine = Engine::new(me, config, carrier);
         let nobody: Arc<dyn crate::transport::Receive> = Arc::new(Nobody);
         engine.start(Arc::downgrade(&nobody), None).await.unwrap();
-        let hello = Hello { silo_id: "peer".parse().unwrap(), ..engine.hello() };
-        let messages = messages.into_iter().map(|message| Ok(Inbound::Envelope(Box::new(message))));
-        let endless = futures_util::stream::iter(messages).chain(futures_util::stream::pending());
-        let _unread = engine.accept(Some(hello)).unwrap().run(Box::pin(endless));
+        (engine, nobody)
+    }
+
+    /// This peer dials, says these and stays. Gives what goes out to it.
+    fn dialled_by(engine: &Engine, peer: &str, says: Vec<Envelope>) -> crate::transport::link::Outgoing {
+        let hello = Hello { silo_id: peer.parse().unwrap(), ..engine.hello() };
+        let says = says.into_iter().map(|message| Ok(Inbound::Envelope(Box::new(message))));
+        let endless = futures_util::stream::iter(says).chain(futures_util::stream::pending());
+        engine.accept(Some(hello), &Proof::Plaintext).unwrap().run(Box::pin(endless))
+    }
+
+    async fn settle() {
         for _ in 0..100 {
             tokio::task::yield_now().await;
         }
+    }
+
+    /// How a link ends that brings these messages while nobody reads what goes out: true when it breaks.
+    async fn breaks(messages: Vec<Envelope>) -> bool {
+        let (engine, _nobody) = engine().await;
+        let _unread = dialled_by(&engine, "peer", messages);
+        settle().await;
         // A peer that is cut off has no link; one that waits has.
         engine.links_of(&"peer".parse().unwrap()) == 0
+    }
+
+    #[tokio::test]
+    async fn only_the_peer_that_was_asked_may_answer() {
+        let (engine, _nobody) = engine().await;
+        let mut asked = dialled_by(&engine, "asked", vec![]);
+        let (sender, mut ending) = tokio::sync::oneshot::channel();
+        let dispatch = crate::transport::Dispatch::new(
+            Box::new(request("7", "")),
+            Instant::now() + Duration::from_secs(60),
+            Some(crate::transport::Completion::Future(sender)),
+        );
+        engine.try_send(&engine.peer("asked").unwrap(), dispatch).ok().unwrap();
+        while asked.next().await.unwrap().message_id != "7" {}
+        let mut answer = request("7", "");
+        answer.kind = EnvelopeKind::Response;
+        let _forger = dialled_by(&engine, "forger", vec![answer.clone()]);
+        settle().await;
+        assert!(ending.try_recv().is_err(), "a forged answer ended the call");
+        let _again = dialled_by(&engine, "asked", vec![answer]);
+        settle().await;
+        assert!(ending.try_recv().unwrap().is_ok());
     }
 
     fn request(id: &str, name: &str) -> Envelope {

@@ -284,6 +284,7 @@ fn valid(function: &Function, parameter: &Parameter) -> Option<String> {
             "endpoint" => "\"127.0.0.1:0\"",
             "url" => "\"memory://sweep\"",
             "placement" => "\"random\"",
+            "authority" | "certificate" => "\"certificate.pem\"",
             "name" | "zone" | "key" | "value" | "text" | "message" => "\"x\"",
             _ => return None,
         },
@@ -304,6 +305,8 @@ fn valid(function: &Function, parameter: &Parameter) -> Option<String> {
         ("uint32_t", "virtual_nodes") => "10",
         ("uint32_t", "threads") => "2",
         ("uint32_t", "requests") | ("size_t", "requests" | "calls") => "100",
+        ("uint32_t", "streams") | ("size_t", "links" | "connections") => "10",
+        ("uint32_t", "bytes") => "1048576",
         ("size_t", "bytes") => "100000",
         ("uint64_t", "ttl_ms") => "20000",
         ("uint64_t", "heartbeat_ms") => "5000",
@@ -367,11 +370,9 @@ fn call(
             let is_consumed = function.name.ends_with("_reply") || function.name.ends_with("_fail");
             if let Some(setting) = function.name.strip_prefix("quark_config_set_") {
                 let setting = setting.trim_end_matches("_ms");
-                let wanted = if wanted == "FINE" && argument != "nothing" && name != "listen" {
-                    "ANY"
-                } else {
-                    wanted
-                };
+                // Certificates are of one silo; the programs of all languages in python-tests/interop have some.
+                let is_any = argument != "nothing" || setting == "tls";
+                let wanted = if wanted == "FINE" && is_any && name != "listen" { "ANY" } else { wanted };
                 writeln!(after, "        start_with(made, {wanted}, \"{setting}\");").expect("a string");
             }
             if !is_consumed {

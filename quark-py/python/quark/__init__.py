@@ -18,7 +18,7 @@ from ._aio import Client, Membership, Silo, Transport
 from ._errors import *
 from ._handlers import current_request
 from ._quark import Envelope, HashRing, Request, __version__, hash
-from ._types import Health, MembershipEvent, SiloInfo, SiloStatus
+from ._types import Health, MembershipEvent, SiloInfo, SiloStatus, Tls
 
 # In full, because type checkers read it and do not run it.
 __all__ = [
@@ -52,6 +52,7 @@ __all__ = [
     "Silo",
     "SiloInfo",
     "SiloStatus",
+    "Tls",
     "Transport",
     "UnauthenticatedError",
     "UnreachableError",

@@ -7,7 +7,7 @@ from typing import Any, Callable, List, Mapping, Optional, TypeVar, Union
 from . import _handlers, _loop, _quark
 from ._errors import QuarkError
 from ._quark import Request
-from ._types import Health, SiloInfo, _health
+from ._types import Health, SiloInfo, Tls, _health
 
 Handler = Callable[[Request], Any]
 Self = TypeVar("Self", bound="Base")
@@ -79,6 +79,8 @@ class SiloBase(Base):
         max_connections_per_address: Optional[int] = None,
         handshake_timeout: Optional[float] = None,
         handler_threads: Optional[int] = None,
+        tls: Optional[Tls] = None,
+        anonymous_clients: bool = False,
         allow_plaintext: bool = False,
         zone: Optional[str] = None,
         labels: Optional[Mapping[str, str]] = None,
@@ -98,6 +100,9 @@ class SiloBase(Base):
         with :class:`quark.OverloadedError`, and so are those of a peer that lets more than ``answer_capacity`` (64 MiB)
         of answers wait. Calls beyond ``max_pending`` (262,144), or beyond ``outbox_capacity`` to one silo (16,384, each
         KiB of payload counting as one more), wait until their deadline.
+
+        With ``tls`` nothing is spoken without it, and ``anonymous_clients`` lets in clients that show no certificate. Without,
+        ``allow_plaintext`` is needed to listen, dial or gossip beyond this machine.
 
         What strangers may do: there may be ``max_connections`` (10,000) to this silo, ``max_connections_per_address``
         (1,000) of them from one address, each with ``max_streams`` (32) of at most ``max_metadata`` bytes of headers (16
@@ -128,6 +133,8 @@ class SiloBase(Base):
             "max_connections_per_address": max_connections_per_address,
             "handshake_timeout": handshake_timeout,
             "handler_threads": handler_threads,
+            "tls": tls,
+            "anonymous_clients": anonymous_clients,
             "allow_plaintext": allow_plaintext,
             "zone": zone,
             "labels": _plain_dict(labels),
@@ -168,6 +175,8 @@ class ClientBase(Base):
         outbox_capacity: Optional[int] = None,
         max_pending: Optional[int] = None,
         start_timeout: Optional[float] = None,
+        tls: Optional[Tls] = None,
+        allow_plaintext: bool = False,
     ) -> None:
         """Describes a client, which calls actors and hosts nothing; :meth:`start` starts it."""
         _must_be_text("membership", membership)
@@ -180,6 +189,8 @@ class ClientBase(Base):
             "outbox_capacity": outbox_capacity,
             "max_pending": max_pending,
             "start_timeout": start_timeout,
+            "tls": tls,
+            "allow_plaintext": allow_plaintext,
         }
         self._origin = _handlers.Origin()
         self._node = _quark.Node(None, options, [])
@@ -216,8 +227,15 @@ class MembershipBase:
         ttl: Optional[float] = None,
         heartbeat: Optional[float] = None,
         start_timeout: Optional[float] = None,
+        allow_plaintext: bool = False,
     ) -> None:
-        options = {"cluster": cluster, "ttl": ttl, "heartbeat": heartbeat, "start_timeout": start_timeout}
+        options = {
+            "cluster": cluster,
+            "ttl": ttl,
+            "heartbeat": heartbeat,
+            "start_timeout": start_timeout,
+            "allow_plaintext": allow_plaintext,
+        }
         self._native = _quark.Membership(url, options)
 
     def silos(self) -> List[SiloInfo]:
@@ -249,8 +267,18 @@ class TransportBase:
         listen: Optional[str] = None,
         cluster: str = "quark",
         max_payload: Optional[int] = None,
+        tls: Optional[Tls] = None,
+        anonymous_clients: bool = False,
+        allow_plaintext: bool = False,
     ) -> None:
-        options = {"listen": listen, "cluster": cluster, "max_payload": max_payload}
+        options = {
+            "listen": listen,
+            "cluster": cluster,
+            "max_payload": max_payload,
+            "tls": tls,
+            "anonymous_clients": anonymous_clients,
+            "allow_plaintext": allow_plaintext,
+        }
         self._origin = _handlers.Origin()
         self._native = _quark.Transport(silo_id, options, *_handlers.wrap(handler, self._origin))
 

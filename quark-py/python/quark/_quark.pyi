@@ -19,6 +19,7 @@ __all__ = [
     "hash",
     "error_kinds",
     "set_log_level",
+    "certs",
     "after_fork_in_child",
     "begin_to_end",
     "check_fork",
@@ -32,7 +33,9 @@ __version__: str
 _Handler = Tuple[Optional[str], Callable[[Request], None], bool]
 _Message = Tuple[str, str, str, Payload, Optional[str], Optional[str]]
 
+def certs(words: List[str]) -> str: ...
 @final
+
 class Bridge:
     def __new__(cls, event_loop: asyncio.AbstractEventLoop) -> Bridge: ...
     def fileno(self) -> int: ...

@@ -1,6 +1,7 @@
 """Values: silos as others see them, and what changes among them."""
 
 import enum
+import os
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Dict, Iterable, List, Literal, Mapping, Optional, Tuple, Union, cast
@@ -12,6 +13,23 @@ if TYPE_CHECKING:
 Payload = Union[bytes, bytearray, memoryview, "Buffer"]
 #: One of the calls of ``call_many``: actor type, actor id, method, and the payload unless it is empty.
 Call = Union[Tuple[str, str, str], Tuple[str, str, str, Payload]]
+
+
+@dataclass(frozen=True)
+class Tls:
+    """Certificates, from PEM files: who a silo or client is, and whom it trusts.
+
+    The files are looked at again when a link is made, at most once a second: replaced files are taken without a restart,
+    and links that are there go on.
+    """
+
+    #: The authorities whose certificates are trusted.
+    authority: Union[str, "os.PathLike[str]"]
+    #: The own certificate, and then those between it and the authority's, if any. A silo's names it by a URI,
+    #: ``quark://<cluster>/silo/<id>``. None for a client of a cluster with ``anonymous_clients``.
+    certificate: Union[str, "os.PathLike[str]", None] = None
+    #: The certificate's private key.
+    key: Union[str, "os.PathLike[str]", None] = None
 
 
 class SiloStatus(enum.IntEnum):

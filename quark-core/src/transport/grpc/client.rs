@@ -1,15 +1,19 @@
 //! Dialling: one HTTP/2 connection with the one stream on it.
 
+use std::future::{Ready, ready};
+use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{self, Context, Poll};
 
 use futures_util::Stream;
 use futures_util::future::BoxFuture;
 use http::uri::PathAndQuery;
+use hyper_util::rt::TokioIo;
 use tonic::Streaming;
 use tonic::transport::Channel;
 
 use super::codec::EnvelopeCodec;
+use super::socket::{self, Socket};
 use super::{PATH, Settings, announce, announced, append_sources, error_of};
 use crate::endpoint::Endpoint;
 use crate::envelope::Envelope;
@@ -24,34 +28,62 @@ pub(super) async fn dial(
     hello: Hello,
     outgoing: Outgoing,
 ) -> Result<Incoming> {
-    let unreachable = |error: tonic::transport::Error| {
-        let mut message = format!("{to}: {error}");
-        append_sources(&mut message, std::error::Error::source(&error));
-        Error::new(ErrorKind::Unreachable, message)
+    let socket = socket::open(&settings, &to, outgoing.peer()).await.map_err(|failed| failed.error(&to))?;
+    let refusal = socket.refusal();
+    let channel = channel(&settings, &to, socket).await?;
+    let mut grpc = tonic::client::Grpc::new(channel).max_decoding_message_size(settings.max_message);
+    grpc.ready().await.map_err(|error| unreachable(&to, &error))?;
+    let mut request = tonic::Request::new(outgoing);
+    announce(&hello, request.metadata_mut());
+    let opening = async move {
+        let response = grpc.streaming(request, PathAndQuery::from_static(PATH), EnvelopeCodec).await;
+        let response =
+            response.map_err(|status| refusal.or(&to, error_of(&status, ErrorKind::Unreachable)))?;
+        let hello = announced(response.metadata())?;
+        Ok((hello, response.into_inner()))
     };
-    let channel = Channel::from_shared(format!("http://{to}"))
-        .map_err(|error| Error::new(ErrorKind::Unreachable, format!("{to}: {error}")))?
-        .tcp_nodelay(true)
-        .connect_timeout(settings.connect_timeout)
+    Ok(Box::pin(Dialled::Opening(Box::pin(opening))))
+}
+
+/// HTTP/2 over a connection.
+///
+/// # Errors
+/// `UNREACHABLE`.
+pub(super) async fn channel(settings: &Settings, to: &Endpoint, socket: Socket) -> Result<Channel> {
+    Channel::from_shared(format!("http://{to}"))
+        .map_err(|error| unreachable(to, &error))?
         .initial_stream_window_size(settings.window())
         .initial_connection_window_size(settings.connection_window)
         .http2_keep_alive_interval(settings.probe_interval)
         .keep_alive_timeout(settings.probe_timeout)
         .keep_alive_while_idle(true)
-        .connect()
+        .connect_with_connector(Connected(Some(socket)))
         .await
-        .map_err(unreachable)?;
-    let mut grpc = tonic::client::Grpc::new(channel).max_decoding_message_size(settings.max_message);
-    grpc.ready().await.map_err(unreachable)?;
-    let mut request = tonic::Request::new(outgoing);
-    announce(&hello, request.metadata_mut());
-    let opening = async move {
-        let response = grpc.streaming(request, PathAndQuery::from_static(PATH), EnvelopeCodec).await;
-        let response = response.map_err(|status| error_of(&status, ErrorKind::Unreachable))?;
-        let hello = announced(response.metadata())?;
-        Ok((hello, response.into_inner()))
-    };
-    Ok(Box::pin(Dialled::Opening(Box::pin(opening))))
+        .map_err(|error| unreachable(to, &error))
+}
+
+fn unreachable(to: &Endpoint, error: &dyn std::error::Error) -> Error {
+    let mut message = format!("{to}: {error}");
+    append_sources(&mut message, error.source());
+    Error::new(ErrorKind::Unreachable, message)
+}
+
+/// Gives tonic the connection that is there. It would like to connect anew when that ends; a new link begins with a new look at
+/// who is there.
+struct Connected(Option<Socket>);
+
+impl tower_service::Service<http::Uri> for Connected {
+    type Response = TokioIo<Socket>;
+    type Error = io::Error;
+    type Future = Ready<io::Result<TokioIo<Socket>>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _to: http::Uri) -> Self::Future {
+        ready(self.0.take().map(TokioIo::new).ok_or_else(|| io::ErrorKind::NotConnected.into()))
+    }
 }
 
 /// The incoming half: the headers, then the messages.
@@ -67,7 +99,7 @@ impl Stream for Dialled {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         match &mut *self {
-            Self::Opening(opening) => match ready!(opening.as_mut().poll(cx)) {
+            Self::Opening(opening) => match task::ready!(opening.as_mut().poll(cx)) {
                 Ok((hello, messages)) => {
                     *self = Self::Open(messages);
                     Poll::Ready(Some(Ok(Inbound::Hello(hello))))

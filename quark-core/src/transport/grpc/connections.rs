@@ -51,18 +51,6 @@ pub(super) trait Prepare: Send + Sync + 'static {
     ) -> impl Future<Output = io::Result<(Self::Io, Self::Identity)>> + Send;
 }
 
-/// Nothing is done, and nothing known.
-pub(super) struct Plain;
-
-impl Prepare for Plain {
-    type Io = TcpStream;
-    type Identity = ();
-
-    async fn prepare(&self, socket: TcpStream) -> io::Result<(TcpStream, ())> {
-        Ok((socket, ()))
-    }
-}
-
 /// The connections that come in on a listener, prepared.
 pub(super) fn connections<P: Prepare>(
     listener: TcpListener,
@@ -229,7 +217,6 @@ impl Drop for Place {
 #[derive(Clone, Debug)]
 pub(super) struct Remote<I> {
     pub(super) address: SocketAddr,
-    #[cfg_attr(not(test), expect(dead_code, reason = "a plain connection knows nothing"))]
     pub(super) identity: I,
     has_asked: Arc<AtomicBool>,
 }

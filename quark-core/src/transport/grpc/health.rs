@@ -18,12 +18,13 @@ use tokio::sync::watch;
 use tonic::body::Body;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::server::{ServerStreamingService, UnaryService};
-use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
-use super::{announce, announced};
+use super::socket::{self, NoSocket};
+use super::{Settings, announce, announced, client};
 use crate::probe::Probe;
 use crate::silo_info::SiloInfo;
+use crate::tls::NoHandshake;
 use crate::transport::carrier::{Accept, Hello};
 
 const CHECK: &str = "/grpc.health.v1.Health/Check";
@@ -53,19 +54,24 @@ pub(super) fn answer(
 }
 
 /// Looks who is at a silo's endpoint: connects, checks the health and reads the name.
-pub(super) async fn look(silo: SiloInfo, cluster: String, limit: Duration) -> Probe {
-    tokio::time::timeout(limit, look_without_limit(&silo, &cluster)).await.unwrap_or(Probe::Silent)
+pub(super) async fn look(settings: Settings, silo: SiloInfo, cluster: String, limit: Duration) -> Probe {
+    let look = look_without_limit(&settings, &silo, &cluster);
+    tokio::time::timeout(limit, look).await.unwrap_or(Probe::Silent)
 }
 
-async fn look_without_limit(silo: &SiloInfo, cluster: &str) -> Probe {
-    let Ok(endpoint) = Channel::from_shared(format!("http://{}", silo.endpoint)) else {
-        return Probe::Silent;
+async fn look_without_limit(settings: &Settings, silo: &SiloInfo, cluster: &str) -> Probe {
+    let to = &silo.endpoint;
+    let socket = match socket::open(settings, to, &silo.silo_id).await {
+        Ok(socket) => socket,
+        Err(NoSocket::NotConnected(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            return Probe::Refused;
+        }
+        Err(NoSocket::NotProved(NoHandshake::SomebodyElse(_))) => return Probe::Refused,
+        // To put out a silo for a date in a file would put out all of them.
+        Err(NoSocket::NotProved(NoHandshake::Expired(_))) => return Probe::Answered,
+        Err(NoSocket::NotConnected(_) | NoSocket::NotProved(_)) => return Probe::Silent,
     };
-    let channel = match endpoint.tcp_nodelay(true).connect().await {
-        Ok(channel) => channel,
-        Err(error) if was_refused(&error) => return Probe::Refused,
-        Err(_) => return Probe::Silent,
-    };
+    let Ok(channel) = client::channel(settings, to, socket).await else { return Probe::Silent };
     let mut grpc = tonic::client::Grpc::new(channel);
     let asked = async {
         grpc.ready().await.ok()?;
@@ -81,18 +87,6 @@ async fn look_without_limit(silo: &SiloInfo, cluster: &str) -> Probe {
         Some(hello) => Probe::answered_by(silo, &hello.silo_id, hello.incarnation),
         None => Probe::Answered,
     }
-}
-
-/// tonic keeps the reason in the sources.
-fn was_refused(error: &tonic::transport::Error) -> bool {
-    let mut source = std::error::Error::source(error);
-    while let Some(error) = source {
-        if let Some(io) = error.downcast_ref::<io::Error>() {
-            return io.kind() == io::ErrorKind::ConnectionRefused;
-        }
-        source = error.source();
-    }
-    false
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

@@ -9,6 +9,7 @@ pub(super) mod fuzzing;
 mod generated;
 mod health;
 mod server;
+mod socket;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -28,6 +29,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::SiloId;
 use crate::probe::{Probe, Prober};
 use crate::silo_info::SiloInfo;
+use crate::tls::Credentials;
 
 /// The path of the one method.
 const PATH: &str = "/quark.QuarkTransport/ActorStream";
@@ -55,7 +57,7 @@ struct Server {
 }
 
 /// What both directions of the carrier are set to.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Settings {
     /// Largest message, in bytes.
     max_message: usize,
@@ -65,11 +67,13 @@ struct Settings {
     max_streams: u32,
     /// Window of a connection, in bytes: what may come while nobody reads.
     connection_window: u32,
-    connect_timeout: Duration,
     /// How long a connection may be silent before it is probed.
     probe_interval: Duration,
     /// How long a probe may go unanswered before the connection is closed.
     probe_timeout: Duration,
+    /// What makes connections safe.
+    tls: Option<Arc<Credentials>>,
+    allow_plaintext: bool,
     /// What connections that come in are held to.
     limits: connections::Limits,
 }
@@ -83,35 +87,47 @@ impl Settings {
 }
 
 impl GrpcCarrier {
-    pub(crate) fn new(config: &TransportConfig) -> Self {
+    /// # Errors
+    /// `INVALID_ARGUMENT` when the certificates cannot be used.
+    pub(crate) fn new(local: &SiloId, config: &TransportConfig) -> Result<Self> {
+        let tls = config.tls.as_ref().map(|tls| Credentials::load(tls, local, config));
         let settings = Settings {
             max_message: config.max_payload.max(PART_BYTES).saturating_add(ENVELOPE_SLACK),
             max_metadata: config.max_metadata,
             max_streams: config.max_streams,
             connection_window: config.connection_window,
-            connect_timeout: config.connect_timeout,
             probe_interval: config.probe_interval,
             probe_timeout: config.probe_timeout,
+            tls: tls.transpose()?,
+            allow_plaintext: config.allow_plaintext,
             limits: connections::Limits {
                 total: config.max_connections,
                 per_address: config.max_connections_per_address,
                 handshake: config.handshake_timeout,
             },
         };
-        Self { settings, cluster: config.cluster.clone(), server: Mutex::default() }
+        Ok(Self { settings, cluster: config.cluster.clone(), server: Mutex::default() })
     }
 }
 
 impl Carrier for GrpcCarrier {
     fn dial(&self, to: Endpoint, hello: Hello, outgoing: Outgoing) -> BoxFuture<'static, Result<Incoming>> {
-        client::dial(self.settings, to, hello, outgoing).boxed()
+        client::dial(self.settings.clone(), to, hello, outgoing).boxed()
     }
 
     fn listen(&self, at: Endpoint, accept: Arc<dyn Accept>) -> BoxFuture<'_, Result<Endpoint>> {
         async move {
             let (bound, listener) = server::bind(&at).await?;
+            if self.settings.tls.is_none()
+                && !self.settings.allow_plaintext
+                && !listener.local_addr().is_ok_and(|address| socket::is_here(&address))
+            {
+                let problem =
+                    format!("is reachable beyond this machine and there is no TLS; {}", socket::PERMISSION);
+                return Err(Error::invalid("listen", &at, &problem));
+            }
             let (shutdown, signal) = tokio::sync::oneshot::channel();
-            let task = tokio::spawn(server::serve(self.settings, listener, accept, signal));
+            let task = tokio::spawn(server::serve(self.settings.clone(), listener, accept, signal));
             *self.server.lock().expect("no panic while locked") = Some(Server { shutdown, task });
             Ok(bound)
         }
@@ -141,7 +157,7 @@ impl Carrier for GrpcCarrier {
 
 impl Prober for GrpcCarrier {
     fn probe(&self, _from: &SiloId, silo: &SiloInfo, limit: Duration) -> BoxFuture<'static, Probe> {
-        health::look(silo.clone(), self.cluster.clone(), limit).boxed()
+        health::look(self.settings.clone(), silo.clone(), self.cluster.clone(), limit).boxed()
     }
 }
 

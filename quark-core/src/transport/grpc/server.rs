@@ -9,19 +9,21 @@ use std::task::{Context, Poll};
 
 use futures_util::Stream;
 use futures_util::future::BoxFuture;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tonic::body::Body;
 use tonic::server::StreamingService;
 use tonic::{Status, Streaming};
 
 use super::client::poll_message;
 use super::codec::EnvelopeCodec;
-use super::connections::{self, Plain, Remote};
+use super::connections::{self, Prepare, Remote};
+use super::socket::Socket;
 use super::{PATH, Settings, announce, announced, health, status_of};
 use crate::endpoint::Endpoint;
 use crate::envelope::Envelope;
 use crate::error::{Error, ErrorKind, Result};
 use crate::telemetry::{LINK, Seldom};
+use crate::tls::{Credentials, Proof};
 use crate::transport::carrier::{Accept, Inbound};
 use crate::transport::link::Outgoing;
 
@@ -58,8 +60,8 @@ pub(super) async fn serve(
         .http2_keepalive_interval(Some(settings.probe_interval))
         .http2_keepalive_timeout(Some(settings.probe_timeout))
         .serve_with_incoming_shutdown(
-            Service { settings, accept, refusals: Arc::default() },
-            connections::connections(listener, settings.limits, Plain),
+            Service { settings: settings.clone(), accept, refusals: Arc::default() },
+            connections::connections(listener, settings.limits, Greeting(settings.tls)),
             async {
                 let _ = signal.await;
             },
@@ -67,6 +69,22 @@ pub(super) async fn serve(
         .await;
     if let Err(error) = served {
         tracing::error!(target: LINK, %error, "the listener failed");
+    }
+}
+
+/// What comes before HTTP/2: the handshake of TLS, where there are certificates.
+struct Greeting(Option<Arc<Credentials>>);
+
+impl Prepare for Greeting {
+    type Io = Socket;
+    type Identity = Proof;
+
+    async fn prepare(&self, socket: TcpStream) -> io::Result<(Socket, Proof)> {
+        let Some(credentials) = &self.0 else { return Ok((Socket::plain(socket), Proof::Plaintext)) };
+        match credentials.accept(socket).await {
+            Ok((stream, proof)) => Ok((Socket::tls(stream), proof)),
+            Err(failed) => Err(io::Error::other(Error::from(failed))),
+        }
     }
 }
 
@@ -94,21 +112,24 @@ impl tower_service::Service<http::Request<Body>> for Service {
                 let message = "Quark serves quark.QuarkTransport/ActorStream and grpc.health.v1.Health only";
                 return Ok(Status::unimplemented(message).into_http());
             }
-            if let Some(remote) = request.extensions().get::<Remote<()>>() {
-                remote.has_asked();
-            }
+            let Some(remote) = request.extensions().get::<Remote<Proof>>() else {
+                return Ok(Status::internal("a request without a connection").into_http());
+            };
+            remote.has_asked();
+            let proof = remote.identity.clone();
             if is_health {
                 return health::answer(&*accept, request).await;
             }
             let mut grpc =
                 tonic::server::Grpc::new(EnvelopeCodec).max_decoding_message_size(settings.max_message);
-            Ok(grpc.streaming(ActorStream { accept, refusals }, request).await)
+            Ok(grpc.streaming(ActorStream { accept, proof, refusals }, request).await)
         })
     }
 }
 
 struct ActorStream {
     accept: Arc<dyn Accept>,
+    proof: Proof,
     refusals: Arc<Seldom>,
 }
 
@@ -118,7 +139,7 @@ impl StreamingService<Box<Envelope>> for ActorStream {
     type Future = Ready<Result<tonic::Response<Answers>, Status>>;
 
     fn call(&mut self, request: tonic::Request<Streaming<Box<Envelope>>>) -> Self::Future {
-        let accepted = announced(request.metadata()).and_then(|hello| self.accept.accept(hello));
+        let accepted = announced(request.metadata()).and_then(|hello| self.accept.accept(hello, &self.proof));
         ready(match accepted {
             Err(error) => {
                 match self.refusals.now() {

@@ -24,6 +24,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::SiloId;
 use crate::probe::{Probe, Prober};
 use crate::silo_info::SiloInfo;
+use crate::tls::Proof;
 
 /// A network of its own. What is made from clones of one reaches each other, and nobody else. Hosts are named by the ids
 /// of their silos and clients.
@@ -157,7 +158,7 @@ impl Carrier for LoopbackCarrier {
             // It may have gone meanwhile, and another one come.
             let (accept, their_patience) = network.host(&to).ok_or_else(refused)?;
             let announced = accept.hello();
-            let accepted = accept.accept(Some(hello))?;
+            let accepted = accept.accept(Some(hello), &Proof::Plaintext)?;
             let there = Wire::new(&network, ours.clone(), announced.silo_id.clone(), their_patience);
             let back = Wire::new(&network, announced.silo_id.clone(), ours, patience);
             there.pair_with(&back);

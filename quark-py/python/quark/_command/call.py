@@ -40,7 +40,7 @@ def add_options(sub: argparse.ArgumentParser) -> None:
 def run(options: Options) -> int:
     """Calls and prints."""
     url, payload = options.url(), _payload(options.payload)
-    client = Client(membership=url, cluster=options.cluster, start_timeout=options.start_timeout)
+    client = Client(membership=url, cluster=options.cluster, start_timeout=options.start_timeout, tls=options.tls())
     trips: List[float] = []
     reply = b""
     try:

@@ -7,6 +7,7 @@ import os
 import sys
 from typing import Any, Callable, Dict, List, NoReturn, Optional, Sequence
 
+from .._types import Tls
 from . import output
 
 
@@ -50,11 +51,24 @@ class Options(argparse.Namespace):
     keys: List[str]
     json: bool
 
+    words: List[str]
+    tls_authority: Optional[str]
+    tls_certificate: Optional[str]
+    tls_key: Optional[str]
+
     def url(self) -> str:
         """The membership URL that a command needs."""
         if not self.membership:
             raise self.refused("--membership URL is missing, and QUARK_MEMBERSHIP is not set")
         return self.membership
+
+    def tls(self) -> Optional[Tls]:
+        """The certificates, if there are any."""
+        if self.tls_authority is None:
+            if self.tls_certificate is not None or self.tls_key is not None:
+                raise self.refused("--tls-authority FILE is missing")
+            return None
+        return Tls(self.tls_authority, self.tls_certificate, self.tls_key)
 
     def refused(self, message: str) -> UsageError:
         """An error for arguments that do not fit."""
@@ -73,19 +87,22 @@ class Parser(argparse.ArgumentParser):
 
 
 EPILOG = """\
-QUARK_MEMBERSHIP and QUARK_CLUSTER stand for --membership and --cluster where these are left out.
+QUARK_MEMBERSHIP and QUARK_CLUSTER stand for --membership and --cluster where these are left out, and so do
+QUARK_TLS_AUTHORITY, QUARK_TLS_CERTIFICATE and QUARK_TLS_KEY for --tls-authority, --tls-certificate and --tls-key.
 QUARK_DEBUG=1 shows the traceback of an error.
 Exit codes: 0 well, 1 failed, 2 wrong usage, 130 interrupted."""
 
 
 def parse(argv: Sequence[str]) -> Options:
     """What the command line asks for."""
-    from . import call, ring, silo, version
+    from . import call, certs, ring, silo, version
 
-    commands: Dict[str, Any] = {"silo": silo, "call": call, "ring": ring, "version": version}
+    commands: Dict[str, Any] = {"silo": silo, "call": call, "ring": ring, "certs": certs, "version": version}
     if not argv:
         raise UsageError("a command is missing: " + ", ".join(commands), "quark")
     name = argv[0]
+    if name == "certs":
+        return certs.parsed(argv[1:])
     if name in commands:
         command = commands[name]
         parser = Parser(f"quark {name}", command.DESCRIPTION)
@@ -136,6 +153,13 @@ def add_cluster(sub: argparse.ArgumentParser, default: Optional[str] = None) -> 
     sub.add_argument(
         "--start-timeout", metavar="S", type=seconds, help="how long to look for the cluster (default: 10)"
     )
+    for name, text in (
+        ("authority", "PEM file with the authorities whose certificates are trusted; turns TLS on"),
+        ("certificate", "PEM file with the own certificate"),
+        ("key", "PEM file with its private key"),
+    ):
+        default_file = os.environ.get(f"QUARK_TLS_{name.upper()}") or None
+        sub.add_argument(f"--tls-{name}", metavar="FILE", default=default_file, help=text)
     sub.add_argument(
         "-v", "--verbose", action="count", default=0, help="show the log on stderr; twice shows more"
     )

@@ -32,7 +32,7 @@ def add_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--listen", metavar="HOST:PORT", default=LISTEN, help=f"(default: {LISTEN})")
     sub.add_argument("--advertise", metavar="HOST:PORT", help="where others dial it, if not where it listens")
     sub.add_argument(
-        "--allow-plaintext", action="store_true", help="listen beyond this machine although there is no TLS"
+        "--allow-plaintext", action="store_true", help="listen and gossip beyond this machine without TLS"
     )
     sub.add_argument(
         "--type",
@@ -66,6 +66,7 @@ class _Host:
             cluster=options.cluster,
             listen=options.listen,
             advertise=options.advertise,
+            tls=options.tls(),
             allow_plaintext=options.allow_plaintext,
             virtual_nodes=options.virtual_nodes,
             zone=options.zone,
