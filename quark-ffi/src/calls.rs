@@ -92,20 +92,17 @@ impl Calls {
         let made = match unsafe { message.envelope() } {
             Ok(envelope) => {
                 let told = move |result| completion.complete(result);
-                let made = self.caller.call_with(envelope, timeout(timeout_ms), told);
-                Box::into_raw(Box::new(quark_call_t(made)))
+                Some(self.caller.call_with(envelope, timeout(timeout_ms), told))
             }
             Err(error) => {
                 // Like every other way in which a call can fail.
                 completion.complete(Err(error));
-                std::ptr::null_mut()
+                None
             }
         };
-        // SAFETY: as for this function.
-        match unsafe { Out::new(call, "call") } {
-            Ok(call) => call.set(made),
-            // SAFETY: made above and given to nobody.
-            Err(_not_wanted) => drop(unsafe { handle::take(made) }),
+        // SAFETY: as for this function. Who does not want a handle says NULL.
+        if let Ok(call) = unsafe { Out::new(call, "call") } {
+            call.set(made.map_or(std::ptr::null_mut(), |made| Box::into_raw(Box::new(quark_call_t(made)))));
         }
         Ok(())
     }
@@ -120,7 +117,11 @@ impl Calls {
 
     fn post(&self, envelope: Envelope, timeout_ms: u64) -> Result<()> {
         let caller = self.caller.clone();
-        host::run(host::inheriting(async move { caller.post(envelope, timeout(timeout_ms)).await }))
+        let posted = async move { caller.post(envelope, timeout(timeout_ms)).await };
+        match host::begin_here(host::inheriting(posted))? {
+            host::Here::Ended(posted) => posted,
+            host::Here::Waits(posted) => host::run(posted),
+        }
     }
 
     /// # Safety

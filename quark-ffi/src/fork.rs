@@ -18,13 +18,15 @@ unsafe extern "C" fn in_child() {
     host::note_fork();
 }
 
-/// From now on a callback that comes back in a forked child is known as one, without asking the system after each. When
-/// there is no memory for that, only that is lost: the functions ask by themselves.
+/// From now on a forked child knows what it is, without asking the system in each function and after each callback. When
+/// there is no memory for that, the functions ask.
 pub(crate) fn watch() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         // SAFETY: the function may be called in a child, and stays: the library is never unloaded.
-        let _ = unsafe { pthread_atfork(None, None, Some(in_child)) };
+        if unsafe { pthread_atfork(None, None, Some(in_child)) } == 0 {
+            host::children_are_told();
+        }
     });
 }
 

@@ -261,7 +261,7 @@ impl Node {
         })
     }
 
-    /// Sends one way.
+    /// Sends one way; gives None when that is done, as it is unless there is no link or no room.
     fn notify<'py>(
         &self,
         py: Python<'py>,
@@ -274,7 +274,10 @@ impl Node {
         let envelope = message::envelope(message, current)?;
         let timeout = args::timeout("timeout", timeout)?;
         let posted = async move { caller.post(envelope, timeout).await.map(|()| Outcome::Nothing) };
-        run(py, bridge, handling(current, || host::inheriting(posted)))
+        match host::begin_here(handling(current, || host::inheriting(posted))).or_raise(py)? {
+            host::Here::Ended(posted) => posted.or_raise(py).map(|_| py.None().into_bound(py)),
+            host::Here::Waits(posted) => run(py, bridge, posted),
+        }
     }
 
     /// Sends an envelope and gives the response envelope.

@@ -12,7 +12,8 @@ mod workers;
 pub use log::{LogSink, set_log_sink};
 pub use mailbox::Mailbox;
 pub use runtime::{
-    Done, Waiter, check_fork, check_may_block, done_and_waiter, handle, is_forked, note_fork, run,
+    Done, Here, Waiter, begin_here, check_fork, check_may_block, children_are_told, done_and_waiter, handle,
+    is_forked, note_fork, run,
 };
 pub use together::Together;
 pub use workers::{Surroundings, Workers};

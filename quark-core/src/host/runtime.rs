@@ -4,8 +4,10 @@
 //! cost. ARCHITECTURE has the figures.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use once_cell::sync::OnceCell;
@@ -22,6 +24,14 @@ struct Process {
 static PROCESS: OnceCell<Process> = OnceCell::new();
 /// This is a child that was forked after the runtime had started, as far as anybody told.
 static FORKED: AtomicBool = AtomicBool::new(false);
+/// Each forked child is told. Else the system is asked who we are, which costs a system call each time.
+static CHILDREN_ARE_TOLD: AtomicBool = AtomicBool::new(false);
+
+impl Process {
+    fn is_parents(&self) -> bool {
+        if CHILDREN_ARE_TOLD.load(Ordering::Relaxed) { is_forked() } else { self.pid != std::process::id() }
+    }
+}
 
 /// Writing to a connection that is gone raises SIGPIPE, which ends a C program that did not say otherwise. Blocked on
 /// the thread that writes, it does nothing, and the program's own signals are left as they are.
@@ -52,7 +62,7 @@ fn process() -> Result<&'static Process> {
         let handle = built.map_err(failed)?;
         Ok::<_, Error>(Process { pid: std::process::id(), handle, thread: thread.thread().id() })
     })?;
-    if process.pid == std::process::id() {
+    if !process.is_parents() {
         return Ok(process);
     }
     Err(Error::new(
@@ -75,9 +85,14 @@ pub fn handle() -> Result<&'static Handle> {
 /// `NOT_RUNNING` in a child that was forked after the start.
 pub fn check_fork() -> Result<()> {
     match PROCESS.get() {
-        Some(process) if process.pid != std::process::id() => self::process().map(drop),
+        Some(process) if process.is_parents() => self::process().map(drop),
         _ => Ok(()),
     }
+}
+
+/// The system calls [`note_fork`] in each child that is forked from now on.
+pub fn children_are_told() {
+    CHILDREN_ARE_TOLD.store(true, Ordering::Relaxed);
 }
 
 /// To be called in each forked child, by the system: takes no lock and no memory.
@@ -119,6 +134,28 @@ pub fn run<T: Send + 'static>(future: impl Future<Output = Result<T>> + Send + '
     waiter.wait()
 }
 
+/// What became of a future that was begun on the caller's thread.
+pub enum Here<T, F> {
+    /// It did not have to wait.
+    Ended(T),
+    /// It has to; to be driven by the runtime.
+    Waits(Pin<Box<F>>),
+}
+
+/// Begins a future on this thread, which spares those that need not wait two changes of threads. Not for one that writes
+/// to sockets.
+///
+/// # Errors
+/// `NOT_RUNNING` in a forked child.
+pub fn begin_here<F: Future>(future: F) -> Result<Here<F::Output, F>> {
+    let mut future = Box::pin(future);
+    let _within = handle()?.enter();
+    Ok(match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => Here::Ended(output),
+        Poll::Pending => Here::Waits(future),
+    })
+}
+
 /// What waits for one result on a thread of the host's.
 pub struct Waiter<T>(mpsc::Receiver<Result<T>>);
 
@@ -158,5 +195,25 @@ impl<T> Waiter<T> {
             Err(mpsc::RecvTimeoutError::Timeout) => None,
             Err(mpsc::RecvTimeoutError::Disconnected) => Some(Err(crate::transport::not_running())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_need_not_wait_is_done_here_and_the_rest_by_the_runtime() {
+        fn thread() -> std::thread::ThreadId {
+            std::thread::current().id()
+        }
+        let here = thread();
+        assert!(matches!(begin_here(async { thread() }).unwrap(), Here::Ended(on) if on == here));
+        let waits = async {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            Ok(thread())
+        };
+        let Here::Waits(waits) = begin_here(waits).unwrap() else { panic!("a timer that does not wait") };
+        assert_ne!(run(waits).unwrap(), here);
     }
 }

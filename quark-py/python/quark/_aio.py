@@ -148,7 +148,9 @@ class _Async(Base):
     ) -> None:
         """Sends one way: returns when the message is on its way; it is handed over at most once."""
         message = (actor_type, actor_id, method, payload, correlation_id, traceparent)
-        await _end(self._node.notify(_loop.bridge(), message, timeout, current.get()))
+        begun = self._node.notify(_loop.bridge(), message, timeout, current.get())
+        if begun is not None:
+            await _end(begun)
 
     async def send(self, envelope: Envelope, *, timeout: Optional[float] = None) -> Envelope:
         """Sends an envelope to whoever owns its actor and returns the response envelope."""

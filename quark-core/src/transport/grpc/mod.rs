@@ -3,9 +3,11 @@
 mod client;
 mod codec;
 mod connections;
+mod fields;
 mod flood;
 #[cfg(any(test, quark_fuzzing))]
 pub(super) mod fuzzing;
+#[cfg(test)]
 mod generated;
 mod health;
 mod server;
