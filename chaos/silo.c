@@ -210,6 +210,12 @@ static bool start(const char *role, const char *url, const char *cluster, const 
     quark_config_set_membership(config, url);
     quark_config_set_cluster(config, cluster);
     quark_config_set_allow_plaintext(config, true);
+    /* What src/security.rs tells. */
+    const char *transport = getenv("CHAOS_TRANSPORT");
+    if (transport != NULL) {
+        quark_config_set_transport(config, transport);
+        quark_config_set_tls(config, getenv("CHAOS_AUTHORITY"), getenv("CHAOS_CERTIFICATE"), getenv("CHAOS_KEY"));
+    }
     if (is_silo) {
         quark_config_set_listen(config, listen);
         quark_config_set_handler_for(config, "Ledger", on_request, NULL, NULL);

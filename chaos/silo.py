@@ -114,12 +114,17 @@ async def main(role: str, silo_id: str, life: str, url: str, cluster: str, host:
             await asyncio.sleep(0.2)
         return f"{call}/{len(payload)}".encode()
 
+    # What `src/security.rs` tells.
+    security: Dict[str, Any] = {}
+    if transport := os.environ.get("CHAOS_TRANSPORT"):
+        names = ("CHAOS_AUTHORITY", "CHAOS_CERTIFICATE", "CHAOS_KEY")
+        security = {"transport": transport, "tls": quark.Tls(*(os.environ[name] for name in names))}
     node: Any
     if role == "silo":
-        options = {"listen": f"{host}:0", "allow_plaintext": True, "handlers": {"Ledger": handle}}
+        options = {"listen": f"{host}:0", "allow_plaintext": True, "handlers": {"Ledger": handle}, **security}
         node = quark.Silo(silo_id, membership=url, cluster=cluster, **options)
     else:
-        node = quark.Client(membership=url, cluster=cluster, allow_plaintext=True)
+        node = quark.Client(membership=url, cluster=cluster, allow_plaintext=True, **security)
     await node.start()
     print("ready", node.endpoint if role == "silo" else "-", flush=True)
 

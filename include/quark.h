@@ -688,6 +688,14 @@ quark_status_t quark_config_set_advertise(quark_config_t *config, const char *en
 quark_status_t quark_config_set_cluster(quark_config_t *config, const char *name);
 
 /**
+ * Which networks to listen on and to dial by: "http2" (the default), "http3", or "http2+http3". HTTP/3 needs
+ * `quark_config_set_tls`, and listens on UDP at the number of the listening port. Two silos meet on HTTP/3 where both speak it,
+ * else on HTTP/2; see docs/TRANSPORT.md.
+ */
+quark_status_t quark_config_set_transport(quark_config_t *config,
+                                          const char *transport);
+
+/**
  * Speaks TLS 1.3 and nothing else, with certificates from PEM files: `authority` has the certificates of the authorities
  * that are trusted, `certificate` this one's own (and then those between it and the authority's, if any), `key` its
  * private key. A silo's certificate names it by a URI, `quark://<cluster>/silo/<id>`; see SECURITY.md. `certificate`
@@ -1504,7 +1512,7 @@ quark_status_t quark_transport_stop(quark_transport_t *transport,
 void quark_transport_free(quark_transport_t *transport);
 
 /**
- * Learns where a silo is (`host:port`) and links to it. The silo stays known when that fails: later sends try again.
+ * Learns where a silo is (`host:port`) and links to it; it is taken to speak the networks that this transport speaks. The silo stays known when that fails: later sends try again.
  * Blocks for 3 seconds at most. `QUARK_UNREACHABLE`, `QUARK_INCOMPATIBLE`, `QUARK_NOT_RUNNING`.
  */
 quark_status_t quark_transport_connect(quark_transport_t *transport,

@@ -495,6 +495,7 @@ public:
     Config &listen_nowhere() { return set(quark_config_set_listen, nullptr); }
     Config &advertise(std::string_view endpoint) { return set_text(quark_config_set_advertise, "advertise", endpoint); }
     Config &cluster(std::string_view name) { return set_text(quark_config_set_cluster, "cluster", name); }
+    Config &transport(std::string_view networks) { return set_text(quark_config_set_transport, "transport", networks); }
     Config &tls(std::string_view authority, std::string_view certificate, std::string_view key) {
         const std::string ca = arguments_.text("authority", authority);
         const std::string own = arguments_.text("certificate", certificate), secret = arguments_.text("key", key);

@@ -76,11 +76,14 @@ def certificates(folder, cluster_name):
 
 @pytest.fixture
 async def cluster(request, redis_url, cluster_name, programs, tmp_path):
-    """With TLS where a test asks for it by a parameter."""
+    """With TLS over a transport where a test asks for that by a parameter."""
     children = []
     shown, own = dict.fromkeys(LANGUAGES, []), None
-    if getattr(request, "param", "plain") == "tls":
+    transport = "http2"
+    if getattr(request, "param", "plain") != "plain":
+        transport = request.param
         shown, own = certificates(tmp_path, cluster_name)
+        shown = {language: [*files, transport] for language, files in shown.items()}
     for language in LANGUAGES:
         command = [*programs[language], f"silo-{language}", redis_url, cluster_name, language, *shown[language]]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
@@ -88,7 +91,7 @@ async def cluster(request, redis_url, cluster_name, programs, tmp_path):
     try:
         for child in children:
             assert await asyncio.wait_for(child.stdout.readline(), 30) == b"ready\n"
-        async with quark.Client(membership=redis_url, cluster=cluster_name, tls=own) as client:
+        async with quark.Client(membership=redis_url, cluster=cluster_name, tls=own, transport=transport) as client:
             cluster = Cluster(client)
             for caller, callee in PAIRS:  # All have seen all.
                 for _ in range(int(LIMIT / 0.01)):
@@ -106,7 +109,7 @@ async def cluster(request, redis_url, cluster_name, programs, tmp_path):
                 await child.wait()
 
 
-@pytest.mark.parametrize("cluster", ["plain", "tls"], indirect=True)
+@pytest.mark.parametrize("cluster", ["plain", "http2", "http3"], indirect=True)
 async def test_every_language_calls_every_other(cluster):
     for caller, callee in PAIRS:
         assert await cluster.call(caller, callee, "echo", "grüße") == "OK grüße", (caller, callee)

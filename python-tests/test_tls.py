@@ -46,8 +46,9 @@ def answer(request: quark.Request) -> bytes:
     return f"{request.caller}: {request.payload.decode()}".encode()
 
 
-async def test_silos_and_clients_prove_who_they_are(folder, cluster_name):
-    options = {"membership": f"memory://{cluster_name}", "cluster": cluster_name}
+@pytest.mark.parametrize("transport", ["http2", "http3", "http2+http3"])
+async def test_silos_and_clients_prove_who_they_are(folder, cluster_name, transport):
+    options = {"membership": f"memory://{cluster_name}", "cluster": cluster_name, "transport": transport}
     folder.certs("client", "dashboard")
     async with quark.Silo("a", handler=answer, tls=folder.silo("a"), **options) as a:
         async with quark.Silo("b", handlers={"B": answer}, tls=folder.silo("b"), **options):

@@ -11,6 +11,7 @@ mod meter;
 mod quark;
 mod raw_tonic;
 mod ring;
+mod security;
 mod tcp;
 mod usage;
 mod waiting;
@@ -19,6 +20,7 @@ use std::process::ExitCode;
 
 use load::Load;
 use quark::Way;
+use security::Over;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
             Some(load) => runtime(subject).block_on(call(subject, load)),
             None => false,
         },
+        ["certificates", folder] => security::create(folder),
         ["memory", ref words @ ..] => runtime("").block_on(memory::run(words)),
         _ => false,
     };
@@ -50,7 +53,7 @@ fn runtime(subject: &str) -> tokio::runtime::Runtime {
 
 async fn serve(subject: &str, name: &str) -> bool {
     match subject {
-        "quark" => quark::serve(name).await,
+        "quark" | "quark-tls" | "quark-http3" => quark::serve(name, Over::of(subject)).await,
         "tonic" | "tonic-two" => raw_tonic::serve().await,
         "tcp" => tcp::serve().await,
         _ => return false,
@@ -60,10 +63,10 @@ async fn serve(subject: &str, name: &str) -> bool {
 
 async fn call(subject: &str, load: Load) -> bool {
     match subject {
-        "quark" => quark::call(load, Way::Futures).await,
-        "quark-with" => quark::call(load, Way::Functions).await,
-        "one-way" => quark::call(load, Way::Notifications).await,
-        "beside-large" => quark::call(load, Way::BesideLarge).await,
+        "quark" | "quark-tls" | "quark-http3" => quark::call(load, Way::Futures, Over::of(subject)).await,
+        "quark-with" => quark::call(load, Way::Functions, Over::Plain).await,
+        "one-way" => quark::call(load, Way::Notifications, Over::Plain).await,
+        "beside-large" => quark::call(load, Way::BesideLarge, Over::Plain).await,
         "local" => quark::call_itself(load).await,
         "tonic" | "tonic-two" => raw_tonic::call(load).await,
         "tcp" => tcp::call(load).await,

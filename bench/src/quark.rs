@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::load::Load;
 use crate::meter::Meter;
+use crate::security::Over;
 use crate::until_dismissed;
 
 /// Of the calls that are made beside small ones.
@@ -19,18 +20,25 @@ fn echo(request: Request) -> std::future::Ready<quark_core::Result<Bytes>> {
     std::future::ready(Ok(request.payload().clone()))
 }
 
-async fn silo(name: &str) -> Silo {
-    let silo = Silo::builder(name).membership("static://".parse().expect("a URL")).handler(echo);
+async fn silo(name: &str, over: Over) -> Silo {
+    let mut silo = Silo::builder(name).membership("static://".parse().expect("a URL")).handler(echo);
+    if let Some((transports, tls)) = over.security(Some(name)) {
+        silo = silo.transport(transports).tls(tls);
+    }
     silo.start().await.expect("a silo")
 }
 
-async fn client(load: &Load) -> Client {
+async fn client(load: &Load, over: Over) -> Client {
     let url = format!("static://{}", load.targets).parse().expect("a URL");
-    Client::builder().membership(url).start().await.expect("a client")
+    let mut client = Client::builder().membership(url);
+    if let Some((transports, tls)) = over.security(None) {
+        client = client.transport(transports).tls(tls);
+    }
+    client.start().await.expect("a client")
 }
 
-pub(crate) async fn serve(name: &str) {
-    let silo = silo(name).await;
+pub(crate) async fn serve(name: &str, over: Over) {
+    let silo = silo(name, over).await;
     println!("ready {}", silo.endpoint());
     until_dismissed().await;
     silo.stop(Duration::from_secs(1)).await;
@@ -48,15 +56,15 @@ pub(crate) enum Way {
     BesideLarge,
 }
 
-pub(crate) async fn call(load: Load, way: Way) {
-    let client = client(&load).await;
+pub(crate) async fn call(load: Load, way: Way, over: Over) {
+    let client = client(&load, over).await;
     measure(client.caller().clone(), load, way).await;
     client.stop(Duration::from_secs(1)).await;
 }
 
 /// A silo that calls itself.
 pub(crate) async fn call_itself(load: Load) {
-    let silo = silo("server").await;
+    let silo = silo("server", Over::Plain).await;
     measure(silo.caller().clone(), load, Way::Futures).await;
     silo.stop(Duration::from_secs(1)).await;
 }

@@ -13,6 +13,7 @@ use crate::process::{Description, Process};
 use crate::record::{Record, now};
 use crate::redis::Redis;
 use crate::rules::Interference;
+use crate::security::Security;
 use crate::site::{Meeting, Site};
 
 /// The silos; more of a language than one, so that they speak with their like too.
@@ -70,7 +71,9 @@ impl Cluster {
         programs: &Programs,
         redis: &str,
         folder: &Path,
+        transport: Option<&str>,
     ) -> Result<Self> {
+        let security = Security::new(folder, transport)?;
         let site = Site::new(meeting, redis, SILOS.len(), CLIENTS.len())?;
         let process = |(number, id): (usize, &&str)| {
             let is_client = number >= SILOS.len();
@@ -82,6 +85,7 @@ impl Cluster {
                 url: site.url(number),
                 cluster: "chaos".to_owned(),
                 folder: Some(folder.to_owned()),
+                security: security.of(id, is_client),
                 rate: Some(if is_client { CLIENT_RATE } else { SILO_RATE }),
             })))
         };

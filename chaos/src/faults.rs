@@ -32,6 +32,8 @@ pub(crate) struct Order {
     pub(crate) faults: usize,
     pub(crate) seed: u64,
     pub(crate) meetings: Vec<Meeting>,
+    /// The networks that are spoken, with TLS; without TLS when there is none.
+    pub(crate) transport: Option<String>,
 }
 
 pub(crate) async fn run(order: &Order) -> Result<()> {
@@ -56,7 +58,9 @@ pub(crate) async fn run(order: &Order) -> Result<()> {
 }
 
 async fn one_cluster(order: &Order, meeting: Meeting, planned: &[Planned], folder: &Path) -> Result<Outcome> {
-    let cluster = Rc::new(Cluster::start(meeting, &order.programs, &order.redis, folder).await?);
+    let cluster = Rc::new(
+        Cluster::start(meeting, &order.programs, &order.redis, folder, order.transport.as_deref()).await?,
+    );
     tokio::time::sleep(CALM).await;
     suffer_all(&cluster, planned).await;
     tokio::time::sleep(CALM).await;

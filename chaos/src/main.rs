@@ -21,6 +21,7 @@ mod redis;
 mod report;
 mod resp;
 mod rules;
+mod security;
 mod site;
 mod soak;
 mod trend;
@@ -48,7 +49,7 @@ fn main() -> ExitCode {
     let result = runtime.block_on(async {
         match words[..] {
             ["silo" | "client", ..] => program::run(&words).await,
-            ["faults", c, python, script, redis, folder, faults, seed, membership] => {
+            ["faults", c, python, script, redis, folder, faults, seed, membership, transport] => {
                 let order = faults::Order {
                     programs: programs(c, python, script)?,
                     redis: redis.to_owned(),
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
                     faults: faults.parse()?,
                     seed: seed.parse()?,
                     meetings: meetings(membership)?,
+                    transport: (transport != "plain").then(|| transport.to_owned()),
                 };
                 until_interrupted(faults::run(&order)).await
             }
@@ -75,7 +77,7 @@ fn main() -> ExitCode {
                 until_interrupted(detect::run(&order)).await
             }
             _ => Err("usage: quark-chaos silo|client … | faults C PYTHON SCRIPT REDIS FOLDER COUNT SEED \
-                      redis|gossip|both | soak C PYTHON SCRIPT MINUTES | observed silo|client … | hog | \
+                      redis|gossip|both plain|http2|http3|http2+http3 | soak C PYTHON SCRIPT MINUTES | observed silo|client … | hog | \
                       detect REDIS FOLDER MINUTES redis|gossip|both FIGURE|all"
                 .into()),
         }

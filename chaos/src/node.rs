@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 
 use crate::Result;
 use crate::record::now;
+use crate::security;
 
 /// The one actor type.
 pub(crate) const ACTOR_TYPE: &str = "Ledger";
@@ -38,20 +39,24 @@ impl Node {
     where
         F: Future<Output = quark_core::Result<String>> + Send + 'static,
     {
-        let silo = Silo::builder(id)
+        let mut silo = Silo::builder(id)
             .cluster(around.cluster)
             .membership(around.url.parse()?)
             .listen(format!("{}:0", around.host).parse()?)
             .allow_plaintext(true)
-            .handler_for(ACTOR_TYPE, handler)
-            .start()
-            .await?;
-        Ok(Self::Silo(silo))
+            .handler_for(ACTOR_TYPE, handler);
+        if let Some((transports, tls)) = security::told()? {
+            silo = silo.transport(transports).tls(tls);
+        }
+        Ok(Self::Silo(silo.start().await?))
     }
 
     pub(crate) async fn client(around: &Surroundings<'_>) -> Result<Self> {
-        let client =
+        let mut client =
             Client::builder().cluster(around.cluster).membership(around.url.parse()?).allow_plaintext(true);
+        if let Some((transports, tls)) = security::told()? {
+            client = client.transport(transports).tls(tls);
+        }
         Ok(Self::Client(client.start().await?))
     }
 

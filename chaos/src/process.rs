@@ -34,6 +34,8 @@ pub(crate) struct Description {
     pub(crate) cluster: String,
     /// Where its ledgers and logs are written; without, no ledgers and no logs are kept.
     pub(crate) folder: Option<PathBuf>,
+    /// What it is told of certificates and of the network, in its environment.
+    pub(crate) security: Vec<(&'static str, String)>,
     /// Calls that it makes and writes down, a second; none for one that calls only when it is told to.
     pub(crate) rate: Option<u32>,
 }
@@ -115,7 +117,8 @@ impl Process {
     }
 
     fn command(&self) -> Result<Command> {
-        let Description { id, is_client, program, place, url, cluster, rate, .. } = &self.description;
+        let Description { id, is_client, program, place, url, cluster, security, rate, .. } =
+            &self.description;
         let mut command = match place {
             Some(place) => place.command(&program[0]),
             None => std::process::Command::new(&program[0]),
@@ -123,6 +126,7 @@ impl Process {
         let host = place.as_ref().map_or("127.0.0.1", |place| &place.address);
         command.args(&program[1..]).arg(if *is_client { "client" } else { "silo" });
         command.args([id, &self.life.to_string(), url, cluster, host]);
+        command.envs(security.iter().map(|(name, value)| (name, value)));
         if let Some(rate) = rate {
             command.arg(self.file("ledger").unwrap_or_else(|| "/dev/null".into())).arg(rate.to_string());
         }

@@ -36,6 +36,7 @@ pub(crate) async fn run(programs: &Programs, minutes: u64) -> Result<()> {
             url: format!("gossip://{bind}?{}", seeds.join("&")),
             cluster: format!("soak-{}", std::process::id()),
             folder: None,
+            security: Vec::new(),
             rate: Some(RATE),
         }
     };

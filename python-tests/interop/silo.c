@@ -158,13 +158,16 @@ static void on_request(void *user_data, quark_request_t *request) {
 }
 
 int main(int argc, char **argv) {
-    if (argc != 5 && argc != 8) return 2;
+    if (argc != 5 && argc != 9) return 2;
     own_type = argv[4];
     quark_error_t *error = NULL;
     quark_config_t *config = quark_config_new(argv[1]);
     quark_config_set_membership(config, argv[2]);
     quark_config_set_cluster(config, argv[3]);
-    if (argc == 8) quark_config_set_tls(config, argv[5], argv[6], argv[7]);
+    if (argc == 9) {
+        quark_config_set_tls(config, argv[5], argv[6], argv[7]);
+        quark_config_set_transport(config, argv[8]);
+    }
     quark_config_set_callback_threads(config, 8);
     quark_config_set_handler_for(config, own_type, on_request, NULL, NULL);
     quark_status_t status = quark_silo_start(config, &silo, &error);

@@ -64,11 +64,11 @@ static std::string on_request(quark::Request &request) {
 }
 
 int main(int argc, char **argv) try {
-    if (argc != 5 && argc != 8) return 2;
+    if (argc != 5 && argc != 9) return 2;
     own_type = argv[4];
     quark::Config config(argv[1]);
     config.membership(argv[2]).cluster(argv[3]).callback_threads(8).handler_for(own_type, on_request);
-    if (argc == 8) config.tls(argv[5], argv[6], argv[7]);
+    if (argc == 9) config.tls(argv[5], argv[6], argv[7]).transport(argv[8]);
     silo.emplace(config);
     std::cout << "ready" << std::endl;
     while (std::cin.get() != std::istream::traits_type::eof()) {

@@ -3,7 +3,7 @@
 import asyncio
 import collections
 import sys
-from typing import Awaitable, Optional
+from typing import Any, Awaitable, Dict
 
 import quark
 
@@ -16,11 +16,11 @@ async def outcome(call: "Awaitable[bytes]") -> bytes:
 
 
 class Program:
-    def __init__(self, own_type: str, silo_id: str, url: str, cluster: str, tls: Optional[quark.Tls]) -> None:
+    def __init__(self, own_type: str, silo_id: str, url: str, cluster: str, security: Dict[str, Any]) -> None:
         self.type = own_type
         self.counts: "collections.Counter[str]" = collections.Counter()
         handlers = {own_type: self.on_request}
-        self.silo = quark.Silo(silo_id, membership=url, cluster=cluster, handlers=handlers, tls=tls)
+        self.silo = quark.Silo(silo_id, membership=url, cluster=cluster, handlers=handlers, **security)
 
     async def on_request(self, request: quark.Request) -> bytes:
         method, text = request.method_name, request.payload.decode()
@@ -73,7 +73,10 @@ class Program:
 
 
 async def main(silo_id: str, url: str, cluster: str, own_type: str, *files: str) -> None:
-    async with Program(own_type, silo_id, url, cluster, quark.Tls(*files) if files else None).silo:
+    security: Dict[str, Any] = {}
+    if files:
+        security = {"tls": quark.Tls(*files[:3]), "transport": files[3]}
+    async with Program(own_type, silo_id, url, cluster, security).silo:
         print("ready", flush=True)
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
 

@@ -109,8 +109,9 @@ async fn main() -> Result<()> {
     });
     let handling = program.clone();
     let mut builder = Silo::builder(id);
-    if let [authority, certificate, key] = tls {
+    if let [authority, certificate, key, transport] = tls {
         builder = builder.tls(Tls::new(authority).certificate(certificate, key));
+        builder = builder.transport(transport.parse()?);
     }
     let silo = builder
         .membership(membership.parse()?)

@@ -10,6 +10,7 @@ use crate::membership::{MembershipConfig, MembershipUrl};
 use crate::placement::Placement;
 use crate::silo_info::DEFAULT_VIRTUAL_NODES;
 use crate::tls::Tls;
+use crate::transports::Transports;
 
 /// The longest timeout that is taken; longer ones are cut to it, so that adding one to a clock cannot overflow.
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(366 * 24 * 3600);
@@ -55,6 +56,9 @@ pub struct TransportConfig {
     pub probe_interval: Duration,
     /// How long a probe may go unanswered before the connection is closed. Default 5 s.
     pub probe_timeout: Duration,
+    /// Which networks to listen on and to dial by. HTTP/3 needs `tls`, and listens on UDP at the number of the listening port.
+    /// Two silos meet on HTTP/3 where both speak it. Default HTTP/2.
+    pub transport: Transports,
     /// Certificates. With them nothing is spoken without TLS, on this machine neither. Default none.
     pub tls: Option<Tls>,
     /// Whether clients get in that show no certificate: they may call, and be anybody. Silos never do. Default no.
@@ -82,6 +86,7 @@ impl Default for TransportConfig {
             default_timeout: Duration::from_secs(30),
             probe_interval: Duration::from_secs(3),
             probe_timeout: Duration::from_secs(5),
+            transport: Transports::HTTP2,
             tls: None,
             anonymous_clients: false,
             allow_plaintext: false,
@@ -110,6 +115,13 @@ impl TransportConfig {
             ("probe_timeout", self.probe_timeout),
         ] {
             check_timeout(name, value)?;
+        }
+        if self.transport.has_http3() && self.tls.is_none() {
+            return Err(Error::invalid(
+                "transport",
+                self.transport.to_string(),
+                "needs tls: HTTP/3 is never spoken without",
+            ));
         }
         Ok(())
     }
@@ -199,6 +211,18 @@ impl SiloConfig {
         {
             return Err(Error::invalid("advertise", advertise, "nobody can dial a wildcard"));
         }
+        if let Some(MembershipUrl::Gossip { bind, .. }) = &self.membership
+            && self.transport.transport.has_http3()
+            && bind.port() != 0
+            && bind.port() == self.listen.port()
+        {
+            let problem = format!(
+                "HTTP/3 listens on UDP port {} too (listen={}); give gossip another",
+                bind.port(),
+                self.listen
+            );
+            return Err(Error::invalid("membership", format!("gossip://{bind}"), &problem));
+        }
         let TransportConfig { tls, allow_plaintext, .. } = &self.transport;
         if !self.listen.is_loopback() && tls.is_none() && !allow_plaintext {
             let problem = "is reachable beyond this machine and there is no TLS; set tls, or allow_plaintext to accept that";
@@ -264,6 +288,22 @@ mod tests {
         config.advertise = Some("10.0.0.1:1".parse().unwrap());
         assert!(config.validate().unwrap_err().message().contains("allow_plaintext"));
         config.set_allow_plaintext(true);
+        assert!(config.validate().is_ok());
+    }
+
+    #[test]
+    fn http3_needs_tls_and_a_udp_port_of_its_own() {
+        let mut config = SiloConfig::new("a".parse().unwrap());
+        config.membership = Some("gossip://127.0.0.1:7946".parse().unwrap());
+        config.listen = "127.0.0.1:7946".parse().unwrap();
+        assert!(config.validate().is_ok());
+        config.transport.transport = Transports::BOTH;
+        let error = config.validate().unwrap_err();
+        assert!(error.message().starts_with("transport=\"http2+http3\": needs tls"), "{error}");
+        config.transport.tls = Some(Tls::new("ca.pem").certificate("a.pem", "a.key"));
+        let error = config.validate().unwrap_err();
+        assert!(error.message().contains("HTTP/3 listens on UDP port 7946 too"), "{error}");
+        config.listen = "127.0.0.1:7947".parse().unwrap();
         assert!(config.validate().is_ok());
     }
 }

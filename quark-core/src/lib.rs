@@ -44,6 +44,7 @@ mod telemetry;
 mod tls;
 mod trace;
 mod transport;
+mod transports;
 
 pub use caller::{Actor, Call, CallHandle, Caller, Notification};
 pub use config::{MAX_TIMEOUT, SiloConfig, TransportConfig, timeout_from_seconds};
@@ -62,3 +63,4 @@ pub use silo_info::{DEFAULT_VIRTUAL_NODES, PROTOCOL_VERSION, SiloInfo, SiloStatu
 pub use telemetry::{CounterValues, HANDLER, LINK, MEMBERSHIP, SILO};
 pub use tls::{Identity, Tls};
 pub use transport::{LoopbackNetwork, Transport};
+pub use transports::Transports;

@@ -15,14 +15,15 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::handler::{AsyncHandler, Handler, Handlers};
 use crate::id::{MAX_ACTOR_NAME_BYTES, SiloId, check_name};
 use crate::inbox::{Capacity, Inbox};
-use crate::membership::{Membership, MembershipUrl, Role};
+use crate::membership::{Membership, MembershipConfig, MembershipUrl, Role};
 use crate::placement::{Placement, Placements};
 use crate::request::Request;
 use crate::router::Router;
 use crate::silo_info::{SiloInfo, SiloStatus};
 use crate::telemetry::SILO;
 use crate::tls::Tls;
-use crate::transport::{Carrier, Engine, GrpcCarrier, LoopbackNetwork, Receive};
+use crate::transport::{Carrier, Engine, LoopbackNetwork, Networks, Receive};
+use crate::transports::Transports;
 
 /// A member of the cluster: hosts handlers, owns part of the ring, calls others.
 ///
@@ -213,6 +214,11 @@ impl SiloBuilder {
         })
     }
 
+    /// Which networks to listen on and to dial by. HTTP/3 needs [`tls`](Self::tls). Default HTTP/2.
+    pub fn transport(self, transports: Transports) -> Self {
+        self.configure(|config| config.transport.transport = transports)
+    }
+
     /// Speaks TLS, with these certificates, and nothing else. Default none.
     pub fn tls(self, tls: Tls) -> Self {
         self.configure(|config| config.transport.tls = Some(tls))
@@ -319,6 +325,7 @@ impl SiloBuilder {
         info.actor_types = guard.actor_types.clone();
         info.zone = config.zone;
         info.labels = config.labels;
+        info.transports = config.transport.transport;
         router.inbox().start(&tokio::runtime::Handle::current());
         join(&router, Role::Member(info)).await?;
         guard.disarm();
@@ -340,6 +347,11 @@ impl ClientBuilder {
     /// The cluster's name. Default `quark`.
     pub fn cluster(self, name: impl Into<String>) -> Self {
         Self(self.0.cluster(name))
+    }
+
+    /// Which networks to dial by. HTTP/3 needs [`tls`](Self::tls). Default HTTP/2.
+    pub fn transport(self, transports: Transports) -> Self {
+        Self(self.0.transport(transports))
     }
 
     /// Speaks TLS, with these certificates, and nothing else. Default none.
@@ -411,9 +423,10 @@ fn assemble(
 ) -> Result<(Arc<Router>, Guard)> {
     let carrier: Arc<dyn Carrier> = match network {
         Some(network) => Arc::new(network.carrier(&config.transport)),
-        None => Arc::new(GrpcCarrier::new(&config.silo_id, &config.transport)?),
+        None => Arc::new(Networks::new(&config.silo_id, &config.transport)?),
     };
-    let membership = Membership::new(config.membership_url()?, config.timing.clone())?;
+    let timing = MembershipConfig { transports: config.transport.transport, ..config.timing.clone() };
+    let membership = Membership::new(config.membership_url()?, timing)?;
     let membership = Arc::new(membership.with_prober(carrier.clone()));
     let engine = Engine::new(config.silo_id.clone(), config.transport.clone(), carrier);
     let actor_types = handlers.actor_types();

@@ -14,6 +14,7 @@ use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::SiloId;
 use crate::ring::MAX_VIRTUAL_NODES;
+use crate::transports::Transports;
 
 /// Virtual nodes of a silo that does not say otherwise; what original silos count for everybody.
 pub const DEFAULT_VIRTUAL_NODES: u32 = 150;
@@ -72,6 +73,9 @@ pub struct SiloInfo {
     pub labels: BTreeMap<String, String>,
     /// The protocol it speaks; `None` for an original silo.
     pub protocol_version: Option<u32>,
+    /// Which networks its transport speaks; HTTP/2 for silos that do not say. Names of networks that this build does not
+    /// know are not in it.
+    pub transports: Transports,
 }
 
 impl SiloInfo {
@@ -89,6 +93,7 @@ impl SiloInfo {
             zone: None,
             labels: BTreeMap::new(),
             protocol_version: Some(PROTOCOL_VERSION),
+            transports: Transports::HTTP2,
         }
     }
 
@@ -131,6 +136,8 @@ impl SiloInfo {
             labels: &'a BTreeMap<String, String>,
             #[serde(skip_serializing_if = "Option::is_none")]
             protocol_version: Option<u32>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            transports: Option<Vec<&'static str>>,
         }
         let row = Row {
             silo_id: self.silo_id.as_str(),
@@ -144,6 +151,7 @@ impl SiloInfo {
             zone: self.zone.as_deref(),
             labels: &self.labels,
             protocol_version: self.protocol_version,
+            transports: (self.transports != Transports::HTTP2).then(|| self.transports.names().collect()),
         };
         serde_json::to_string(&row).expect("a struct of strings and numbers always becomes JSON")
     }
@@ -204,6 +212,10 @@ impl SiloInfo {
             labels,
             protocol_version: number("protocolVersion", u32::MAX.into())?
                 .map(|version| u32::try_from(version).unwrap_or(u32::MAX)),
+            transports: match row.member("transports") {
+                Some(Value::Array(names)) => Transports::among(names.iter().filter_map(Value::as_str)),
+                _ => Transports::HTTP2,
+            },
         })
     }
 }
@@ -246,6 +258,8 @@ mod tests {
             assert_eq!(info.endpoint.to_string(), case["endpoint"], "{}", case["name"]);
             assert_eq!(format!("{:?}", info.status), case["status"], "{}", case["name"]);
             assert_eq!(info.is_original(), case["original"], "{}", case["name"]);
+            let transports = case.get("transports").and_then(Value::as_str).unwrap_or("http2");
+            assert_eq!(info.transports.to_string(), transports, "{}", case["name"]);
         }
     }
 
@@ -257,6 +271,8 @@ mod tests {
         info.labels.insert("k".into(), "v".into());
         info.incarnation = 7;
         info.virtual_nodes = 300;
+        assert!(!info.to_json().contains("transports"), "what everybody speaks is not said");
+        info.transports = Transports::BOTH;
         assert_eq!(SiloInfo::from_json(&info.to_json()).unwrap(), info);
         assert!(info.to_json().contains("\"siloId\":\"a:b\",\"address\":\"::1\",\"port\":5000,\"status\":1"));
     }

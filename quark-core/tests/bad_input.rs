@@ -15,6 +15,7 @@ fn described(argument: &str, value: &str) -> Result<SiloBuilder> {
         "membership" => silo("bad-input").membership(value.parse()?),
         "listen" => good.listen(Endpoint::parse("listen", value)?),
         "cluster" => good.cluster(value),
+        "transport" => good.transport(value.parse()?),
         "placement" => good.placement("T", value.parse()?),
         _ => panic!("an argument that this test does not know: {argument}"),
     })

@@ -23,12 +23,15 @@ fn types_of_dependencies_stay_in_their_rooms() {
     let rooms = [
         ("tonic::", "transport/grpc"),
         ("prost::", "transport/grpc"),
+        ("quinn::", "transport/grpc/http3"),
+        ("h3::", "transport/grpc/http3"),
+        ("h3_quinn::", "transport/grpc/http3"),
         ("redis::", "membership/redis"),
         ("chitchat::", "membership/gossip"),
         ("tokio_rustls::", "tls/"),
         ("webpki::", "tls/"),
     ];
-    let borders = [("transport/", "crate::membership"), ("membership/", "crate::transport")];
+    let borders = [("transport/", "crate::membership"), ("membership/", "crate::transport::")];
     for file in files {
         let name = file.strip_prefix(&root).unwrap().to_string_lossy().into_owned();
         let text = std::fs::read_to_string(&file).unwrap();

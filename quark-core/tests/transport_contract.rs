@@ -1,12 +1,15 @@
-//! One contract for every carrier: the same suite runs over gRPC and over the loopback inside a process.
+//! One contract for every carrier: the same suite runs over HTTP/2 with and without TLS, over HTTP/3, and over the
+//! loopback inside a process.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use quark_certs::Folder;
 use quark_core::{
-    Delivered, Endpoint, Envelope, ErrorKind, Handler, LoopbackNetwork, Request, SiloInfo, Transport,
-    TransportConfig,
+    Delivered, Endpoint, Envelope, ErrorKind, Handler, Identity, LoopbackNetwork, Request, SiloInfo, Tls,
+    Transport, TransportConfig, Transports,
 };
 use tokio::sync::Mutex;
 
@@ -17,6 +20,7 @@ struct Named {
     name: &'static str,
     received: AtomicUsize,
     kept: std::sync::Mutex<Vec<Request>>,
+    noted: std::sync::Mutex<Vec<String>>,
 }
 
 impl Handler for Named {
@@ -25,6 +29,10 @@ impl Handler for Named {
         match request.method_name() {
             "drop" => drop(request),
             "fail" => request.fail("as asked").unwrap(),
+            "note" => {
+                let number = request.payload().split(|byte| *byte == b' ').next().unwrap();
+                self.noted.lock().unwrap().push(String::from_utf8(number.to_vec()).unwrap());
+            }
             "keep" => self.kept.lock().unwrap().push(request),
             "twice" => {
                 request.reply("first").unwrap();
@@ -42,12 +50,47 @@ impl Handler for Named {
 struct Host {
     transport: Transport,
     handler: Arc<Named>,
+    speaks: Transports,
 }
 
 /// Makes transports of one network.
 enum Network {
-    Grpc,
+    Plain,
+    /// With certificates.
+    Safe(Transports, Certificates),
     Loopback(LoopbackNetwork),
+}
+
+/// An authority in a folder that goes with it.
+struct Certificates {
+    path: PathBuf,
+    folder: Folder,
+}
+
+impl Certificates {
+    fn new() -> Self {
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("quark-contract-{}-{number}", std::process::id()));
+        let folder = Folder::new(&path);
+        folder.create(time::Duration::days(1)).unwrap();
+        Self { path, folder }
+    }
+
+    fn of(&self, name: &str) -> Tls {
+        let identity = match name.starts_with("client:") {
+            true => Identity::client("quark", "c").unwrap(),
+            false => Identity::silo("quark", name).unwrap(),
+        };
+        let (certificate, key) = self.folder.issue(&identity, time::Duration::days(1)).unwrap();
+        Tls::new(self.folder.authority()).certificate(certificate, key)
+    }
+}
+
+impl Drop for Certificates {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.path);
+    }
 }
 
 impl Network {
@@ -56,25 +99,49 @@ impl Network {
     }
 
     async fn host_at(&self, name: &'static str, listen: Option<Endpoint>, config: TransportConfig) -> Host {
-        let handler =
-            Arc::new(Named { name, received: AtomicUsize::new(0), kept: std::sync::Mutex::default() });
+        let handler = Arc::new(Named {
+            name,
+            received: AtomicUsize::new(0),
+            kept: std::sync::Mutex::default(),
+            noted: std::sync::Mutex::default(),
+        });
         let id = name.parse().unwrap();
+        let config = self.adapt(name, config);
+        let speaks = config.transport;
         let transport = match self {
-            Self::Grpc => Transport::new(id, listen, config, handler.clone()),
+            Self::Plain | Self::Safe(..) => Transport::new(id, listen, config, handler.clone()),
             Self::Loopback(network) => Transport::new_loopback(id, listen, config, handler.clone(), network),
         };
         let transport = transport.unwrap();
         transport.start().await.unwrap();
-        Host { transport, handler }
+        Host { transport, handler, speaks }
+    }
+
+    /// The configuration as this network needs it.
+    fn adapt(&self, name: &str, mut config: TransportConfig) -> TransportConfig {
+        if let Self::Safe(transports, certificates) = self {
+            config.transport = *transports;
+            config.tls = Some(certificates.of(name));
+        }
+        config
+    }
+
+    /// Whether nobody has this endpoint's socket.
+    fn is_free(&self, at: &Endpoint) -> bool {
+        let at = (at.host(), at.port());
+        match self {
+            Self::Plain => std::net::TcpListener::bind(at).is_ok(),
+            Self::Safe(transports, _) if transports.has_http3() => std::net::UdpSocket::bind(at).is_ok(),
+            Self::Safe(..) => std::net::TcpListener::bind(at).is_ok(),
+            Self::Loopback(_) => true,
+        }
     }
 
     /// A host at the endpoint of one that has just been dropped, whose socket may take a moment to close.
     async fn host_again(&self, name: &'static str, at: &Endpoint) -> Host {
         let config = TransportConfig::default();
         let closed = async {
-            while let Self::Grpc = self
-                && std::net::TcpListener::bind((at.host(), at.port())).is_err()
-            {
+            while !self.is_free(at) {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
@@ -92,7 +159,11 @@ fn impatient() -> TransportConfig {
 
 impl Host {
     fn info(&self) -> SiloInfo {
-        SiloInfo::new(self.transport.local_silo_id().clone(), self.transport.local_endpoint().unwrap())
+        let (id, endpoint) =
+            (self.transport.local_silo_id().clone(), self.transport.local_endpoint().unwrap());
+        let mut info = SiloInfo::new(id, endpoint);
+        info.transports = self.speaks;
+        info
     }
 
     async fn ask(&self, target: &str, method: &str, payload: &str) -> quark_core::Result<String> {
@@ -104,7 +175,19 @@ impl Host {
 
 macro_rules! contract {
     ($($name:ident)+) => {
-        mod grpc { $(#[tokio::test] async fn $name() { super::$name(super::Network::Grpc).await; })+ }
+        mod http2 { $(#[tokio::test] async fn $name() { super::$name(super::Network::Plain).await; })+ }
+        mod http2_tls {
+            $(#[tokio::test] async fn $name() {
+                let certificates = super::Certificates::new();
+                super::$name(super::Network::Safe(quark_core::Transports::HTTP2, certificates)).await;
+            })+
+        }
+        mod http3 {
+            $(#[tokio::test] async fn $name() {
+                let certificates = super::Certificates::new();
+                super::$name(super::Network::Safe(quark_core::Transports::HTTP3, certificates)).await;
+            })+
+        }
         mod loopback {
             $(#[tokio::test] async fn $name() {
                 super::$name(super::Network::Loopback(quark_core::LoopbackNetwork::new())).await;
@@ -129,6 +212,7 @@ contract! {
     a_full_outbox_waits_and_then_overloads
     a_taken_address_is_refused
     answers_of_many_requests_find_their_callers
+    requests_to_one_actor_keep_their_order_beside_large_ones
 }
 
 async fn a_request_is_answered_once(network: Network) {
@@ -221,7 +305,9 @@ async fn connecting_to_the_wrong_silo_says_who_is_there(network: Network) {
     let mut info = b.info();
     info.silo_id = "c".parse().unwrap();
     let error = a.transport.connect(&info).await.unwrap_err();
-    assert!(error.message().contains("is b, not c"), "{error}");
+    let certified = matches!(network, Network::Safe(..));
+    let problem = if certified { "c was dialled, the certificate there is of silo b" } else { "is b, not c" };
+    assert!(error.message().contains(problem), "{error}");
     assert_eq!(b.handler.received.load(Ordering::Relaxed), 0);
 }
 
@@ -308,11 +394,17 @@ async fn a_full_outbox_waits_and_then_overloads(network: Network) {
 async fn a_taken_address_is_refused(network: Network) {
     let a = network.host("a").await;
     let endpoint = a.transport.local_endpoint().unwrap();
-    let nobody =
-        Arc::new(Named { name: "b", received: AtomicUsize::new(0), kept: std::sync::Mutex::default() });
-    let config = TransportConfig::default();
+    let nobody = Arc::new(Named {
+        name: "b",
+        received: AtomicUsize::new(0),
+        kept: std::sync::Mutex::default(),
+        noted: std::sync::Mutex::default(),
+    });
+    let config = network.adapt("b", TransportConfig::default());
     let second = match &network {
-        Network::Grpc => Transport::new("b".parse().unwrap(), Some(endpoint.clone()), config, nobody),
+        Network::Plain | Network::Safe(..) => {
+            Transport::new("b".parse().unwrap(), Some(endpoint.clone()), config, nobody)
+        }
         Network::Loopback(network) => {
             Transport::new_loopback("b".parse().unwrap(), Some(endpoint.clone()), config, nobody, network)
         }
@@ -332,4 +424,23 @@ async fn answers_of_many_requests_find_their_callers(network: Network) {
     for (i, reply) in futures_util::future::join_all(asks).await {
         assert_eq!(reply, format!("b:{i}"));
     }
+}
+
+async fn requests_to_one_actor_keep_their_order_beside_large_ones(network: Network) {
+    let (a, b) = (network.host("a").await, network.host("b").await);
+    a.transport.connect(&b.info()).await.unwrap();
+    let numbers: Vec<String> = (0..2_000).map(|number| number.to_string()).collect();
+    for (at, number) in numbers.iter().enumerate() {
+        let weight = if at % 50 == 0 { 300 * 1024 } else { 10 };
+        let mut request = Envelope::request("T", "1", "note", format!("{number} {}", "x".repeat(weight)));
+        request.one_way = true;
+        a.transport.send("b", request, LIMIT).await.unwrap();
+    }
+    let all = async {
+        while b.handler.noted.lock().unwrap().len() < numbers.len() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, all).await.expect("all arrive");
+    assert!(*b.handler.noted.lock().unwrap() == numbers, "in the order in which they were sent");
 }

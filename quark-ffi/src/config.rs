@@ -211,6 +211,23 @@ pub unsafe extern "C" fn quark_config_set_cluster(
     }
 }
 
+/// Which networks to listen on and to dial by: "http2" (the default), "http3", or "http2+http3". HTTP/3 needs
+/// `quark_config_set_tls`, and listens on UDP at the number of the listening port. Two silos meet on HTTP/3 where both speak it,
+/// else on HTTP/2; see docs/TRANSPORT.md.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quark_config_set_transport(
+    config: *mut quark_config_t,
+    transport: *const c_char,
+) -> quark_status_t {
+    // SAFETY: the header demands NULL or a live config, and NULL or a string.
+    unsafe {
+        set(config, "transport", |config| {
+            config.settings.transport.transport = handle::text(transport, "transport")?.parse()?;
+            Ok(())
+        })
+    }
+}
+
 /// Speaks TLS 1.3 and nothing else, with certificates from PEM files: `authority` has the certificates of the authorities
 /// that are trusted, `certificate` this one's own (and then those between it and the authority's, if any), `key` its
 /// private key. A silo's certificate names it by a URI, `quark://<cluster>/silo/<id>`; see SECURITY.md. `certificate`

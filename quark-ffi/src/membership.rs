@@ -69,6 +69,7 @@ fn member(id: SiloId, settings: &SiloConfig, config: &quark_config_t) -> Result<
     }
     let mut info = SiloInfo::new(id, endpoint.clone());
     info.virtual_nodes = settings.virtual_nodes;
+    info.transports = settings.transport.transport;
     info.zone.clone_from(&settings.zone);
     info.labels.clone_from(&settings.labels);
     if config.handler.is_none() && !config.handlers.is_empty() {

@@ -122,7 +122,7 @@ pub unsafe extern "C" fn quark_transport_free(transport: *mut quark_transport_t)
     });
 }
 
-/// Learns where a silo is (`host:port`) and links to it. The silo stays known when that fails: later sends try again.
+/// Learns where a silo is (`host:port`) and links to it; it is taken to speak the networks that this transport speaks. The silo stays known when that fails: later sends try again.
 /// Blocks for 3 seconds at most. `QUARK_UNREACHABLE`, `QUARK_INCOMPATIBLE`, `QUARK_NOT_RUNNING`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn quark_transport_connect(
@@ -138,7 +138,9 @@ pub unsafe extern "C" fn quark_transport_connect(
             let id = SiloId::new(handle::text(silo_id, "silo_id")?)?;
             let endpoint = Endpoint::parse("endpoint", handle::text(endpoint, "endpoint")?)?;
             let core = transport.core()?;
-            host::run(async move { core.connect(&SiloInfo::new(id, endpoint)).await })
+            let mut info = SiloInfo::new(id, endpoint);
+            info.transports = core.transports();
+            host::run(async move { core.connect(&info).await })
         })
     }
 }

@@ -28,6 +28,7 @@ pub(crate) fn configure(
         "virtual_nodes" => config.virtual_nodes = args::number(name, value)?,
         "allow_plaintext" => config.set_allow_plaintext(args::flag(name, value)?),
         "anonymous_clients" => config.transport.anonymous_clients = args::flag(name, value)?,
+        "transport" => config.transport.transport = text()?.parse().or_raise(py)?,
         "tls" => config.transport.tls = Some(args::tls(name, value)?),
         "default_timeout" => config.transport.default_timeout = timeout()?,
         "max_payload" => config.transport.max_payload = args::number(name, value)?,

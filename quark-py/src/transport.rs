@@ -100,7 +100,8 @@ impl Transport {
         let transport = self.started(py)?;
         let id = SiloId::new(args::text("silo_id", silo_id)?).or_raise(py)?;
         let endpoint = Endpoint::parse("endpoint", &args::text("endpoint", endpoint)?).or_raise(py)?;
-        let info = SiloInfo::new(id, endpoint);
+        let mut info = SiloInfo::new(id, endpoint);
+        info.transports = transport.transports();
         run(py, bridge, async move { transport.connect(&info).await.map(|()| Outcome::Nothing) })
     }
 

@@ -18,14 +18,24 @@ pub(crate) fn chaos(mut args: Args) -> Result<()> {
         None => fresh_seed(),
     };
     let membership = args.value("--membership")?.unwrap_or_else(|| "both".to_owned());
+    let transport = args.value("--transport")?.unwrap_or_else(|| "plain".to_owned());
     args.finish()?;
     check_membership(&membership)?;
+    if !["plain", "http2", "http3", "http2+http3"].contains(&transport.as_str()) {
+        let problem = format!("--transport is plain, http2, http3 or http2+http3, not {transport:?}");
+        return Err(Failure::new(problem));
+    }
     // First what fails for want of a right or a tool: nobody should wait for a compiler to hear of that.
     require_namespaces()?;
     let built = build()?;
     let server = redis::find_server(&built.python)?;
     let mut chaos = built.command("faults");
-    chaos.arg(server).arg(target().join("chaos")).args([&faults.to_string(), &seed.to_string(), &membership]);
+    chaos.arg(server).arg(target().join("chaos")).args([
+        &faults.to_string(),
+        &seed.to_string(),
+        &membership,
+        &transport,
+    ]);
     process::run(&mut chaos)
 }
 

@@ -45,6 +45,8 @@ cargo xtask COMMAND
                                  says what that is, --publish writes docs/SPEED.md
   bench --growth [--quick] [--only …] [--publish]
                                  the same load on more silos, and more callers at once
+  bench --lossy [--quick] [--only …]
+                                 HTTP/2, TLS and HTTP/3 in a network namespace that loses 1 % of the packets
   bench --memory [--quick] [--publish]
                                  what links, waiting calls and silos take; a million calls in flight
   bench --copies                 which copies of a large payload remain between two Python programs
@@ -55,7 +57,7 @@ cargo xtask COMMAND
   certs ARGUMENTS                certificates for development: what `quark certs` does
   simulate [--seeds N] [--from S]  simulated clusters with faults, checked by the delivery rules; default 10000
   fuzz [TARGET] [--seconds N]    every parser of foreign bytes, or one, under libFuzzer; default 300 for all together
-  chaos [--faults N] [--seed S] [--membership redis|gossip|both]
+  chaos [--faults N] [--seed S] [--membership redis|gossip|both] [--transport plain|http2|http3|http2+http3]
                                  faults in a cluster of processes, every call checked against the delivery rules
   soak [--minutes N]             the same programs for long, looking for what grows
   detect [--minutes N] [--membership redis|gossip|both] [--only FIGURE]

@@ -92,6 +92,7 @@ impl Cluster {
                 url: site.url(number),
                 cluster: NAME.to_owned(),
                 folder: Some(folder.to_owned()),
+                security: Vec::new(),
                 rate: None,
             });
             let mut member = Member { process, talk: None };

@@ -9,6 +9,7 @@ use crate::endpoint::Endpoint;
 use crate::id::SiloId;
 use crate::probe::Prober;
 use crate::silo_info::{SiloInfo, SiloStatus};
+use crate::transports::Transports;
 
 /// The incarnation of every life: nobody remembers an earlier one.
 const INCARNATION: u64 = 1;
@@ -25,12 +26,13 @@ struct Started {
 }
 
 impl FixedMembership {
-    pub(super) fn new(silos: Vec<(SiloId, Endpoint)>) -> Self {
+    pub(super) fn new(silos: Vec<(SiloId, Endpoint)>, transports: Transports) -> Self {
         let others = silos.into_iter().map(|(id, endpoint)| {
             let mut info = SiloInfo::new(id, endpoint);
             info.incarnation = INCARNATION;
             // A list of addresses does not say whether they are silos of ours or plain gRPC servers.
             info.protocol_version = None;
+            info.transports = transports;
             Arc::new(info)
         });
         Self { others: others.collect(), started: Mutex::new(None) }

@@ -37,6 +37,7 @@ use crate::health::Health;
 use crate::id::SiloId;
 use crate::probe::Prober;
 use crate::silo_info::{SiloInfo, SiloStatus};
+use crate::transports::Transports;
 
 pub use self::redis_url::RedisUrl;
 pub use self::url::MembershipUrl;
@@ -62,6 +63,9 @@ pub struct MembershipConfig {
     pub gossip_interval: Duration,
     /// Whether to gossip beyond this machine: the datagrams are neither encrypted nor signed. Default no.
     pub allow_plaintext: bool,
+    /// Which networks the transports of silos in a `static://` list speak: the list does not say. A silo or client sets it to
+    /// its own. Default HTTP/2.
+    pub transports: Transports,
 }
 
 impl Default for MembershipConfig {
@@ -75,6 +79,7 @@ impl Default for MembershipConfig {
             probe_timeout: Duration::from_secs(2),
             gossip_interval: Duration::from_millis(250),
             allow_plaintext: false,
+            transports: Transports::HTTP2,
         }
     }
 }
@@ -148,7 +153,9 @@ impl Membership {
             MembershipUrl::Gossip { bind, seeds } => {
                 Arc::new(gossip::GossipMembership::new(bind.clone(), seeds.clone(), config))
             }
-            MembershipUrl::Static(silos) => Arc::new(fixed::FixedMembership::new(silos.clone())),
+            MembershipUrl::Static(silos) => {
+                Arc::new(fixed::FixedMembership::new(silos.clone(), config.transports))
+            }
             MembershipUrl::Memory { name, lag } => {
                 Arc::new(memory::MemoryMembership::new(name, *lag, &config))
             }

@@ -26,8 +26,11 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How long, and for how many bytes, a refused peer is listened to.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: u64 = 64 * 1024;
-/// The one protocol that is spoken over TLS here.
+/// What is spoken over TLS here: the one over TCP, the other over QUIC.
 const HTTP2: &[u8] = b"h2";
+const HTTP3: &[u8] = b"h3";
+/// A name must be given to whoever is dialled; nobody looks at it, and it is not sent.
+pub(crate) const NAME: &str = "silo.quark.invalid";
 
 /// The certificates of one silo or client, as they are in force now.
 pub(crate) struct Credentials {
@@ -45,11 +48,28 @@ struct About {
 }
 
 /// What the files held, and what was made of it.
-struct Loaded {
-    files: Vec<Vec<u8>>,
-    client: Arc<ClientConfig>,
+pub(super) struct Loaded {
+    pub(super) files: Vec<Vec<u8>>,
+    pub(super) client: Configs<ClientConfig>,
     /// Nothing without an own certificate.
-    server: Option<Arc<ServerConfig>>,
+    pub(super) server: Option<Configs<ServerConfig>>,
+}
+
+/// The same configuration, for either protocol.
+pub(super) struct Configs<C> {
+    http2: Arc<C>,
+    pub(super) http3: Arc<C>,
+}
+
+impl<C: Clone> Configs<C> {
+    fn new(config: C, protocols: impl Fn(&mut C) -> &mut Vec<Vec<u8>>) -> Self {
+        let with = |protocol: &[u8]| {
+            let mut config = config.clone();
+            *protocols(&mut config) = vec![protocol.to_vec()];
+            Arc::new(config)
+        };
+        Self { http2: with(HTTP2), http3: with(HTTP3) }
+    }
 }
 
 impl Credentials {
@@ -69,7 +89,7 @@ impl Credentials {
     }
 
     /// What is in force, after a look at the files when the last one was a while ago. Files that cannot be used change nothing.
-    async fn current(self: &Arc<Self>) -> Arc<Loaded> {
+    pub(super) async fn current(self: &Arc<Self>) -> Arc<Loaded> {
         {
             let mut looked = self.looked.lock().expect("no panic while locked");
             if looked.elapsed() < LOOK_AGAIN {
@@ -80,6 +100,10 @@ impl Credentials {
         let this = self.clone();
         // A file system may take its time.
         let _ = tokio::task::spawn_blocking(move || this.look()).await;
+        self.loaded.load_full()
+    }
+
+    pub(super) fn loaded(&self) -> Arc<Loaded> {
         self.loaded.load_full()
     }
 
@@ -111,13 +135,22 @@ impl Credentials {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let config = self.current().await.client.clone();
-        // A name must be given; nobody looks at it, and it is not sent.
-        let name = ServerName::try_from("silo.quark.invalid").expect("a host name");
+        let config = self.current().await.client.http2.clone();
+        let name = ServerName::try_from(NAME).expect("a host name");
         let stream = TlsConnector::from(config).connect(name, socket).await.map_err(NoHandshake::of)?;
         let stream = TlsStream::from(stream);
-        match self.proof(&stream).map_err(NoHandshake::Untrusted)? {
-            Proof::Certificate(Identity::Silo { id, .. }) if id == *expected => Ok(stream),
+        self.expect(stream.get_ref().1.peer_certificates(), expected)?;
+        Ok(stream)
+    }
+
+    /// Checks that who answered is silo `expected`.
+    pub(super) fn expect(
+        &self,
+        certificates: Option<&[CertificateDer<'_>]>,
+        expected: &SiloId,
+    ) -> Result<(), NoHandshake> {
+        match self.proof(certificates).map_err(NoHandshake::Untrusted)? {
+            Proof::Certificate(Identity::Silo { id, .. }) if id == *expected => Ok(()),
             Proof::Certificate(other) => {
                 let message = format!("silo {expected} was dialled, the certificate there is of {other}");
                 Err(NoHandshake::SomebodyElse(refused(message)))
@@ -133,10 +166,11 @@ impl Credentials {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let config = self.current().await.server.clone();
-        let Some(config) = config else {
+        let current = self.current().await;
+        let Some(server) = &current.server else {
             return Err(NoHandshake::Untrusted(refused("there is no certificate to show")));
         };
+        let config = server.http2.clone();
         let stream = match TlsAcceptor::from(config).accept(socket).into_fallible().await {
             Ok(stream) => TlsStream::from(stream),
             Err((error, socket)) => {
@@ -144,13 +178,13 @@ impl Credentials {
                 return Err(NoHandshake::of(error));
             }
         };
-        let proof = self.proof(&stream).map_err(NoHandshake::Untrusted)?;
+        let proof = self.proof(stream.get_ref().1.peer_certificates()).map_err(NoHandshake::Untrusted)?;
         Ok((stream, proof))
     }
 
     /// What the handshake proved. The chain is verified by then.
-    fn proof<S>(&self, stream: &TlsStream<S>) -> Result<Proof> {
-        let Some([certificate, ..]) = stream.get_ref().1.peer_certificates() else {
+    pub(super) fn proof(&self, certificates: Option<&[CertificateDer<'_>]>) -> Result<Proof> {
+        let Some([certificate, ..]) = certificates else {
             return Ok(Proof::Anonymous);
         };
         let identity = identity_of(certificate)?;
@@ -172,7 +206,7 @@ async fn linger<S: AsyncRead + AsyncWrite + Unpin>(mut socket: S) {
     let _ = tokio::time::timeout(LINGER, read_all).await;
 }
 
-fn refused(problem: impl Into<String>) -> Error {
+pub(super) fn refused(problem: impl Into<String>) -> Error {
     Error::new(ErrorKind::Unauthenticated, problem.into())
 }
 
@@ -210,12 +244,13 @@ impl Files {
                 builder.with_client_auth_cert(certificates.clone(), key.clone_key()).map_err(refused)?
             }
         };
-        client.alpn_protocols = vec![HTTP2.to_vec()];
         client.enable_sni = false;
         // A link lives long; a resumed one would skip the look at certificates that may have changed.
         client.resumption = rustls::client::Resumption::disabled();
         let server = own.map(|own| server(own, settings, clients, provider)).transpose()?;
-        Ok(Loaded { files: self.0, client: Arc::new(client), server: server.map(Arc::new) })
+        let client = Configs::new(client, |client| &mut client.alpn_protocols);
+        let server = server.map(|server| Configs::new(server, |server| &mut server.alpn_protocols));
+        Ok(Loaded { files: self.0, client, server })
     }
 
     fn roots(&self, settings: &Tls) -> Result<RootCertStore> {
@@ -301,7 +336,6 @@ fn server(
         .with_client_cert_verifier(clients)
         .with_single_cert(certificates, key)
         .map_err(refused)?;
-    server.alpn_protocols = vec![HTTP2.to_vec()];
     server.session_storage = Arc::new(NoServerSessionStorage {});
     server.send_tls13_tickets = 0;
     Ok(server)

@@ -6,12 +6,13 @@
 
 mod credentials;
 mod identity;
+mod quic;
 mod reason;
 mod verify;
 
 use std::path::{Path, PathBuf};
 
-pub(crate) use self::credentials::Credentials;
+pub(crate) use self::credentials::{Credentials, NAME};
 pub use self::identity::Identity;
 pub(crate) use self::reason::{NoHandshake, is_alert, reason};
 pub(crate) use tokio_rustls::TlsStream;

@@ -38,6 +38,27 @@ impl NoHandshake {
     }
 }
 
+impl NoHandshake {
+    /// The same where only the number of an alert is known and perhaps some words, as over QUIC. It is ours, or the peer's.
+    pub(super) fn of_alert(alert: u8, ours: bool, words: &str) -> Self {
+        let alert = AlertDescription::from(alert);
+        if !ours {
+            return Self::Untrusted(Error::new(ErrorKind::Unauthenticated, alert_text(alert)));
+        }
+        let text = match alert {
+            AlertDescription::CertificateExpired => format!("the peer's certificate has expired ({words})"),
+            AlertDescription::UnknownCA => certificate(&CertificateError::UnknownIssuer),
+            AlertDescription::CertificateRequired => text(&TlsError::NoCertificatesPresented),
+            _ => format!("the peer's certificate cannot be accepted: {words}"),
+        };
+        let error = Error::new(ErrorKind::Unauthenticated, text);
+        match alert {
+            AlertDescription::CertificateExpired => Self::Expired(error),
+            _ => Self::Untrusted(error),
+        }
+    }
+}
+
 impl From<NoHandshake> for Error {
     fn from(failed: NoHandshake) -> Self {
         match failed {

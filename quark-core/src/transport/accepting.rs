@@ -86,7 +86,7 @@ mod tests {
 
     use super::*;
     use crate::config::TransportConfig;
-    use crate::transport::grpc::GrpcCarrier;
+    use crate::transport::networks::Networks;
 
     async fn engine() -> (Arc<Engine>, Weak<dyn crate::transport::Receive>) {
         struct Nobody;
@@ -97,7 +97,7 @@ mod tests {
         }
         let config = TransportConfig::default();
         let me: SiloId = "me".parse().unwrap();
-        let carrier = Arc::new(GrpcCarrier::new(&me, &config).unwrap());
+        let carrier = Arc::new(Networks::new(&me, &config).unwrap());
         let engine = Engine::new(me, config, carrier);
         let nobody: Weak<dyn crate::transport::Receive> = Weak::<Nobody>::new();
         engine.start(nobody.clone(), None).await.unwrap();

@@ -1,7 +1,7 @@
 //! What carries envelopes between two processes: the seam between the transport and its networks.
 //!
 //! A carrier opens streams and accepts them; it knows nothing of calls, actors or deadlines. gRPC over HTTP/2 is one,
-//! the loopback inside a process another; both pass the same contract suite.
+//! the same over HTTP/3 another, the loopback inside a process a third; all pass the same contract suite.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use crate::error::Result;
 use crate::id::SiloId;
 use crate::probe::Prober;
 use crate::tls::Proof;
+use crate::transports::Transports;
 
 /// What one end of a stream announces of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +26,13 @@ pub(crate) struct Hello {
     pub(crate) cluster: String,
     pub(crate) silo_id: SiloId,
     pub(crate) incarnation: u64,
+}
+
+/// Where a silo is, and what it speaks there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Address {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) speaks: Transports,
 }
 
 /// What comes in on a stream.
@@ -58,7 +66,7 @@ pub(crate) trait Accepted: Send {
 pub(crate) trait Carrier: Prober {
     /// Opens a stream to `to`, where the peer of `outgoing` should be; with TLS it is that one, or there is no stream.
     /// Resolves when bytes can flow, which may be before the peer's announcement.
-    fn dial(&self, to: Endpoint, hello: Hello, outgoing: Outgoing) -> BoxFuture<'static, Result<Incoming>>;
+    fn dial(&self, to: Address, hello: Hello, outgoing: Outgoing) -> BoxFuture<'static, Result<Incoming>>;
 
     /// Begins to accept streams at `at`; returns where it listens, with the real port.
     fn listen(&self, at: Endpoint, accept: Arc<dyn Accept>) -> BoxFuture<'_, Result<Endpoint>>;

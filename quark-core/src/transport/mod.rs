@@ -16,6 +16,7 @@ mod grpc;
 mod lane;
 mod link;
 mod loopback;
+mod networks;
 mod origins;
 mod outbox;
 mod parts;
@@ -40,13 +41,14 @@ use crate::id::{SiloId, check_name};
 use crate::request::Request;
 use crate::silo_info::SiloInfo;
 use crate::telemetry::CounterValues;
+use crate::transports::Transports;
 
 pub(crate) use self::calls::Calls;
 pub(crate) use self::carrier::Carrier;
 pub(crate) use self::claim::Claim;
 pub(crate) use self::engine::{Dispatch, Engine, Receive, check_payload, not_running};
-pub(crate) use self::grpc::GrpcCarrier;
 pub use self::loopback::LoopbackNetwork;
+pub(crate) use self::networks::Networks;
 pub(crate) use self::outbox::Frame;
 pub(crate) use self::peer::Peer;
 pub(crate) use self::pending::{Completion, Ticket};
@@ -78,7 +80,7 @@ impl Receive for HandlerReceiver {
 }
 
 impl Transport {
-    /// A transport named `local` over gRPC. It listens at `listen` once started; without, it only dials.
+    /// A transport named `local` over gRPC, on the configured networks. It listens at `listen` once started; without, it only dials.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` naming what cannot be used.
@@ -89,7 +91,7 @@ impl Transport {
         handler: Arc<dyn Handler>,
     ) -> Result<Self> {
         config.validate()?;
-        let carrier = Arc::new(GrpcCarrier::new(&local, &config)?);
+        let carrier = Arc::new(Networks::new(&local, &config)?);
         Ok(Self::over(local, listen, config, handler, carrier))
     }
 
@@ -153,6 +155,12 @@ impl Transport {
     #[must_use]
     pub fn local_endpoint(&self) -> Option<Endpoint> {
         self.engine.endpoint().cloned()
+    }
+
+    /// Which networks it speaks.
+    #[must_use]
+    pub fn transports(&self) -> Transports {
+        self.engine.config().transport
     }
 
     /// Learns where a silo is and links to it. The silo stays known when the link cannot be made: later sends try again.

@@ -7,13 +7,12 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use futures_util::StreamExt as _;
 use tokio::sync::Notify;
 
-use super::carrier::{Inbound, Incoming};
+use super::carrier::{Address, Inbound, Incoming};
 use super::control;
 use super::engine::Engine;
 use super::link::{Link, Outgoing, PeerKind};
 use super::outbox::Outbox;
 use super::turns::Turns;
-use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::SiloId;
 use crate::retry::Backoff;
@@ -32,7 +31,7 @@ pub(crate) struct Peer {
 
 #[derive(Default)]
 struct State {
-    endpoint: Option<Endpoint>,
+    address: Option<Address>,
     /// Its row says that it is one of ours, so its announcement is waited for.
     announces: bool,
     /// It announced itself on an earlier link.
@@ -61,7 +60,7 @@ impl Peer {
     /// Where it can be reached from now on.
     pub(crate) fn update(&self, info: &SiloInfo) {
         let mut state = self.lock();
-        state.endpoint = Some(info.endpoint.clone());
+        state.address = Some(Address { endpoint: info.endpoint.clone(), speaks: info.transports });
         state.announces = info.protocol_version.is_some();
         drop(state);
         self.has_endpoint.store(true, Ordering::Release);
@@ -95,7 +94,7 @@ impl Peer {
 
     /// Whether it is known where the silo can be reached, or it is linked.
     pub(crate) fn is_reachable_in_principle(&self) -> bool {
-        self.lock().endpoint.is_some() || self.outbox.has_link()
+        self.lock().address.is_some() || self.outbox.has_link()
     }
 
     /// The peer dialled us. The link dialled by the smaller id stays; the other one gives way without losing anything.
@@ -150,22 +149,22 @@ impl Peer {
         self.wake.notify_one();
     }
 
-    /// The endpoint to dial, when a link is wanted and there is none.
-    fn to_dial(&self) -> Option<(Endpoint, bool)> {
+    /// The address to dial, when a link is wanted and there is none.
+    fn to_dial(&self) -> Option<(Address, bool)> {
         let state = self.lock();
         let wanted = state.wanted || !self.outbox.is_empty();
         if !wanted || state.moving.is_some() || self.outbox.has_link() {
             return None;
         }
         let announces = state.announces || state.has_announced;
-        state.endpoint.clone().map(|endpoint| (endpoint, announces))
+        state.address.clone().map(|address| (address, announces))
     }
 
     /// Keeps a link while one is wanted; ends when the peer is retired.
     pub(crate) async fn keep_linked(self: Arc<Self>, engine: Arc<Engine>) {
         let mut backoff = Backoff::for_links();
         loop {
-            let Some((endpoint, announces)) = self.to_dial() else {
+            let Some((address, announces)) = self.to_dial() else {
                 if self.is_retired() {
                     return;
                 }
@@ -178,9 +177,10 @@ impl Peer {
             self.lock().dialling = true;
             let attempt = tokio::select! {
                 biased;
-                attempt = self.dial(&engine, endpoint.clone(), announces) => attempt,
+                attempt = self.dial(&engine, address.clone(), announces) => attempt,
                 () = self.linked_otherwise() => Ok(None),
             };
+            let endpoint = &address.endpoint;
             let spare = {
                 let mut state = self.lock();
                 state.dialling = false;
@@ -207,7 +207,7 @@ impl Peer {
                     tokio::select! {
                         biased;
                         () = wait => {}
-                        () = self.linked_or_moved(&endpoint) => {}
+                        () = self.linked_or_moved(&address) => {}
                     }
                 }
             }
@@ -222,9 +222,8 @@ impl Peer {
     }
 
     /// Until the peer's own link is in use, or the peer is to be found elsewhere.
-    async fn linked_or_moved(&self, endpoint: &Endpoint) {
-        while !self.outbox.has_link() && !self.is_retired() && self.lock().endpoint.as_ref() == Some(endpoint)
-        {
+    async fn linked_or_moved(&self, address: &Address) {
+        while !self.outbox.has_link() && !self.is_retired() && self.lock().address.as_ref() == Some(address) {
             self.wake.notified().await;
         }
     }
@@ -233,12 +232,13 @@ impl Peer {
     async fn dial(
         &self,
         engine: &Arc<Engine>,
-        endpoint: Endpoint,
+        address: Address,
         announces: bool,
     ) -> Result<Option<(Arc<Link>, Incoming)>> {
         let link = engine.new_link(self.id.clone(), None);
         let timeout = engine.config().connect_timeout;
-        let dialled = engine.carrier().dial(endpoint.clone(), engine.hello(), Outgoing::new(link.clone()));
+        let endpoint = address.endpoint.clone();
+        let dialled = engine.carrier().dial(address, engine.hello(), Outgoing::new(link.clone()));
         let mut incoming = tokio::time::timeout(timeout, dialled).await.unwrap_or_else(|_| {
             Err(Error::new(ErrorKind::Unreachable, format!("{endpoint} did not answer within {timeout:?}")))
         })?;

@@ -285,7 +285,7 @@ mod tests {
     use crate::config::TransportConfig;
     use crate::tls::Proof;
     use crate::transport::carrier::{Accept as _, Hello};
-    use crate::transport::grpc::GrpcCarrier;
+    use crate::transport::networks::Networks;
 
     /// Takes nothing.
     struct Nobody;
@@ -299,7 +299,7 @@ mod tests {
     async fn engine() -> (Arc<Engine>, Arc<dyn crate::transport::Receive>) {
         let config = TransportConfig { answer_capacity: 1 << 16, ..Default::default() };
         let me: SiloId = "me".parse().unwrap();
-        let carrier = Arc::new(GrpcCarrier::new(&me, &config).unwrap());
+        let carrier = Arc::new(Networks::new(&me, &config).unwrap());
         let engine = Engine::new(me, config, carrier);
         let nobody: Arc<dyn crate::transport::Receive> = Arc::new(Nobody);
         engine.start(Arc::downgrade(&nobody), None).await.unwrap();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::{Buf as _, BufMut as _, Bytes};
 use futures_util::StreamExt as _;
 use hyper_util::rt::TokioIo;
-use quark_core::{Envelope, EnvelopeKind, ErrorKind, Identity};
+use quark_core::{Envelope, EnvelopeKind, ErrorKind, Identity, Transports};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
@@ -24,7 +24,7 @@ const DAY: time::Duration = time::Duration::days(1);
 
 /// Whatever the server shows is good enough.
 #[derive(Debug)]
-struct Credulous;
+pub(crate) struct Credulous;
 
 impl ServerCertVerifier for Credulous {
     fn verify_server_cert(
@@ -188,7 +188,7 @@ fn request(origin: &str, hop_count: u32) -> Envelope {
 
 #[tokio::test]
 async fn nobody_announces_himself_by_an_id_that_his_certificate_does_not_name() {
-    let certificates = Certificates::new();
+    let certificates = Certificates::new(Transports::HTTP2);
     let anybody = but(certificates.silo("a"), |config| config.anonymous_clients = true);
     let a = Host::start("a", anybody).await;
     let client = Identity::client("quark", "dashboard").unwrap();
@@ -208,7 +208,7 @@ async fn nobody_announces_himself_by_an_id_that_his_certificate_does_not_name() 
 
 #[tokio::test]
 async fn nobody_speaks_for_another_origin() {
-    let certificates = Certificates::new();
+    let certificates = Certificates::new(Transports::HTTP2);
     let anybody = but(certificates.silo("a"), |config| config.anonymous_clients = true);
     let a = Host::start("a", anybody).await;
     let (b, client) = (silo_identity("b"), Identity::client("quark", "dashboard").unwrap());
@@ -231,7 +231,7 @@ async fn nobody_speaks_for_another_origin() {
 
 #[tokio::test]
 async fn a_silo_vouches_for_what_it_passes_on() {
-    let certificates = Certificates::new();
+    let certificates = Certificates::new(Transports::HTTP2);
     let a = Host::start("a", certificates.silo("a")).await;
     let peer = Peer::connect(&a, &certificates, Some(&silo_identity("b"))).await;
     assert_eq!(peer.ask(Some("b"), request("b", 0)).await.unwrap(), "a heard hello from b");

@@ -1,14 +1,20 @@
 //! Certificates that change while silos run.
 
+use quark_core::Transports;
 use time::Duration;
 
 use crate::support::{Certificates, Host, silo_identity, until_connected, until_refused};
 
 const DAY: Duration = Duration::days(1);
 
-#[tokio::test]
-async fn an_authority_is_replaced_and_no_call_is_lost() {
-    let certificates = Certificates::new();
+over_both! {
+    an_authority_is_replaced_and_no_call_is_lost
+    a_certificate_that_has_expired_is_renewed_without_a_restart
+    files_that_cannot_be_used_change_nothing
+}
+
+async fn an_authority_is_replaced_and_no_call_is_lost(over: Transports) {
+    let certificates = Certificates::new(over);
     let a = Host::start("a", certificates.silo("a")).await;
     let b = Host::start("b", certificates.silo("b")).await;
     a.connect(&b).await.unwrap();
@@ -37,9 +43,8 @@ async fn an_authority_is_replaced_and_no_call_is_lost() {
     assert!(b.heard() > 0);
 }
 
-#[tokio::test]
-async fn a_certificate_that_has_expired_is_renewed_without_a_restart() {
-    let certificates = Certificates::new();
+async fn a_certificate_that_has_expired_is_renewed_without_a_restart(over: Transports) {
+    let certificates = Certificates::new(over);
     let a = Host::start("a", certificates.silo("a")).await;
     let b = Host::start("b", certificates.silo_for("b", Duration::seconds(2))).await;
     a.connect(&b).await.unwrap();
@@ -49,13 +54,12 @@ async fn a_certificate_that_has_expired_is_renewed_without_a_restart() {
     assert_eq!(a.call(&b, "hello").await.unwrap(), "b heard hello from a");
 }
 
-#[tokio::test]
-async fn files_that_cannot_be_used_change_nothing() {
-    let certificates = Certificates::new();
+async fn files_that_cannot_be_used_change_nothing(over: Transports) {
+    let certificates = Certificates::new(over);
     let a = Host::start("a", certificates.silo("a")).await;
     let b = Host::start("b", certificates.silo("b")).await;
     let (certificate, key) = certificates.folder().files(&silo_identity("b"));
-    let stranger = Certificates::new().files(&silo_identity("b"), DAY);
+    let stranger = Certificates::new(over).files(&silo_identity("b"), DAY);
     let half_written = std::fs::read_to_string(&certificate).unwrap().split_at(100).0.to_owned();
     let not_the_key = std::fs::read_to_string(certificates.files(&silo_identity("x"), DAY).1).unwrap();
     let (good_certificate, good_key) = (std::fs::read(&certificate).unwrap(), std::fs::read(&key).unwrap());

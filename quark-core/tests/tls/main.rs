@@ -1,20 +1,43 @@
 //! TLS between silos: who is let in, who is not, and what they are told. Certificates are real ones, made for each test.
 
+/// The same tests over HTTP/2 and over HTTP/3.
+macro_rules! over_both {
+    ($($name:ident)+) => {
+        mod http2 {
+            $(#[tokio::test] async fn $name() { super::$name(quark_core::Transports::HTTP2).await; })+
+        }
+        mod http3 {
+            $(#[tokio::test] async fn $name() { super::$name(quark_core::Transports::HTTP3).await; })+
+        }
+    };
+}
+
 mod impostor;
+mod killed;
 mod lives;
+mod quic;
 mod support;
 
 use quark_certs::Authority;
-use quark_core::{ErrorKind, Identity, Tls, TransportConfig};
+use quark_core::{ErrorKind, Identity, Tls, TransportConfig, Transports};
 use time::Duration;
 
 use self::support::{Certificates, Host, but, plain, refused, silo_identity, with};
 
 const DAY: Duration = Duration::days(1);
 
-#[tokio::test]
-async fn silos_and_clients_with_certificates_call_each_other() {
-    let certificates = Certificates::new();
+over_both! {
+    silos_and_clients_with_certificates_call_each_other
+    an_identity_with_special_characters_is_proved_too
+    whoever_is_not_the_one_who_was_dialled_is_told_nothing
+    a_certificate_of_another_cluster_is_refused_on_either_side
+    a_certificate_of_an_authority_that_is_not_trusted_is_refused_on_either_side
+    a_certificate_that_has_expired_is_refused_with_its_reason
+    a_client_without_a_certificate_gets_in_only_where_that_is_said
+}
+
+async fn silos_and_clients_with_certificates_call_each_other(over: Transports) {
+    let certificates = Certificates::new(over);
     let a = Host::start("a", certificates.silo("a")).await;
     let b = Host::start("b", certificates.silo("b")).await;
     let client = Host::start("client:1", certificates.client("dashboard")).await;
@@ -25,17 +48,15 @@ async fn silos_and_clients_with_certificates_call_each_other() {
     }
 }
 
-#[tokio::test]
-async fn an_identity_with_special_characters_is_proved_too() {
-    let certificates = Certificates::new();
+async fn an_identity_with_special_characters_is_proved_too(over: Transports) {
+    let certificates = Certificates::new(over);
     let a = Host::start("10.0.0.7:11111/a b%σ", certificates.silo("10.0.0.7:11111/a b%σ")).await;
     let b = Host::start("b", certificates.silo("b")).await;
     b.connect(&a).await.unwrap();
 }
 
-#[tokio::test]
-async fn whoever_is_not_the_one_who_was_dialled_is_told_nothing() {
-    let certificates = Certificates::new();
+async fn whoever_is_not_the_one_who_was_dialled_is_told_nothing(over: Transports) {
+    let certificates = Certificates::new(over);
     let a = Host::start("a", certificates.silo("a")).await;
     let b = Host::start("b", certificates.silo("b")).await;
     // As when a row points an id at somebody else's endpoint.
@@ -44,9 +65,8 @@ async fn whoever_is_not_the_one_who_was_dialled_is_told_nothing() {
     assert_eq!(b.heard(), 0);
 }
 
-#[tokio::test]
-async fn a_certificate_of_another_cluster_is_refused_on_either_side() {
-    let certificates = Certificates::new();
+async fn a_certificate_of_another_cluster_is_refused_on_either_side(over: Transports) {
+    let certificates = Certificates::new(over);
     let other = but(certificates.silo_of("other", "b"), |config| config.cluster = "other".to_owned());
     let a = Host::start("a", certificates.silo("a")).await;
     let b = Host::start("b", other).await;
@@ -54,9 +74,8 @@ async fn a_certificate_of_another_cluster_is_refused_on_either_side() {
     assert!(refused(b.connect(&a).await).message().contains("of cluster quark"));
 }
 
-#[tokio::test]
-async fn a_certificate_of_an_authority_that_is_not_trusted_is_refused_on_either_side() {
-    let (ours, theirs) = (Certificates::new(), Certificates::new());
+async fn a_certificate_of_an_authority_that_is_not_trusted_is_refused_on_either_side(over: Transports) {
+    let (ours, theirs) = (Certificates::new(over), Certificates::new(over));
     let a = Host::start("a", ours.silo("a")).await;
     let b = Host::start("b", theirs.silo("b")).await;
     let error = refused(a.connect(&b).await);
@@ -71,9 +90,8 @@ async fn a_certificate_of_an_authority_that_is_not_trusted_is_refused_on_either_
     );
 }
 
-#[tokio::test]
-async fn a_certificate_that_has_expired_is_refused_with_its_reason() {
-    let certificates = Certificates::new();
+async fn a_certificate_that_has_expired_is_refused_with_its_reason(over: Transports) {
+    let certificates = Certificates::new(over);
     let a = Host::start("a", certificates.silo("a")).await;
     // One cannot start with an expired one, so it expires while the silo runs.
     let b = Host::start("b", certificates.silo_for("b", Duration::seconds(2))).await;
@@ -86,7 +104,7 @@ async fn a_certificate_that_has_expired_is_refused_with_its_reason() {
 
 #[tokio::test]
 async fn what_does_not_speak_tls_is_never_spoken_to_without() {
-    let certificates = Certificates::new();
+    let certificates = Certificates::new(Transports::HTTP2);
     let safe = Host::start("safe", certificates.silo("safe")).await;
     let open = Host::start("open", plain()).await;
     let error = refused(open.connect(&safe).await);
@@ -98,7 +116,7 @@ async fn what_does_not_speak_tls_is_never_spoken_to_without() {
 
 #[tokio::test]
 async fn a_call_that_cannot_be_authenticated_ends_at_once_with_the_reason() {
-    let certificates = Certificates::new();
+    let certificates = Certificates::new(Transports::HTTP2);
     let safe = Host::start("safe", certificates.silo("safe")).await;
     let open = Host::start("open", plain()).await;
     let _ = open.connect(&safe).await;
@@ -107,10 +125,9 @@ async fn a_call_that_cannot_be_authenticated_ends_at_once_with_the_reason() {
     assert_eq!(error.delivered(), quark_core::Delivered::No);
 }
 
-#[tokio::test]
-async fn a_client_without_a_certificate_gets_in_only_where_that_is_said() {
-    let certificates = Certificates::new();
-    let nameless = with(Tls::new(certificates.authority()));
+async fn a_client_without_a_certificate_gets_in_only_where_that_is_said(over: Transports) {
+    let certificates = Certificates::new(over);
+    let nameless = but(with(Tls::new(certificates.authority())), |config| config.transport = over);
     let strict = Host::start("strict", certificates.silo("strict")).await;
     let open = but(certificates.silo("open"), |config| config.anonymous_clients = true);
     let open = Host::start("open", open).await;
@@ -122,7 +139,7 @@ async fn a_client_without_a_certificate_gets_in_only_where_that_is_said() {
 
 #[test]
 fn certificates_that_do_not_fit_are_named_with_what_is_wrong() {
-    let (certificates, others) = (Certificates::new(), Certificates::new());
+    let (certificates, others) = (Certificates::new(Transports::HTTP2), Certificates::new(Transports::HTTP2));
     let problem = |id: &str, config: TransportConfig| support::not_made(id, config);
     let text = problem("client:1", with(Tls::new("/nowhere/ca.pem")));
     assert!(text.starts_with("tls.authority=\"/nowhere/ca.pem\": No such file"), "{text}");
@@ -160,7 +177,7 @@ fn certificates_that_do_not_fit_are_named_with_what_is_wrong() {
 #[test]
 fn an_authority_signs_for_others_and_others_do_not() {
     // Whoever has a silo's key is no authority: its certificate signs nothing that is believed.
-    let certificates = Certificates::new();
+    let certificates = Certificates::new(Transports::HTTP2);
     let (_, key) = certificates.files(&silo_identity("a"), DAY);
     let forger = Authority::of_key(&std::fs::read_to_string(key).unwrap()).unwrap();
     let forged = forger.issue(&silo_identity("b"), DAY).unwrap();
@@ -186,7 +203,7 @@ async fn beyond_this_machine_nothing_goes_without_tls_unless_that_is_said() {
     for listen in ["localhost:0", "127.0.0.2:0", "[::1]:0", "[::ffff:127.0.0.1]:0"] {
         assert!(Host::try_listening("a", listen, plain()).await.is_ok(), "{listen}");
     }
-    let certificates = Certificates::new();
+    let certificates = Certificates::new(Transports::HTTP2);
     assert!(Host::try_listening("a", "0.0.0.0:0", certificates.silo("a")).await.is_ok());
 }
 

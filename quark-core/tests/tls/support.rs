@@ -8,7 +8,7 @@ use std::time::Duration as Wait;
 use quark_certs::{Folder, Issued};
 use quark_core::{
     Endpoint, Envelope, Error, ErrorKind, Handler, Identity, Request, Result, SiloInfo, Tls, Transport,
-    TransportConfig,
+    TransportConfig, Transports,
 };
 use time::Duration;
 
@@ -20,16 +20,17 @@ const DAY: Duration = Duration::days(1);
 pub(crate) struct Certificates {
     path: PathBuf,
     folder: Folder,
+    over: Transports,
 }
 
 impl Certificates {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(over: Transports) -> Self {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let name = format!("quark-tls-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
         let folder = Folder::new(&path);
         folder.create(DAY).unwrap();
-        Self { path, folder }
+        Self { path, folder, over }
     }
 
     pub(crate) fn authority(&self) -> PathBuf {
@@ -62,7 +63,8 @@ impl Certificates {
 
     pub(crate) fn config(&self, identity: &Identity, valid: Duration) -> TransportConfig {
         let (certificate, key) = self.files(identity, valid);
-        with(Tls::new(self.authority()).certificate(certificate, key))
+        let tls = Tls::new(self.authority()).certificate(certificate, key);
+        but(with(tls), |config| config.transport = self.over)
     }
 
     pub(crate) fn silo(&self, id: &str) -> TransportConfig {
@@ -161,7 +163,9 @@ impl Host {
 
     /// Dials somebody and takes him for another one.
     pub(crate) async fn connect_as(&self, id: &str, to: &Self) -> Result<()> {
-        self.connect_to(id, &to.endpoint().to_string()).await
+        let mut info = SiloInfo::new(id.parse().unwrap(), to.endpoint());
+        info.transports = to.transport.transports();
+        self.transport.connect(&info).await
     }
 
     pub(crate) async fn connect_to(&self, id: &str, endpoint: &str) -> Result<()> {

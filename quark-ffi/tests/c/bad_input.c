@@ -8,6 +8,7 @@ static void start_with(const char *argument, const char *value, int32_t code, co
     quark_config_set_membership(config, strcmp(argument, "membership") == 0 ? value : "memory://bad-input-c");
     if (strcmp(argument, "listen") == 0) quark_config_set_listen(config, value);
     if (strcmp(argument, "cluster") == 0) quark_config_set_cluster(config, value);
+    if (strcmp(argument, "transport") == 0) quark_config_set_transport(config, value);
     if (strcmp(argument, "placement") == 0) quark_config_set_placement(config, "T", value);
     FAILS(quark_silo_start(config, &silo, &error), code, contains);
     CHECK(silo == NULL);

@@ -79,6 +79,7 @@ class SiloBase(Base):
         max_connections_per_address: Optional[int] = None,
         handshake_timeout: Optional[float] = None,
         handler_threads: Optional[int] = None,
+        transport: str = "http2",
         tls: Optional[Tls] = None,
         anonymous_clients: bool = False,
         allow_plaintext: bool = False,
@@ -100,6 +101,9 @@ class SiloBase(Base):
         with :class:`quark.OverloadedError`, and so are those of a peer that lets more than ``answer_capacity`` (64 MiB)
         of answers wait. Calls beyond ``max_pending`` (262,144), or beyond ``outbox_capacity`` to one silo (16,384, each
         KiB of payload counting as one more), wait until their deadline.
+
+        ``transport`` is ``http2``, ``http3`` or ``http2+http3``: which networks to listen on and to dial by. HTTP/3 needs
+        ``tls``, and listens on UDP at the number of the listening port.
 
         With ``tls`` nothing is spoken without it, and ``anonymous_clients`` lets in clients that show no certificate. Without,
         ``allow_plaintext`` is needed to listen, dial or gossip beyond this machine.
@@ -133,6 +137,7 @@ class SiloBase(Base):
             "max_connections_per_address": max_connections_per_address,
             "handshake_timeout": handshake_timeout,
             "handler_threads": handler_threads,
+            "transport": transport,
             "tls": tls,
             "anonymous_clients": anonymous_clients,
             "allow_plaintext": allow_plaintext,
@@ -175,6 +180,7 @@ class ClientBase(Base):
         outbox_capacity: Optional[int] = None,
         max_pending: Optional[int] = None,
         start_timeout: Optional[float] = None,
+        transport: str = "http2",
         tls: Optional[Tls] = None,
         allow_plaintext: bool = False,
     ) -> None:
@@ -189,6 +195,7 @@ class ClientBase(Base):
             "outbox_capacity": outbox_capacity,
             "max_pending": max_pending,
             "start_timeout": start_timeout,
+            "transport": transport,
             "tls": tls,
             "allow_plaintext": allow_plaintext,
         }
@@ -267,6 +274,7 @@ class TransportBase:
         listen: Optional[str] = None,
         cluster: str = "quark",
         max_payload: Optional[int] = None,
+        transport: str = "http2",
         tls: Optional[Tls] = None,
         anonymous_clients: bool = False,
         allow_plaintext: bool = False,
@@ -275,6 +283,7 @@ class TransportBase:
             "listen": listen,
             "cluster": cluster,
             "max_payload": max_payload,
+            "transport": transport,
             "tls": tls,
             "anonymous_clients": anonymous_clients,
             "allow_plaintext": allow_plaintext,

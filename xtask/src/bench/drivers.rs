@@ -1,14 +1,18 @@
 //! The programs that serve and call: built as far as they are wanted, and what is missing said aloud.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::lossy::Network;
 use super::table::{Driver, Subject};
 use crate::process::{self, Result, cargo, step, target};
 use crate::python::{Needs, Profile, Venv};
 
 pub(super) struct Drivers {
     binaries: PathBuf,
+    /// What comes before each command.
+    inside: Vec<OsString>,
     python: Option<PathBuf>,
     /// What cannot be measured here: a driver, the beginning of its words, and why.
     missing: Vec<(Driver, &'static str, String)>,
@@ -16,14 +20,18 @@ pub(super) struct Drivers {
 
 impl Drivers {
     /// Builds what these subjects need.
-    pub(super) fn ready(subjects: &[&Subject]) -> Result<Self> {
+    ///
+    /// They run in `network`, or where everything runs.
+    pub(super) fn ready(subjects: &[&Subject], network: Option<&Network>) -> Result<Self> {
         let wanted = |driver: Driver| {
             let has = |(one, _): (Driver, &str)| one == driver;
             subjects.iter().any(|subject| has(subject.call) || subject.serve.is_some_and(has))
         };
         let binaries = target().join("release");
-        let mut drivers = Self { binaries, python: None, missing: Vec::new() };
+        let inside = network.map(|network| network.words().to_vec()).unwrap_or_default();
+        let mut drivers = Self { binaries, inside, python: None, missing: Vec::new() };
         build_rust()?;
+        drivers.make_certificates()?;
         for (driver, source, libraries) in [
             (Driver::C, "bench/c/quark.c", &["-lquark"][..]),
             (Driver::CTcp, "bench/c/tcp.c", &[]),
@@ -64,10 +72,18 @@ impl Drivers {
             ],
         };
         let pinned = core.map(|core| ["taskset".into(), "--cpu-list".into(), core.into()]);
-        let mut all = pinned.into_iter().flatten().chain(words);
+        let mut all = self.inside.iter().cloned().chain(pinned.into_iter().flatten()).chain(words);
         let mut command = process::command(all.next().unwrap_or_default());
-        command.args(all);
+        command.args(all).env("QUARK_BENCH_CERTIFICATES", certificates());
         command
+    }
+
+    /// A new authority for those who speak TLS.
+    fn make_certificates(&self) -> Result<()> {
+        // There may be none yet.
+        let _ = std::fs::remove_dir_all(certificates());
+        let mut make = process::command(self.binaries.join("quark-bench"));
+        process::run(make.arg("certificates").arg(certificates()))
     }
 
     fn c_program(&self, driver: Driver) -> PathBuf {
@@ -109,6 +125,11 @@ impl Drivers {
         self.python = Some(venv.python());
         Ok(())
     }
+}
+
+/// Where the certificates are.
+fn certificates() -> PathBuf {
+    target().join("bench/certificates")
 }
 
 /// The programs in Rust, and the library for those in C.

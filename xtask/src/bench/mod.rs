@@ -8,6 +8,7 @@ mod chart;
 mod drivers;
 mod figures;
 mod goals;
+mod lossy;
 mod measure;
 mod memory;
 mod publish;
@@ -21,7 +22,7 @@ use drivers::Drivers;
 use figures::All;
 use measure::{Times, measure};
 use selection::Selection;
-use table::{GROUPS, GROWTH, Group, Load, RAW_TONIC, Subject, TOKIO_TCP};
+use table::{GROUPS, GROWTH, Group, LOSSY, Load, RAW_TONIC, Subject, TOKIO_TCP};
 
 use crate::args::Args;
 use crate::process::{self, Failure, Result, target};
@@ -35,8 +36,8 @@ const SOUND: f64 = 0.6;
 pub(crate) fn run(mut args: Args) -> Result<()> {
     let quick = args.flag("--quick");
     let publishing = args.flag("--publish");
-    let [list, copies, memory, growth] =
-        ["--list", "--copies", "--memory", "--growth"].map(|name| args.flag(name));
+    let [list, copies, memory, growth, lossy] =
+        ["--list", "--copies", "--memory", "--growth", "--lossy"].map(|name| args.flag(name));
     let selection = Selection::new(quick, args.value("--only")?.as_deref());
     args.finish()?;
     if publishing && selection.is_partial() {
@@ -48,12 +49,20 @@ pub(crate) fn run(mut args: Args) -> Result<()> {
     if memory {
         return memory::run(quick, publishing);
     }
-    let (part, groups) = if growth { ("growth", GROWTH) } else { ("echo", GROUPS) };
+    let (part, groups) = match (growth, lossy) {
+        (true, _) => ("growth", GROWTH),
+        (_, true) => ("lossy", LOSSY),
+        _ => ("echo", GROUPS),
+    };
+    if lossy && publishing {
+        return Err(Failure::new("--publish is not for --lossy"));
+    }
     if list {
         selection.list(groups);
         return Ok(());
     }
-    let run = measure_all(&selection, groups)?;
+    let network = if lossy { Some(lossy::Network::new()?) } else { None };
+    let run = measure_all(&selection, groups, network.as_ref())?;
     finish(part, groups, &run, quick, publishing)
 }
 
@@ -64,7 +73,11 @@ struct Run {
     failures: Vec<String>,
 }
 
-fn measure_all(selection: &Selection, groups: &'static [Group]) -> Result<Run> {
+fn measure_all(
+    selection: &Selection,
+    groups: &'static [Group],
+    network: Option<&lossy::Network>,
+) -> Result<Run> {
     let chosen: Vec<&Subject> = groups
         .iter()
         .flat_map(|group| group.loads.iter().flat_map(|load| selection.subjects(group, load)))
@@ -72,7 +85,7 @@ fn measure_all(selection: &Selection, groups: &'static [Group]) -> Result<Run> {
     if chosen.is_empty() {
         return Err(Failure::new("nothing matches").hint("`cargo xtask bench --list` shows what there is"));
     }
-    let drivers = Drivers::ready(&chosen)?;
+    let drivers = Drivers::ready(&chosen, network)?;
     let times = if selection.quick {
         Times { warm_up: 0.1, measured: 0.25 }
     } else {

@@ -121,6 +121,8 @@ const TONIC: Subject = Subject::echo(RAW_TONIC, Driver::Rust, "tonic", "tonic");
 const TONIC_TWO: Subject =
     Subject::echo("raw tonic, two threads", Driver::Rust, "tonic-two", "tonic-two").full_only();
 const RUST: Subject = Subject::echo("Quark, Rust", Driver::Rust, "quark", "quark");
+const RUST_TLS: Subject = Subject::echo("Quark, Rust, TLS", Driver::Rust, "quark-tls", "quark-tls");
+const RUST_HTTP3: Subject = Subject::echo("Quark, Rust, HTTP/3", Driver::Rust, "quark-http3", "quark-http3");
 const RUST_WITH: Subject =
     Subject::echo("Quark, Rust, no future per request", Driver::Rust, "quark", "quark-with");
 const C: Subject = Subject::echo("Quark, C", Driver::C, "callbacks", "callbacks");
@@ -157,13 +159,26 @@ pub(super) const GROUPS: &[Group] = &[
         title: "Rust and C, 64 B",
         baselines: &[RAW_TONIC, "C TCP (floor)"],
         loads: BY_DEPTH,
-        subjects: &[C_TCP, TCP, TCP_FUTURES, ZEROMQ, TONIC, TONIC_TWO, RUST, RUST_WITH, C, C_BATCHES],
+        subjects: &[
+            C_TCP,
+            TCP,
+            TCP_FUTURES,
+            ZEROMQ,
+            TONIC,
+            TONIC_TWO,
+            RUST,
+            RUST_TLS,
+            RUST_HTTP3,
+            RUST_WITH,
+            C,
+            C_BATCHES,
+        ],
     },
     Group {
         title: "Rust and C, larger payloads",
         baselines: &[RAW_TONIC, "C TCP (floor)"],
         loads: BY_PAYLOAD,
-        subjects: &[C_TCP, TCP_FUTURES, ZEROMQ, TONIC, TONIC_TWO, RUST, C, C_BATCHES],
+        subjects: &[C_TCP, TCP_FUTURES, ZEROMQ, TONIC, TONIC_TWO, RUST, RUST_TLS, RUST_HTTP3, C, C_BATCHES],
     },
     Group {
         title: "Python, 64 B",
@@ -253,6 +268,18 @@ pub(super) const GROUPS: &[Group] = &[
         subjects: &[Subject::alone("a silo in or out", Driver::Rust, "ring-change")],
     },
 ];
+
+/// What `cargo xtask bench --lossy` measures.
+pub(super) const LOSSY: &[Group] = &[Group {
+    title: "1 % of the packets lost",
+    baselines: &["Quark, Rust, TLS"],
+    loads: &[
+        Load::new("depth 1", 1, 64).also_quick(),
+        Load::new("depth 256", 256, 64).also_quick(),
+        Load::new("1 MiB, depth 8", 8, KIB * KIB).also_quick(),
+    ],
+    subjects: &[RUST, RUST_TLS, RUST_HTTP3],
+}];
 
 /// What `cargo xtask bench --growth` measures.
 pub(super) const GROWTH: &[Group] = &[

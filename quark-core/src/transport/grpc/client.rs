@@ -10,6 +10,8 @@ use futures_util::future::BoxFuture;
 use http::uri::PathAndQuery;
 use hyper_util::rt::TokioIo;
 use tonic::Streaming;
+use tonic::body::Body;
+use tonic::client::GrpcService;
 use tonic::transport::Channel;
 
 use super::codec::EnvelopeCodec;
@@ -31,14 +33,31 @@ pub(super) async fn dial(
     let socket = socket::open(&settings, &to, outgoing.peer()).await.map_err(|failed| failed.error(&to))?;
     let refusal = socket.refusal();
     let channel = channel(&settings, &to, socket).await?;
-    let mut grpc = tonic::client::Grpc::new(channel).max_decoding_message_size(settings.max_message);
-    grpc.ready().await.map_err(|error| unreachable(&to, &error))?;
+    let grpc = tonic::client::Grpc::new(channel);
+    open(grpc, &settings, to.clone(), &hello, outgoing, move |error| refusal.or(&to, error)).await
+}
+
+/// Opens the stream on a connection. `explain` says what is known better of why it did not open.
+pub(super) async fn open<T>(
+    grpc: tonic::client::Grpc<T>,
+    settings: &Settings,
+    to: Endpoint,
+    hello: &Hello,
+    outgoing: Outgoing,
+    explain: impl FnOnce(Error) -> Error + Send + 'static,
+) -> Result<Incoming>
+where
+    T: GrpcService<Body, Future: Send> + Send + 'static,
+    T::ResponseBody: http_body::Body<Error: Into<BoxError>> + Send + 'static,
+    T::Error: std::fmt::Display,
+{
+    let mut grpc = grpc.max_decoding_message_size(settings.max_message);
+    grpc.ready().await.map_err(|error| Error::new(ErrorKind::Unreachable, format!("{to}: {error}")))?;
     let mut request = tonic::Request::new(outgoing);
-    announce(&hello, request.metadata_mut());
+    announce(hello, request.metadata_mut());
     let opening = async move {
         let response = grpc.streaming(request, PathAndQuery::from_static(PATH), EnvelopeCodec).await;
-        let response =
-            response.map_err(|status| refusal.or(&to, error_of(&status, ErrorKind::Unreachable)))?;
+        let response = response.map_err(|status| explain(error_of(&status, ErrorKind::Unreachable)))?;
         let hello = announced(response.metadata())?;
         Ok((hello, response.into_inner()))
     };
@@ -61,6 +80,8 @@ pub(super) async fn channel(settings: &Settings, to: &Endpoint, socket: Socket) 
         .await
         .map_err(|error| unreachable(to, &error))
 }
+
+pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 fn unreachable(to: &Endpoint, error: &dyn std::error::Error) -> Error {
     let mut message = format!("{to}: {error}");

@@ -147,7 +147,7 @@ impl Drop for Listening {
 
 /// How many connections there are.
 #[derive(Default)]
-struct Places {
+pub(super) struct Places {
     taken: Mutex<Taken>,
     said: Seldom,
 }
@@ -160,7 +160,7 @@ struct Taken {
 
 impl Places {
     /// A place for a connection from this address, or what there are too many of.
-    fn take(self: &Arc<Self>, address: IpAddr, limits: &Limits) -> Result<Place, &'static str> {
+    pub(super) fn take(self: &Arc<Self>, address: IpAddr, limits: &Limits) -> Result<Place, &'static str> {
         let address = network(address);
         let mut taken = self.taken.lock().expect("no panic while locked");
         if taken.total >= limits.total {
@@ -176,7 +176,7 @@ impl Places {
     }
 
     /// A connection was closed because of what the other side did. Whoever floods us fills no log.
-    fn closed(&self, address: SocketAddr, reason: impl Display) {
+    pub(super) fn closed(&self, address: SocketAddr, reason: impl Display) {
         match self.said.now() {
             Some(others) => {
                 tracing::warn!(target: LINK, %address, %reason, others, "closed a connection");
@@ -195,7 +195,7 @@ fn network(address: IpAddr) -> IpAddr {
 }
 
 /// The place of one connection, free again when dropped.
-struct Place {
+pub(super) struct Place {
     places: Arc<Places>,
     address: IpAddr,
 }

@@ -16,10 +16,12 @@ use http::uri::PathAndQuery;
 use prost::Message;
 use tokio::sync::watch;
 use tonic::body::Body;
+use tonic::client::GrpcService;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::server::{ServerStreamingService, UnaryService};
 use tonic::{Request, Response, Status};
 
+use super::client::BoxError;
 use super::socket::{self, NoSocket};
 use super::{Settings, announce, announced, client};
 use crate::probe::Probe;
@@ -63,16 +65,29 @@ async fn look_without_limit(settings: &Settings, silo: &SiloInfo, cluster: &str)
     let to = &silo.endpoint;
     let socket = match socket::open(settings, to, &silo.silo_id).await {
         Ok(socket) => socket,
-        Err(NoSocket::NotConnected(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            return Probe::Refused;
-        }
-        Err(NoSocket::NotProved(NoHandshake::SomebodyElse(_))) => return Probe::Refused,
-        // To put out a silo for a date in a file would put out all of them.
-        Err(NoSocket::NotProved(NoHandshake::Expired(_))) => return Probe::Answered,
-        Err(NoSocket::NotConnected(_) | NoSocket::NotProved(_)) => return Probe::Silent,
+        Err(no) => return seen(&no),
     };
     let Ok(channel) = client::channel(settings, to, socket).await else { return Probe::Silent };
-    let mut grpc = tonic::client::Grpc::new(channel);
+    ask(tonic::client::Grpc::new(channel), silo, cluster).await
+}
+
+/// What it means for a probe that there is no connection.
+pub(super) fn seen(no: &NoSocket) -> Probe {
+    match no {
+        NoSocket::NotConnected(error) if error.kind() == io::ErrorKind::ConnectionRefused => Probe::Refused,
+        NoSocket::NotProved(NoHandshake::SomebodyElse(_)) => Probe::Refused,
+        // To put out a silo for a date in a file would put out all of them.
+        NoSocket::NotProved(NoHandshake::Expired(_)) => Probe::Answered,
+        NoSocket::NotConnected(_) | NoSocket::NotProved(_) => Probe::Silent,
+    }
+}
+
+/// Asks whoever is at the other end of a connection for the health and the name.
+pub(super) async fn ask<T>(mut grpc: tonic::client::Grpc<T>, silo: &SiloInfo, cluster: &str) -> Probe
+where
+    T: GrpcService<Body>,
+    T::ResponseBody: http_body::Body<Error: Into<BoxError>> + Send + 'static,
+{
     let asked = async {
         grpc.ready().await.ok()?;
         let request = Request::new(HealthCheckRequest::default());

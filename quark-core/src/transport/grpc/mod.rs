@@ -10,6 +10,7 @@ pub(super) mod fuzzing;
 #[cfg(test)]
 mod generated;
 mod health;
+mod http3;
 mod server;
 mod socket;
 
@@ -22,7 +23,8 @@ use tokio::task::JoinHandle;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Code, Status};
 
-use super::carrier::{Accept, Carrier, Hello, Incoming};
+pub(super) use self::http3::Http3Carrier;
+use super::carrier::{Accept, Address, Carrier, Hello, Incoming};
 use super::link::Outgoing;
 use super::outbox::PART_BYTES;
 use crate::config::TransportConfig;
@@ -88,12 +90,12 @@ impl Settings {
     }
 }
 
-impl GrpcCarrier {
+impl Settings {
     /// # Errors
     /// `INVALID_ARGUMENT` when the certificates cannot be used.
-    pub(crate) fn new(local: &SiloId, config: &TransportConfig) -> Result<Self> {
+    fn new(local: &SiloId, config: &TransportConfig) -> Result<Self> {
         let tls = config.tls.as_ref().map(|tls| Credentials::load(tls, local, config));
-        let settings = Settings {
+        Ok(Self {
             max_message: config.max_payload.max(PART_BYTES).saturating_add(ENVELOPE_SLACK),
             max_metadata: config.max_metadata,
             max_streams: config.max_streams,
@@ -107,14 +109,33 @@ impl GrpcCarrier {
                 per_address: config.max_connections_per_address,
                 handshake: config.handshake_timeout,
             },
-        };
-        Ok(Self { settings, cluster: config.cluster.clone(), server: Mutex::default() })
+        })
     }
 }
 
+impl GrpcCarrier {
+    fn with(settings: Settings, config: &TransportConfig) -> Self {
+        Self { settings, cluster: config.cluster.clone(), server: Mutex::default() }
+    }
+}
+
+/// The carriers that are configured, over the same certificates.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` when the certificates cannot be used.
+pub(super) fn carriers(
+    local: &SiloId,
+    config: &TransportConfig,
+) -> Result<(Option<GrpcCarrier>, Option<Http3Carrier>)> {
+    let settings = Settings::new(local, config)?;
+    let http3 = config.transport.has_http3().then(|| Http3Carrier::with(settings.clone(), config));
+    let http2 = config.transport.has_http2().then(|| GrpcCarrier::with(settings, config));
+    Ok((http2, http3.transpose()?))
+}
+
 impl Carrier for GrpcCarrier {
-    fn dial(&self, to: Endpoint, hello: Hello, outgoing: Outgoing) -> BoxFuture<'static, Result<Incoming>> {
-        client::dial(self.settings.clone(), to, hello, outgoing).boxed()
+    fn dial(&self, to: Address, hello: Hello, outgoing: Outgoing) -> BoxFuture<'static, Result<Incoming>> {
+        client::dial(self.settings.clone(), to.endpoint, hello, outgoing).boxed()
     }
 
     fn listen(&self, at: Endpoint, accept: Arc<dyn Accept>) -> BoxFuture<'_, Result<Endpoint>> {

@@ -107,24 +107,35 @@ impl tower_service::Service<http::Request<Body>> for Service {
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let Self { settings, accept, refusals } = self.clone();
         Box::pin(async move {
-            let is_health = health::is_health(request.uri().path());
-            if !is_health && request.uri().path() != PATH {
-                let message = "Quark serves quark.QuarkTransport/ActorStream and grpc.health.v1.Health only";
-                return Ok(Status::unimplemented(message).into_http());
-            }
-            let Some(remote) = request.extensions().get::<Remote<Proof>>() else {
+            let Some(remote) = request.extensions().get::<Remote<Proof>>().cloned() else {
                 return Ok(Status::internal("a request without a connection").into_http());
             };
-            remote.has_asked();
-            let proof = remote.identity.clone();
-            if is_health {
-                return health::answer(&*accept, request).await;
-            }
-            let mut grpc =
-                tonic::server::Grpc::new(EnvelopeCodec).max_decoding_message_size(settings.max_message);
-            Ok(grpc.streaming(ActorStream { accept, proof, refusals }, request).await)
+            answer(&settings, accept, &remote.identity, request, &refusals, || remote.has_asked()).await
         })
     }
+}
+
+/// Answers a request of whoever proved to be that; `makes_sense` is told when it is one that can be answered.
+pub(super) async fn answer(
+    settings: &Settings,
+    accept: Arc<dyn Accept>,
+    proof: &Proof,
+    request: http::Request<Body>,
+    refusals: &Arc<Seldom>,
+    makes_sense: impl FnOnce(),
+) -> Result<http::Response<Body>, Infallible> {
+    let is_health = health::is_health(request.uri().path());
+    if !is_health && request.uri().path() != PATH {
+        let message = "Quark serves quark.QuarkTransport/ActorStream and grpc.health.v1.Health only";
+        return Ok(Status::unimplemented(message).into_http());
+    }
+    makes_sense();
+    if is_health {
+        return health::answer(&*accept, request).await;
+    }
+    let mut grpc = tonic::server::Grpc::new(EnvelopeCodec).max_decoding_message_size(settings.max_message);
+    let stream = ActorStream { accept, proof: proof.clone(), refusals: refusals.clone() };
+    Ok(grpc.streaming(stream, request).await)
 }
 
 struct ActorStream {

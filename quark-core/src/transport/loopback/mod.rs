@@ -16,7 +16,7 @@ use futures_util::future::BoxFuture;
 
 use self::paths::Paths;
 use self::wire::Wire;
-use super::carrier::{Accept, Carrier, Hello, Incoming};
+use super::carrier::{Accept, Address, Carrier, Hello, Incoming};
 use super::link::Outgoing;
 use crate::config::TransportConfig;
 use crate::endpoint::Endpoint;
@@ -146,8 +146,8 @@ pub(crate) struct LoopbackCarrier {
 }
 
 impl Carrier for LoopbackCarrier {
-    fn dial(&self, to: Endpoint, hello: Hello, outgoing: Outgoing) -> BoxFuture<'static, Result<Incoming>> {
-        let (network, patience) = (self.network.clone(), self.patience);
+    fn dial(&self, to: Address, hello: Hello, outgoing: Outgoing) -> BoxFuture<'static, Result<Incoming>> {
+        let (network, patience, to) = (self.network.clone(), self.patience, to.endpoint);
         async move {
             let refused = || Error::new(ErrorKind::Unreachable, format!("nobody listens at {to}"));
             let (accept, _) = network.host(&to).ok_or_else(refused)?;
