@@ -109,6 +109,11 @@
 #define QUARK_SILO_UPDATED 3
 
 /**
+ * Bytes of each of the two texts that a `quark_credentials_fn` writes.
+ */
+#define QUARK_CREDENTIAL_BYTES 4096
+
+/**
  * Log level: something is broken.
  */
 #define QUARK_LOG_ERROR 1
@@ -419,6 +424,12 @@ typedef struct {
  * `quark_config_set_ending_batch_callback`; the array lives until the callback returns.
  */
 typedef void (*quark_ending_batch_fn)(void *user_data, const quark_ending_t *endings, size_t count);
+
+/**
+ * Writes a user and a password for Redis, each a string with its NUL in at most `QUARK_CREDENTIAL_BYTES` bytes; both are empty
+ * before, and an empty user means the default one. False when there are none; the connection is then tried again later.
+ */
+typedef bool (*quark_credentials_fn)(void *user_data, char *user, char *password);
 
 /**
  * Hears that a silo joined, left or changed (`QUARK_SILO_JOINED` ...). `silo` lives until the callback returns.
@@ -907,6 +918,15 @@ quark_status_t quark_config_set_ending_batch_callback(quark_config_t *config,
                                                       quark_ending_batch_fn callback,
                                                       void *user_data,
                                                       quark_finalizer_fn finalizer);
+
+/**
+ * Asked for the user and the password before each connection to a Redis whose URL has none, by one thread at a time, which is
+ * neither the runtime's nor one of those of handlers, and may wait; what is not given within 3 s counts as no answer.
+ */
+quark_status_t quark_config_set_redis_credentials(quark_config_t *config,
+                                                  quark_credentials_fn callback,
+                                                  void *user_data,
+                                                  quark_finalizer_fn finalizer);
 
 /**
  * Hears of silos that join, leave and change, in order, beginning with those of the first view. On the same threads as

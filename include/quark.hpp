@@ -548,6 +548,13 @@ public:
     Config &callback_threads(std::uint32_t count) { return set(quark_config_set_callback_threads, count); }
     Config &loop(const Loop &loop) { return set(quark_config_set_loop, loop.get()); }
 
+    /// A callable `std::pair<std::string, std::string>()` that gives the user, empty for the default one, and the password for a
+    /// Redis whose URL has none; an empty password or an exception means that there are none now.
+    template <class F>
+    Config &redis_credentials(F function) {
+        return set(quark_config_set_redis_credentials, give<F>, kept(std::move(function)), detail::destroy<F>);
+    }
+
     /// The handler of every type without one of its own.
     template <class F>
     Config &handler(F function) {
@@ -699,6 +706,21 @@ private:
             endings.push_back({raw[i].user_data, ended(raw[i].reply, raw[i].error)});
         }
         detail::callable<F>(user_data)(endings);
+    }
+
+    template <class F>
+    static bool give(void *user_data, char *user, char *password) noexcept {
+        bool gave = false;
+        guarded(
+            [&] {
+                const std::pair<std::string, std::string> given = detail::callable<F>(user_data)();
+                if (given.first.size() >= QUARK_CREDENTIAL_BYTES || given.second.size() >= QUARK_CREDENTIAL_BYTES) return;
+                std::memcpy(user, given.first.c_str(), given.first.size() + 1);
+                std::memcpy(password, given.second.c_str(), given.second.size() + 1);
+                gave = !given.second.empty();
+            },
+            [](const char *) {});
+        return gave;
     }
 
     template <class F>

@@ -54,7 +54,9 @@ pub use error::{Delivered, Error, ErrorKind, Result};
 pub use handler::{BoxFuture, Handler};
 pub use health::Health;
 pub use id::SiloId;
-pub use membership::{Membership, MembershipConfig, MembershipEvent, MembershipUrl, RedisUrl, Role, View};
+pub use membership::{
+    Membership, MembershipConfig, MembershipEvent, MembershipUrl, RedisCredentials, RedisUrl, Role, View,
+};
 pub use placement::{Placement, PlacementPolicy};
 pub use request::Request;
 pub use ring::{HashRing, hash, hash_actor};

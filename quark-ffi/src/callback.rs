@@ -1,10 +1,10 @@
 //! C's callbacks: functions with their data, and when that data is let go of. On which threads they run says
 //! [`hosting`](crate::hosting).
 
-use std::ffi::c_void;
+use std::ffi::{CStr, c_char, c_void};
 use std::sync::Arc;
 
-use quark_core::Result;
+use quark_core::{Error, ErrorKind, Result};
 
 use crate::request::quark_request_t;
 use crate::silo_info::quark_silo_info_t;
@@ -59,6 +59,14 @@ pub const QUARK_SILO_JOINED: i32 = 1;
 pub const QUARK_SILO_LEFT: i32 = 2;
 /// A silo of the view changed: another incarnation, endpoint, status, weight or set of actor types.
 pub const QUARK_SILO_UPDATED: i32 = 3;
+
+/// Bytes of each of the two texts that a `quark_credentials_fn` writes.
+pub const QUARK_CREDENTIAL_BYTES: usize = 4096;
+
+/// Writes a user and a password for Redis, each a string with its NUL in at most `QUARK_CREDENTIAL_BYTES` bytes; both are empty
+/// before, and an empty user means the default one. False when there are none; the connection is then tried again later.
+pub type quark_credentials_fn =
+    Option<unsafe extern "C" fn(user_data: *mut c_void, user: *mut c_char, password: *mut c_char) -> bool>;
 
 /// The pointer that C wants to get back.
 #[derive(Clone, Copy)]
@@ -120,6 +128,35 @@ impl<F: Copy> Callback<F> {
     }
 }
 
+impl Callback<CredentialsFn> {
+    /// Asks for a user, `None` for the default one, and a password.
+    ///
+    /// # Errors
+    /// `MEMBERSHIP_UNAVAILABLE` when the callback gave none that can be used.
+    pub(crate) fn credentials(&self) -> Result<(Option<String>, String)> {
+        let failed = |problem: &str| Err(Error::new(ErrorKind::MembershipUnavailable, problem));
+        let mut texts = [vec![0u8; QUARK_CREDENTIAL_BYTES], vec![0u8; QUARK_CREDENTIAL_BYTES]];
+        let [user, password] = &mut texts;
+        // SAFETY: the header demands a function that may be called with this data, and room for both texts is there.
+        let gave = unsafe {
+            (self.function)(self.data.pointer(), user.as_mut_ptr().cast(), password.as_mut_ptr().cast())
+        };
+        if !gave {
+            return failed("the callback gave none");
+        }
+        let [user, password] = texts.map(|text| {
+            let text = CStr::from_bytes_until_nul(&text).ok().and_then(|text| text.to_str().ok());
+            text.map(str::to_owned)
+        });
+        match (user, password) {
+            (Some(user), Some(password)) if !password.is_empty() => {
+                Ok((Some(user).filter(|user| !user.is_empty()), password))
+            }
+            _ => failed("the callback gave a text that is empty, too long or not UTF-8"),
+        }
+    }
+}
+
 #[derive(Clone, Copy)]
 pub(crate) struct Unowned<F> {
     pub(crate) function: F,
@@ -135,4 +172,5 @@ pub(crate) enum RequestFn {
 
 pub(crate) type EndingBatchFn = unsafe extern "C" fn(*mut c_void, *const quark_ending_t, usize);
 pub(crate) type ReplyFn = unsafe extern "C" fn(*mut c_void, *mut quark_bytes_t, *mut quark_error_t);
+pub(crate) type CredentialsFn = unsafe extern "C" fn(*mut c_void, *mut c_char, *mut c_char) -> bool;
 pub(crate) type MembershipFn = unsafe extern "C" fn(*mut c_void, i32, *const quark_silo_info_t);

@@ -6,7 +6,9 @@ use std::ptr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quark_core::{Endpoint, Error, MembershipConfig, Result, SiloConfig, SiloId, Tls, TransportConfig};
+use quark_core::{
+    Endpoint, Error, MembershipConfig, RedisCredentials, Result, SiloConfig, SiloId, Tls, TransportConfig,
+};
 
 use crate::callback::{Callback, EndingBatchFn, MembershipFn, RequestFn};
 use crate::event_loop::{self, Loop, quark_loop_t};
@@ -59,6 +61,10 @@ impl quark_config_t {
             return Err(Error::invalid("handler", "", "a client hosts nothing"));
         }
         Ok(self.settings.clone())
+    }
+
+    pub(crate) fn set_redis_credentials(&mut self, credentials: RedisCredentials) {
+        self.settings.timing.redis_credentials = Some(credentials);
     }
 
     /// The id, if there is one, and the settings.

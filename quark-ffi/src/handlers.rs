@@ -2,11 +2,11 @@
 
 use std::ffi::{c_char, c_void};
 
-use quark_core::{Error, Result};
+use quark_core::{Error, RedisCredentials, Result};
 
 use crate::callback::{
-    Callback, RequestFn, UserData, quark_ending_batch_fn, quark_finalizer_fn, quark_membership_fn,
-    quark_request_batch_fn, quark_request_fn,
+    Callback, CredentialsFn, RequestFn, UserData, quark_credentials_fn, quark_ending_batch_fn,
+    quark_finalizer_fn, quark_membership_fn, quark_request_batch_fn, quark_request_fn,
 };
 use crate::config::{quark_config_t, set};
 use crate::handle;
@@ -115,6 +115,26 @@ pub unsafe extern "C" fn quark_config_set_ending_batch_callback(
                 Callback::new(callback, data, "callback")?,
                 "ending_batch_callback",
             )
+        })
+    }
+}
+
+/// Asked for the user and the password before each connection to a Redis whose URL has none, by one thread at a time, which is
+/// neither the runtime's nor one of those of handlers, and may wait; what is not given within 3 s counts as no answer.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quark_config_set_redis_credentials(
+    config: *mut quark_config_t,
+    callback: quark_credentials_fn,
+    user_data: *mut c_void,
+    finalizer: quark_finalizer_fn,
+) -> quark_status_t {
+    let data = UserData::new(user_data, finalizer);
+    // SAFETY: the header demands NULL or a live config, and a function that may be called with this data.
+    unsafe {
+        set(config, "redis_credentials", |config| {
+            let callback: Callback<CredentialsFn> = Callback::new(callback, data, "callback")?;
+            config.set_redis_credentials(RedisCredentials::new(move || callback.credentials()));
+            Ok(())
         })
     }
 }

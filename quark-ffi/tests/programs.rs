@@ -76,6 +76,7 @@ programs! {
     answers_in_c: "quark-ffi/tests/c/answers.c", "cc", "c11";
     batches_in_c: "quark-ffi/tests/c/batches.c", "cc", "c11";
     calls_in_c: "quark-ffi/tests/c/calls.c", "cc", "c11";
+    credentials_in_c: "quark-ffi/tests/c/credentials.c", "cc", "c11";
     an_event_loop_of_the_programs_own: "quark-ffi/tests/c/event_loop.c", "cc", "c11";
     drops_in_every_order: "quark-ffi/tests/c/drops.c", "cc", "c11";
     errors_in_c: "quark-ffi/tests/c/errors.c", "cc", "c11";

@@ -11,10 +11,11 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString};
-use quark_core::{Error, Tls};
+use quark_core::{Error, ErrorKind, RedisCredentials, Tls};
 
 use crate::buffer;
 use crate::errors::raise;
+use crate::foreign;
 
 /// `TypeError` in its one form.
 pub(crate) fn wrong_type(name: &str, value: &Bound<'_, PyAny>, wanted: &str) -> PyErr {
@@ -96,10 +97,8 @@ where
     }
     value.extract::<T>().map_err(|_| {
         let shown = value.str().map_or_else(|_| "?".to_owned(), |shown| shown.to_string());
-        let problem = Error::new(
-            quark_core::ErrorKind::InvalidArgument,
-            format!("{name}={shown}: is negative or too large"),
-        );
+        let problem =
+            Error::new(ErrorKind::InvalidArgument, format!("{name}={shown}: is negative or too large"));
         raise(value.py(), &problem)
     })
 }
@@ -132,6 +131,26 @@ pub(crate) fn tls(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Tls> {
         (Some(_), None) => Err(missing("key", "is the certificate's other half")),
         (None, Some(_)) => Err(missing("certificate", "is the key's other half")),
     }
+}
+
+/// A function that gives a password, or a user and a password. What it gives is never shown.
+pub(crate) fn credentials(name: &str, value: &Bound<'_, PyAny>) -> PyResult<RedisCredentials> {
+    if !value.is_callable() {
+        return Err(wrong_type(name, value, "callable"));
+    }
+    let give = value.clone().unbind();
+    let failed = |problem: String| Error::new(ErrorKind::MembershipUnavailable, problem);
+    Ok(RedisCredentials::new(move || {
+        let asked = Python::try_attach(|py| {
+            let given = foreign::call(give.bind(py), ()).map_err(|error| failed(error.to_string()))?;
+            let pair = given.extract::<(Option<String>, String)>();
+            pair.or_else(|_| given.extract().map(|password| (None, password))).map_err(|_| {
+                let kind = given.get_type().name().map_or_else(|_| "?".to_owned(), |name| name.to_string());
+                failed(format!("must give a password or (user, password), not {kind}"))
+            })
+        });
+        asked.unwrap_or_else(|| Err(failed("the interpreter is ending".to_owned())))
+    }))
 }
 
 /// A dict of strings.

@@ -28,10 +28,11 @@ impl Drop for Stop {
 /// Calls a function.
 pub(crate) fn call<'py, A>(callable: &Bound<'py, PyAny>, arguments: A) -> PyResult<Bound<'py, PyAny>>
 where
-    A: IntoPyObject<'py, Target = PyTuple, Output = Bound<'py, PyTuple>, Error = PyErr>,
+    A: IntoPyObject<'py, Target = PyTuple, Output = Bound<'py, PyTuple>>,
+    A::Error: Into<PyErr>,
 {
     let py = callable.py();
-    let arguments = arguments.into_pyobject(py)?;
+    let arguments = arguments.into_pyobject(py).map_err(Into::into)?;
     let stop = Stop;
     // SAFETY: the GIL is held, and both objects live until it returns.
     let result = unsafe { PyObject_CallObject(callable.as_ptr(), arguments.as_ptr()) };

@@ -51,6 +51,7 @@ pub(crate) fn configure(
         "ttl" => config.timing.ttl = timeout()?,
         "heartbeat" => config.timing.heartbeat = timeout()?,
         "start_timeout" => config.timing.start_timeout = timeout()?,
+        "redis_credentials" => config.timing.redis_credentials = Some(args::credentials(name, value)?),
         "placement" => {
             for (actor_type, placement) in args::pairs(name, value)? {
                 config.placement.insert(actor_type, placement.parse().or_raise(py)?);

@@ -18,6 +18,7 @@ mod lease;
 mod lookout;
 mod memory;
 mod redis;
+mod redis_credentials;
 mod redis_url;
 mod url;
 mod view;
@@ -39,6 +40,7 @@ use crate::probe::Prober;
 use crate::silo_info::{SiloInfo, SiloStatus};
 use crate::transports::Transports;
 
+pub use self::redis_credentials::RedisCredentials;
 pub use self::redis_url::RedisUrl;
 pub use self::url::MembershipUrl;
 pub use self::view::{MembershipEvent, View};
@@ -63,6 +65,8 @@ pub struct MembershipConfig {
     pub gossip_interval: Duration,
     /// Whether to gossip beyond this machine: the datagrams are neither encrypted nor signed. Default no.
     pub allow_plaintext: bool,
+    /// Who gives the user and the password for Redis, where the URL has none. Default nobody.
+    pub redis_credentials: Option<RedisCredentials>,
     /// Which networks the transports of silos in a `static://` list speak: the list does not say. A silo or client sets it to
     /// its own. Default HTTP/2.
     pub transports: Transports,
@@ -79,6 +83,7 @@ impl Default for MembershipConfig {
             probe_timeout: Duration::from_secs(2),
             gossip_interval: Duration::from_millis(250),
             allow_plaintext: false,
+            redis_credentials: None,
             transports: Transports::HTTP2,
         }
     }
@@ -143,6 +148,17 @@ impl Membership {
     /// `INVALID_ARGUMENT` when the configuration cannot be used.
     pub fn new(url: &MembershipUrl, config: MembershipConfig) -> Result<Self> {
         config.validate()?;
+        if config.redis_credentials.is_some() {
+            let problem = match url {
+                MembershipUrl::Redis(url) => {
+                    url.login.is_some().then_some("the membership URL has a password too")
+                }
+                _ => Some("the membership is not in Redis"),
+            };
+            if let Some(problem) = problem {
+                return Err(Error::invalid("redis_credentials", "", problem));
+            }
+        }
         let provider: Arc<dyn Provider> = match url {
             MembershipUrl::Redis(url) => redis::provider(url.clone(), config)?,
             MembershipUrl::Gossip { bind, .. } if !bind.is_loopback() && !config.allow_plaintext => {

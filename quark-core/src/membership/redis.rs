@@ -52,7 +52,7 @@ const COMMANDS: usize = 256;
 
 /// Membership through the Redis of this URL.
 pub(super) fn provider(url: RedisUrl, config: MembershipConfig) -> Result<Arc<dyn Provider>> {
-    let server = RedisServer::new(url, &config.cluster)?;
+    let server = RedisServer::new(url, config.redis_credentials.clone(), &config.cluster)?;
     Ok(Arc::new(RedisMembership::at(server, config)))
 }
 

@@ -4,6 +4,7 @@
 
 mod acl;
 mod cluster;
+mod credentials;
 mod refusals;
 mod sentinel;
 mod servers;

@@ -117,6 +117,13 @@ static void on_event(void *user_data, int32_t kind, const quark_silo_info_t *sil
     CHECK(quark_silo_info_id(silo) != NULL);
 }
 
+static bool give_credentials(void *user_data, char *user, char *password) {
+    (void)user_data;
+    strcpy(user, "sweep");
+    strcpy(password, "canary-sweep");
+    return true;
+}
+
 static void on_log(void *user_data, int32_t level, const char *target, const char *message) {
     (void)user_data;
     CHECK(level >= 1 && level <= 5 && target != NULL && message != NULL);

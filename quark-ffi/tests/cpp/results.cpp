@@ -219,6 +219,23 @@ static void what_cannot_be_used() {
     CHECK(fails(ring.try_owners({"x", std::string(nul)}), QUARK_INVALID_ARGUMENT, "keys"));
 }
 
+static void what_keeps_strangers_out() {
+    auto config = config_of("limits", "memory://cpp-limits");
+    config.max_metadata(8192).max_streams(8).connection_window(1 << 20).max_links_per_peer(2).max_connections(10);
+    config.max_connections_per_address(5).handshake_timeout(2s).transport("http2").anonymous_clients().allow_plaintext();
+    CHECK(quark::Silo::start(config));
+
+    auto asked = config_of("asked", "memory://cpp-asked");
+    asked.redis_credentials([] { return std::pair<std::string, std::string>("default", "canary-cpp"); });
+    CHECK(fails(quark::Silo::start(asked), QUARK_INVALID_ARGUMENT, "redis_credentials="));
+
+    auto certified = config_of("certified", "memory://cpp-certified");
+    certified.tls("/nowhere/ca.pem", "a.pem", "a.key");
+    CHECK(fails(quark::Silo::start(certified), QUARK_INVALID_ARGUMENT, "tls.authority=\"/nowhere/ca.pem\""));
+    certified.tls("/nowhere/ca.pem");
+    CHECK(fails(quark::Silo::start(certified), QUARK_INVALID_ARGUMENT, "tls.certificate"));
+}
+
 static void the_parts() {
     quark::HashRing ring;
     auto owner = ring.try_owner("x");
@@ -321,6 +338,7 @@ int main() {
     answers_of_every_kind();
     every_verb();
     what_cannot_be_used();
+    what_keeps_strangers_out();
     the_parts();
     many_at_once();
     a_loop_of_ones_own();

@@ -284,6 +284,7 @@ fn valid(function: &Function, parameter: &Parameter) -> Option<String> {
             "endpoint" => "\"127.0.0.1:0\"",
             "url" => "\"memory://sweep\"",
             "placement" => "\"random\"",
+            "transport" => "\"http2\"",
             "authority" | "certificate" => "\"certificate.pem\"",
             "name" | "zone" | "key" | "value" | "text" | "message" => "\"x\"",
             _ => return None,
@@ -321,6 +322,7 @@ fn valid(function: &Function, parameter: &Parameter) -> Option<String> {
         ("quark_ending_batch_fn", _) => "on_endings",
         ("quark_membership_fn", _) => "on_event",
         ("quark_log_fn", _) => "on_log",
+        ("quark_credentials_fn", _) => "give_credentials",
         _ => return None,
     };
     Some(value.to_owned())
@@ -370,8 +372,9 @@ fn call(
             let is_consumed = function.name.ends_with("_reply") || function.name.ends_with("_fail");
             if let Some(setting) = function.name.strip_prefix("quark_config_set_") {
                 let setting = setting.trim_end_matches("_ms");
-                // Certificates are of one silo; the programs of all languages in python-tests/interop have some.
-                let is_any = argument != "nothing" || setting == "tls";
+                // Certificates are of one silo; the programs of all languages in python-tests/interop have some. The
+                // sweep has no Redis to log in to.
+                let is_any = argument != "nothing" || ["tls", "redis_credentials"].contains(&setting);
                 let wanted = if wanted == "FINE" && is_any && name != "listen" { "ANY" } else { wanted };
                 writeln!(after, "        start_with(made, {wanted}, \"{setting}\");").expect("a string");
             }

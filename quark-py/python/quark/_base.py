@@ -7,7 +7,7 @@ from typing import Any, Callable, List, Mapping, Optional, TypeVar, Union
 from . import _handlers, _loop, _quark
 from ._errors import QuarkError
 from ._quark import Request
-from ._types import Health, SiloInfo, Tls, _health
+from ._types import Credentials, Health, SiloInfo, Tls, _health
 
 Handler = Callable[[Request], Any]
 Self = TypeVar("Self", bound="Base")
@@ -88,6 +88,7 @@ class SiloBase(Base):
         ttl: Optional[float] = None,
         heartbeat: Optional[float] = None,
         start_timeout: Optional[float] = None,
+        redis_credentials: Optional[Credentials] = None,
     ) -> None:
         """Describes a silo; :meth:`start` starts it.
 
@@ -104,6 +105,9 @@ class SiloBase(Base):
 
         ``transport`` is ``http2``, ``http3`` or ``http2+http3``: which networks to listen on and to dial by. HTTP/3 needs
         ``tls``, and listens on UDP at the number of the listening port.
+
+        ``redis_credentials`` is asked for the password, or for the user and the password, before each connection to a Redis whose
+        URL has none, on a thread where it may wait.
 
         With ``tls`` nothing is spoken without it, and ``anonymous_clients`` lets in clients that show no certificate. Without,
         ``allow_plaintext`` is needed to listen, dial or gossip beyond this machine.
@@ -146,6 +150,7 @@ class SiloBase(Base):
             "ttl": ttl,
             "heartbeat": heartbeat,
             "start_timeout": start_timeout,
+            "redis_credentials": redis_credentials,
         }
         self._origin = _handlers.Origin()
         self._node = _quark.Node(silo_id, options, _handlers.native(handler, handlers, self._origin))
@@ -180,6 +185,7 @@ class ClientBase(Base):
         outbox_capacity: Optional[int] = None,
         max_pending: Optional[int] = None,
         start_timeout: Optional[float] = None,
+        redis_credentials: Optional[Credentials] = None,
         transport: str = "http2",
         tls: Optional[Tls] = None,
         allow_plaintext: bool = False,
@@ -195,6 +201,7 @@ class ClientBase(Base):
             "outbox_capacity": outbox_capacity,
             "max_pending": max_pending,
             "start_timeout": start_timeout,
+            "redis_credentials": redis_credentials,
             "transport": transport,
             "tls": tls,
             "allow_plaintext": allow_plaintext,
@@ -234,6 +241,7 @@ class MembershipBase:
         ttl: Optional[float] = None,
         heartbeat: Optional[float] = None,
         start_timeout: Optional[float] = None,
+        redis_credentials: Optional[Credentials] = None,
         allow_plaintext: bool = False,
     ) -> None:
         options = {
@@ -241,6 +249,7 @@ class MembershipBase:
             "ttl": ttl,
             "heartbeat": heartbeat,
             "start_timeout": start_timeout,
+            "redis_credentials": redis_credentials,
             "allow_plaintext": allow_plaintext,
         }
         self._native = _quark.Membership(url, options)

@@ -4,7 +4,7 @@ import enum
 import os
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, Dict, Iterable, List, Literal, Mapping, Optional, Tuple, Union, cast
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, List, Literal, Mapping, Optional, Tuple, Union, cast
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 Payload = Union[bytes, bytearray, memoryview, "Buffer"]
 #: One of the calls of ``call_many``: actor type, actor id, method, and the payload unless it is empty.
 Call = Union[Tuple[str, str, str], Tuple[str, str, str, Payload]]
+
+
+#: Gives a password for Redis, or a user (None for the default one) and a password.
+Credentials = Callable[[], Union[str, Tuple[Optional[str], str]]]
 
 
 @dataclass(frozen=True)

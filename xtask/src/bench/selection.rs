@@ -67,7 +67,13 @@ mod tests {
     #[test]
     fn one_pair_can_be_chosen() {
         let pair = chosen(false, Some("raw tonic one+depth 256,quark rust+depth 256"));
-        let expected = ["raw tonic, one thread", "Quark, Rust", "Quark, Rust, no future per request"];
+        let expected = [
+            "raw tonic, one thread",
+            "Quark, Rust",
+            "Quark, Rust, TLS",
+            "Quark, Rust, HTTP/3",
+            "Quark, Rust, no future per request",
+        ];
         assert_eq!(pair, expected.map(|name| format!("depth 256: {name}")));
         assert!(chosen(false, Some("no such thing")).is_empty());
     }

@@ -19,8 +19,8 @@ use super::refusal::Answer;
 use super::store::{Pulse, Server, Store, Subscription, Word, Written};
 use crate::error::Result;
 use crate::id::SiloId;
-use crate::membership::RedisUrl;
 use crate::membership::judge::Row;
+use crate::membership::{RedisCredentials, RedisUrl};
 use crate::silo_info::SiloInfo;
 use crate::telemetry::MEMBERSHIP;
 
@@ -91,8 +91,8 @@ struct ServerParts {
 }
 
 impl RedisServer {
-    pub(super) fn new(url: RedisUrl, cluster: &str) -> Result<Self> {
-        let connector = Connector::new(url)?;
+    pub(super) fn new(url: RedisUrl, credentials: Option<RedisCredentials>, cluster: &str) -> Result<Self> {
+        let connector = Connector::new(url, credentials)?;
         let cluster = cluster.to_owned();
         Ok(Self(Arc::new(ServerParts { connector, cluster, unreadable: Unreadable::default() })))
     }

@@ -23,9 +23,9 @@ use self::cluster::Cluster;
 use self::server::Access;
 use super::refusal::{Answer, Refusal};
 use crate::endpoint::Endpoint;
-use crate::error::Result;
-use crate::membership::RedisUrl;
-use crate::membership::redis_url::RedisForm;
+use crate::error::{Error, Result};
+use crate::membership::redis_url::{Login, RedisForm};
+use crate::membership::{RedisCredentials, RedisUrl};
 
 /// How long Redis may take to accept a connection, and to answer a command. The client's own 500 ms would take a
 /// moment's hesitation for an outage.
@@ -39,15 +39,16 @@ pub(super) struct Connector(Arc<Place>);
 /// Where Redis is, and how one gets in.
 struct Place {
     url: RedisUrl,
+    credentials: Option<RedisCredentials>,
     access: Access,
     seeds: Seeds,
 }
 
 impl Connector {
-    pub(super) fn new(url: RedisUrl) -> Result<Self> {
+    pub(super) fn new(url: RedisUrl, credentials: Option<RedisCredentials>) -> Result<Self> {
         let access = Access::new(&url)?;
         let seeds = Seeds::new(url.hosts.clone());
-        Ok(Self(Arc::new(Place { url, access, seeds })))
+        Ok(Self(Arc::new(Place { url, credentials, access, seeds })))
     }
 
     pub(super) fn url(&self) -> &RedisUrl {
@@ -60,8 +61,9 @@ impl Connector {
         let connecting = async {
             match &url.form {
                 RedisForm::Single => {
-                    let login = url.login.as_ref();
-                    access.open(&url.hosts[0], login, url.database, ANSWER_LIMIT).await.map(Connection::One)
+                    let login = self.0.login().await?;
+                    let opened = access.open(&url.hosts[0], login.as_ref(), url.database, ANSWER_LIMIT).await;
+                    opened.map(Connection::One)
                 }
                 RedisForm::Sentinel { service, login } => {
                     let found = sentinel::primary(&self.0, service, login.as_ref()).await;
@@ -78,10 +80,12 @@ impl Connector {
         let Place { url, access, .. } = &*self.0;
         let subscribing = async {
             let mut subscription = match &url.form {
-                RedisForm::Single => access.open_pubsub(&url.hosts[0], url.login.as_ref()).await?,
+                RedisForm::Single => {
+                    access.open_pubsub(&url.hosts[0], self.0.login().await?.as_ref()).await?
+                }
                 RedisForm::Sentinel { service, login } => {
                     let (primary, _) = sentinel::primary(&self.0, service, login.as_ref()).await?;
-                    access.open_pubsub(&primary, url.login.as_ref()).await?
+                    access.open_pubsub(&primary, self.0.login().await?.as_ref()).await?
                 }
                 RedisForm::Cluster => cluster::subscriber(&self.0).await?,
             };
@@ -89,6 +93,15 @@ impl Connector {
             Ok(subscription)
         };
         within_limit(subscribing).await
+    }
+}
+
+impl Place {
+    /// Who one is for the servers that hold the keys.
+    async fn login(&self) -> Answer<Option<Login>> {
+        let Some(credentials) = &self.credentials else { return Ok(self.url.login.clone()) };
+        let refused = |error: Error| Refusal::other(format!("redis_credentials: {}", error.message()), false);
+        credentials.ask().await.map(Some).map_err(refused)
     }
 }
 

@@ -49,7 +49,7 @@ async fn write(store: &impl Store, info: &SiloInfo) -> String {
 fn redis() -> RedisServer {
     let url = std::env::var("QUARK_TEST_REDIS").expect("QUARK_TEST_REDIS names a Redis server for tests");
     let MembershipUrl::Redis(url) = url.parse().unwrap() else { panic!("{url} is of no Redis") };
-    RedisServer::new(url, &format!("suite-{}", uuid::Uuid::new_v4())).unwrap()
+    RedisServer::new(url, None, &format!("suite-{}", uuid::Uuid::new_v4())).unwrap()
 }
 
 macro_rules! suite {

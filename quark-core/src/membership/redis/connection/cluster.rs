@@ -183,8 +183,9 @@ impl Cluster {
             if let Some(known) = known {
                 return known;
             }
-            let Place { access, url, .. } = &*parts.place;
-            let opened = access.open(&node, url.login.as_ref(), 0, SEED_LIMIT).await;
+            let place = &parts.place;
+            let login = place.login().await.map_err(Refusal::into_redis_error)?;
+            let opened = place.access.open(&node, login.as_ref(), 0, SEED_LIMIT).await;
             let connection = opened.map_err(Refusal::into_redis_error)?;
             let here = Node::Here(connection.clone());
             parts.nodes.lock().expect("no panic while locked").insert(node, here);
@@ -286,7 +287,8 @@ async fn learn(place: &Place) -> Answer<Slots> {
 }
 
 async fn named_by(place: &Place, seed: &Endpoint) -> Answer<Slots> {
-    let mut connection = place.access.open(seed, place.url.login.as_ref(), 0, SEED_LIMIT).await?;
+    let login = place.login().await?;
+    let mut connection = place.access.open(seed, login.as_ref(), 0, SEED_LIMIT).await?;
     let mut ask = ::redis::cmd("CLUSTER");
     let ranges = tokio::time::timeout(SEED_LIMIT, ask.arg("SLOTS").query_async(&mut connection)).await;
     let slots = Slots::read(ranges.map_err(|_| Refusal::no_answer())??, seed);
@@ -302,7 +304,8 @@ pub(super) async fn subscriber(place: &Place) -> Answer<PubSub> {
     fastrand::shuffle(&mut primaries);
     let mut refused = Refusal::no_answer();
     for node in &primaries {
-        let opening = place.access.open_pubsub(node, place.url.login.as_ref());
+        let login = place.login().await?;
+        let opening = place.access.open_pubsub(node, login.as_ref());
         match tokio::time::timeout(SEED_LIMIT, opening).await.unwrap_or_else(|_| Err(Refusal::no_answer())) {
             Ok(subscriber) => return Ok(subscriber),
             Err(refusal) => refused = refused.or(refusal.at(node)),

@@ -7,7 +7,6 @@ use super::super::refusal::{Answer, Refusal};
 use super::server::Access;
 use super::{ANSWER_LIMIT, Place, SEED_LIMIT};
 use crate::endpoint::Endpoint;
-use crate::membership::RedisUrl;
 use crate::membership::redis_url::Login;
 
 /// The primary that a sentinel names and that says itself that it is one, with a connection to it.
@@ -16,7 +15,7 @@ pub(super) async fn primary(
     service: &str,
     login: Option<&Login>,
 ) -> Answer<(Endpoint, MultiplexedConnection)> {
-    let Place { url, access, seeds } = place;
+    let Place { access, seeds, .. } = place;
     let mut refused = Refusal::no_answer();
     for sentinel in seeds.in_turn() {
         let primary = match named_by(access, sentinel, service, login).await {
@@ -26,7 +25,7 @@ pub(super) async fn primary(
                 continue;
             }
         };
-        match open(access, url, &primary).await {
+        match open(place, &primary).await {
             Ok(connection) => return Ok((primary, connection)),
             Err(refusal) => refused = refused.or(refusal.at(&primary)),
         }
@@ -52,8 +51,10 @@ async fn named_by(
 }
 
 /// Connects to a primary. A sentinel may be late: what it names may have become a replica.
-async fn open(access: &Access, url: &RedisUrl, primary: &Endpoint) -> Answer<MultiplexedConnection> {
-    let mut connection = access.open(primary, url.login.as_ref(), url.database, ANSWER_LIMIT).await?;
+async fn open(place: &Place, primary: &Endpoint) -> Answer<MultiplexedConnection> {
+    let login = place.login().await?;
+    let database = place.url.database;
+    let mut connection = place.access.open(primary, login.as_ref(), database, ANSWER_LIMIT).await?;
     let role: Vec<::redis::Value> = ::redis::cmd("ROLE").query_async(&mut connection).await?;
     match role.into_iter().next().map(::redis::from_redis_value::<String>) {
         Some(Ok(role)) if role == "master" => Ok(connection),
