@@ -22,8 +22,11 @@ async def test_they_are_asked_for_before_a_connection(redis_url, cluster_name):
 
 def test_a_password_alone_is_of_the_default_user(redis_url, cluster_name):
     options = {"membership": redis_url, "cluster": cluster_name, "redis_credentials": lambda: PASSWORD}
-    with quark.blocking.Silo("a", **options), quark.blocking.Client(**options) as client:
-        assert [info.silo_id for info in client.silos()] == ["a"]
+    # This Redis has none for it, and says so.
+    with pytest.raises(quark.MembershipUnavailableError, match="without any password configured for the default user"):
+        quark.blocking.Silo("a", **options).start()
+    with quark.blocking.Client(**{**options, "redis_credentials": lambda: ("default", PASSWORD)}) as client:
+        assert client.silos() == []
 
 
 async def test_what_it_raises_is_the_reason(redis_url, cluster_name):

@@ -117,7 +117,7 @@ fn advice(error: &RedisError, code: &str, words: &str) -> &'static str {
         "MOVED" => "; this is a node of a cluster, which needs redis+cluster://",
         "READONLY" => "; this is a replica, and the primary is needed",
         "ERR" if words.contains("cluster support disabled") => "; redis:// is for a single server",
-        "ERR" if words.contains("AUTH") => "; the URL has a password that the server does not want",
+        "ERR" if words.contains("AUTH") => "; it was given a password that the server does not want",
         _ if is_of_tls(error) => {
             "; ?ca=/path/to/ca.pem names the CA whose certificates are trusted, and the host must be one that the \
              certificate names"
