@@ -21,15 +21,16 @@ const fn path(name: &'static str, times: usize, tolerance: f64) -> HotPath {
 }
 
 /// Over ten runs on a busy machine those of one thread were 0.002 % apart, the one of several threads 0.45 %. The tolerances are
-/// wider because a change elsewhere may move what the compiler inlines.
+/// wider because what the compiler inlines depends on how it divides the crate: the same code in another folder was up to 5 %
+/// apart.
 const HOT_PATHS: [HotPath; 7] = [
-    path("ring-lookup", 2000, 2.0),
-    path("envelope-encode", 2000, 2.0),
-    path("envelope-decode", 2000, 2.0),
-    path("local-call", 2000, 3.0),
-    path("loopback-call", 2000, 3.0),
-    path("loopback-calls-64", 6400, 3.0),
-    path(C_BATCHES, 12_800, 5.0),
+    path("ring-lookup", 2000, 8.0),
+    path("envelope-encode", 2000, 8.0),
+    path("envelope-decode", 2000, 8.0),
+    path("local-call", 2000, 8.0),
+    path("loopback-call", 2000, 8.0),
+    path("loopback-calls-64", 6400, 8.0),
+    path(C_BATCHES, 12_800, 8.0),
 ];
 
 /// The one that is a program in C.

@@ -53,6 +53,7 @@ const GOALS: &[Goal] = &[
     ratio("C, depth 256: ZeroMQ in C", RATE, (C, DEEP), ("ZeroMQ in C", DEEP), AtLeast(1.0)),
     ratio("Rust, no future per request: raw tonic", RATE, (NO_FUTURE, DEEP), (RAW_TONIC, DEEP), AtLeast(1.3)),
     ratio("C, batches: raw tonic", RATE, (BATCHES, DEEP), (RAW_TONIC, DEEP), AtLeast(1.3)),
+    ratio("Rust over TLS, depth 256: without", RATE, ("Quark, Rust, TLS", DEEP), (RUST, DEEP), AtLeast(0.75)),
     ratio("Rust, depth 1, one core, p50: raw tonic", MIDDLE, (RUST, ONE), (RAW_TONIC, ONE), AtMost(1.25)),
     ratio("C, depth 1, one core, p50: raw tonic", MIDDLE, (C, ONE), (RAW_TONIC, ONE), AtMost(1.6)),
     ratio("Python def, depth 256: asyncio TCP", RATE, (DEF, DEEP), (ASYNCIO_TCP, DEEP), AtLeast(0.8)),
@@ -151,8 +152,8 @@ const GOALS: &[Goal] = &[
 ];
 
 /// What is a goal too and cannot be seen in this run.
-const ELSEWHERE: &str = "Not in this run: ractor_cluster, CAF, gRPC C++ and Ray are not installed by the project; there is no \
-                         TLS yet; memory has `cargo xtask bench --memory`.";
+const ELSEWHERE: &str = "Not in this run: ractor_cluster, CAF, gRPC C++ and Ray are not installed by the project; memory \
+                         has `cargo xtask bench --memory`.";
 
 /// The table of the goals whose figures are there.
 pub(super) fn table(all: &All) -> String {
