@@ -699,39 +699,6 @@ quark_status_t quark_config_set_advertise(quark_config_t *config, const char *en
 quark_status_t quark_config_set_cluster(quark_config_t *config, const char *name);
 
 /**
- * Which networks to listen on and to dial by: "http2" (the default), "http3", or "http2+http3". HTTP/3 needs
- * `quark_config_set_tls`, and listens on UDP at the number of the listening port. Two silos meet on HTTP/3 where both speak it,
- * else on HTTP/2; see docs/TRANSPORT.md.
- */
-quark_status_t quark_config_set_transport(quark_config_t *config,
-                                          const char *transport);
-
-/**
- * Speaks TLS 1.3 and nothing else, with certificates from PEM files: `authority` has the certificates of the authorities
- * that are trusted, `certificate` this one's own (and then those between it and the authority's, if any), `key` its
- * private key. A silo's certificate names it by a URI, `quark://<cluster>/silo/<id>`; see SECURITY.md. `certificate`
- * and `key` may both be NULL for a client of a cluster that lets in clients without. The files are looked at again when a link is
- * made, at most once a second; links that are there go on.
- */
-quark_status_t quark_config_set_tls(quark_config_t *config,
-                                    const char *authority,
-                                    const char *certificate,
-                                    const char *key);
-
-/**
- * Whether clients get in that show no certificate, where there is TLS: they may call, and be anybody. Silos never do.
- * Default false.
- */
-quark_status_t quark_config_set_anonymous_clients(quark_config_t *config,
-                                                  bool let_in);
-
-/**
- * Whether to speak without TLS beyond this machine: to listen there, to dial silos there, to gossip there. Default false.
- */
-quark_status_t quark_config_set_allow_plaintext(quark_config_t *config,
-                                                bool allow);
-
-/**
  * Points on the ring, 1 to 100,000: the silo's weight. Default 150.
  */
 quark_status_t quark_config_set_virtual_nodes(quark_config_t *config, uint32_t virtual_nodes);
@@ -806,52 +773,6 @@ quark_status_t quark_config_set_max_pending(quark_config_t *config,
  */
 quark_status_t quark_config_set_answer_capacity(quark_config_t *config,
                                                 size_t bytes);
-
-/**
- * The largest list of headers of a request or a response, in bytes as HTTP/2 counts them (names, values and 32 for each),
- * 4 KiB to 1 MiB. Default 16 KiB.
- */
-quark_status_t quark_config_set_max_metadata(quark_config_t *config,
-                                             uint32_t bytes);
-
-/**
- * Streams that one connection to this silo may have open at once, 1 to 65,536; more are refused. Silos use one. Default 32.
- */
-quark_status_t quark_config_set_max_streams(quark_config_t *config,
-                                            uint32_t streams);
-
-/**
- * Bytes that one connection may have on their way to us before they are read, 1 MiB to 2 GiB less one; one stream may have
- * a sixteenth of them. Default 64 MiB.
- */
-quark_status_t quark_config_set_connection_window(quark_config_t *config,
-                                                  uint32_t bytes);
-
-/**
- * Links that one silo may have to this one at once, 2 to 65,536; more are refused with `QUARK_UNREACHABLE`. Two are usual
- * while both dial, or one dials again. Default 8.
- */
-quark_status_t quark_config_set_max_links_per_peer(quark_config_t *config,
-                                                   size_t links);
-
-/**
- * Connections that others may have to this silo at once, 1 to 1,048,576; more are hung up on. Default 10,000.
- */
-quark_status_t quark_config_set_max_connections(quark_config_t *config, size_t connections);
-
-/**
- * Connections that one address may have to this silo at once, or one network of 2^64 addresses of IPv6, 1 to 1,048,576;
- * more are hung up on. Default 1,000.
- */
-quark_status_t quark_config_set_max_connections_per_address(quark_config_t *config,
-                                                            size_t connections);
-
-/**
- * How long a connection to this silo may take from being accepted until its first request, in milliseconds; then it is
- * closed. Default 5,000.
- */
-quark_status_t quark_config_set_handshake_timeout_ms(quark_config_t *config,
-                                                     uint64_t timeout_ms);
 
 /**
  * How many requests of one handler may run at once, 1 to 1,024, and how many replies and events. Default 1: then the
@@ -1020,6 +941,85 @@ quark_status_t quark_request_fail(quark_request_t *request,
  * Frees a request without an answer: the caller gets `QUARK_HANDLER_FAILED`. NULL is allowed.
  */
 void quark_request_free(quark_request_t *request);
+
+/**
+ * Which networks to listen on and to dial by: "http2" (the default), "http3", or "http2+http3". HTTP/3 needs
+ * `quark_config_set_tls`, and listens on UDP at the number of the listening port. Two silos meet on HTTP/3 where both speak it,
+ * else on HTTP/2; see docs/TRANSPORT.md.
+ */
+quark_status_t quark_config_set_transport(quark_config_t *config,
+                                          const char *transport);
+
+/**
+ * Speaks TLS 1.3 and nothing else, with certificates from PEM files: `authority` has the certificates of the authorities
+ * that are trusted, `certificate` this one's own (and then those between it and the authority's, if any), `key` its
+ * private key. A silo's certificate names it by a URI, `quark://<cluster>/silo/<id>`; see SECURITY.md. `certificate`
+ * and `key` may both be NULL for a client of a cluster that lets in clients without. The files are looked at again when a link is
+ * made, at most once a second; links that are there go on.
+ */
+quark_status_t quark_config_set_tls(quark_config_t *config,
+                                    const char *authority,
+                                    const char *certificate,
+                                    const char *key);
+
+/**
+ * Whether clients get in that show no certificate, where there is TLS: they may call, and be anybody. Silos never do.
+ * Default false.
+ */
+quark_status_t quark_config_set_anonymous_clients(quark_config_t *config,
+                                                  bool let_in);
+
+/**
+ * Whether to speak without TLS beyond this machine: to listen there, to dial silos there, to gossip there. Default false.
+ */
+quark_status_t quark_config_set_allow_plaintext(quark_config_t *config,
+                                                bool allow);
+
+/**
+ * The largest list of headers of a request or a response, in bytes as HTTP/2 counts them (names, values and 32 for each),
+ * 4 KiB to 1 MiB. Default 16 KiB.
+ */
+quark_status_t quark_config_set_max_metadata(quark_config_t *config,
+                                             uint32_t bytes);
+
+/**
+ * Streams that one connection to this silo may have open at once, 1 to 65,536; more are refused. Silos use one. Default 32.
+ */
+quark_status_t quark_config_set_max_streams(quark_config_t *config,
+                                            uint32_t streams);
+
+/**
+ * Bytes that one connection may have on their way to us before they are read, 1 MiB to 2 GiB less one; one stream may have
+ * a sixteenth of them. Default 64 MiB.
+ */
+quark_status_t quark_config_set_connection_window(quark_config_t *config,
+                                                  uint32_t bytes);
+
+/**
+ * Links that one silo may have to this one at once, 2 to 65,536; more are refused with `QUARK_UNREACHABLE`. Two are usual
+ * while both dial, or one dials again. Default 8.
+ */
+quark_status_t quark_config_set_max_links_per_peer(quark_config_t *config,
+                                                   size_t links);
+
+/**
+ * Connections that others may have to this silo at once, 1 to 1,048,576; more are hung up on. Default 10,000.
+ */
+quark_status_t quark_config_set_max_connections(quark_config_t *config, size_t connections);
+
+/**
+ * Connections that one address may have to this silo at once, or one network of 2^64 addresses of IPv6, 1 to 1,048,576;
+ * more are hung up on. Default 1,000.
+ */
+quark_status_t quark_config_set_max_connections_per_address(quark_config_t *config,
+                                                            size_t connections);
+
+/**
+ * How long a connection to this silo may take from being accepted until its first request, in milliseconds; then it is
+ * closed. Default 5,000.
+ */
+quark_status_t quark_config_set_handshake_timeout_ms(quark_config_t *config,
+                                                     uint64_t timeout_ms);
 
 /**
  * Starts a silo: it listens, joins, and is in its own view when this returns. Blocks, for the start timeout of the

@@ -133,7 +133,8 @@ pub unsafe extern "C" fn quark_config_set_redis_credentials(
     unsafe {
         set(config, "redis_credentials", |config| {
             let callback: Callback<CredentialsFn> = Callback::new(callback, data, "callback")?;
-            config.set_redis_credentials(RedisCredentials::new(move || callback.credentials()));
+            let credentials = RedisCredentials::new(move || callback.credentials());
+            config.settings.timing.redis_credentials = Some(credentials);
             Ok(())
         })
     }

@@ -22,6 +22,7 @@ pub mod log;
 pub mod config;
 pub mod handlers;
 pub mod request;
+pub mod security;
 pub mod silo;
 pub mod silo_info;
 

@@ -43,11 +43,12 @@ impl Networks {
     }
 
     /// The carrier on which this silo meets one that speaks these.
-    fn towards(&self, silo: &SiloId, theirs: Transports) -> Result<Option<&dyn Carrier>> {
-        Ok(match self.speaks.meet(silo, theirs)? {
+    fn towards(&self, silo: &SiloId, theirs: Transports) -> Result<&dyn Carrier> {
+        let carrier = match self.speaks.meet(silo, theirs)? {
             Meeting::Http2 => self.http2.as_ref().map(|carrier| carrier as &dyn Carrier),
             Meeting::Http3 => self.http3.as_ref().map(|carrier| carrier as &dyn Carrier),
-        })
+        };
+        Ok(carrier.expect("there is one for each network that this silo speaks"))
     }
 
     /// Listens on all at one number.
@@ -69,8 +70,7 @@ impl Networks {
 impl Carrier for Networks {
     fn dial(&self, to: Address, hello: Hello, outgoing: Outgoing) -> BoxFuture<'static, Result<Incoming>> {
         match self.towards(outgoing.peer(), to.speaks) {
-            Ok(Some(carrier)) => carrier.dial(to, hello, outgoing),
-            Ok(None) => std::future::pending().boxed(),
+            Ok(carrier) => carrier.dial(to, hello, outgoing),
             Err(error) => std::future::ready(Err(error)).boxed(),
         }
     }
@@ -106,9 +106,9 @@ impl Carrier for Networks {
 impl Prober for Networks {
     fn probe(&self, from: &SiloId, silo: &SiloInfo, limit: Duration) -> BoxFuture<'static, Probe> {
         match self.towards(&silo.silo_id, silo.transports) {
-            Ok(Some(carrier)) => carrier.probe(from, silo, limit),
+            Ok(carrier) => carrier.probe(from, silo, limit),
             // Whoever cannot look has seen nothing that speaks against the silo; others do look.
-            Ok(None) | Err(_) => std::future::ready(Probe::Answered).boxed(),
+            Err(_) => std::future::ready(Probe::Answered).boxed(),
         }
     }
 }
