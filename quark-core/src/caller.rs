@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use crate::envelope::Envelope;
+use crate::envelope::{Envelope, Text};
 use crate::error::Result;
 use crate::handler::BoxFuture;
 use crate::health::Health;
@@ -30,12 +30,7 @@ impl Caller {
     /// let reply = silo.call(("Counter", "42"), "increment", "1").timeout(std::time::Duration::from_secs(5)).await?;
     /// # Ok(()) }
     /// ```
-    pub fn call(
-        &self,
-        actor: impl Into<Actor>,
-        method: impl Into<String>,
-        payload: impl Into<Bytes>,
-    ) -> Call {
+    pub fn call(&self, actor: impl Into<Actor>, method: impl Into<Text>, payload: impl Into<Bytes>) -> Call {
         let Actor { actor_type, actor_id } = actor.into();
         Call {
             caller: self.clone(),
@@ -49,7 +44,7 @@ impl Caller {
     pub fn notify(
         &self,
         actor: impl Into<Actor>,
-        method: impl Into<String>,
+        method: impl Into<Text>,
         payload: impl Into<Bytes>,
     ) -> Notification {
         Notification(self.call(actor, method, payload))
@@ -153,12 +148,12 @@ impl Caller {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Actor {
     /// The type.
-    pub actor_type: String,
+    pub actor_type: Text,
     /// The id.
-    pub actor_id: String,
+    pub actor_id: Text,
 }
 
-impl<T: Into<String>, I: Into<String>> From<(T, I)> for Actor {
+impl<T: Into<Text>, I: Into<Text>> From<(T, I)> for Actor {
     fn from((actor_type, actor_id): (T, I)) -> Self {
         Self { actor_type: actor_type.into(), actor_id: actor_id.into() }
     }
@@ -180,13 +175,13 @@ impl Call {
     }
 
     /// The correlation id; without it, that of the request being handled, else a new one.
-    pub fn correlation_id(mut self, id: impl Into<String>) -> Self {
+    pub fn correlation_id(mut self, id: impl Into<Text>) -> Self {
         self.envelope.correlation_id = id.into();
         self
     }
 
     /// The W3C traceparent.
-    pub fn traceparent(mut self, traceparent: impl Into<String>) -> Self {
+    pub fn traceparent(mut self, traceparent: impl Into<Text>) -> Self {
         self.envelope.traceparent = traceparent.into();
         self
     }
@@ -212,7 +207,7 @@ impl Notification {
     }
 
     /// The correlation id; without it, that of the request being handled, else a new one.
-    pub fn correlation_id(self, id: impl Into<String>) -> Self {
+    pub fn correlation_id(self, id: impl Into<Text>) -> Self {
         Self(self.0.correlation_id(id))
     }
 }

@@ -3,14 +3,14 @@
 
 use tokio::time::Instant;
 
-use crate::envelope::Envelope;
+use crate::envelope::{Envelope, Text};
 use crate::request::Request;
 
 /// The request that is being handled on this task.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Current {
-    correlation_id: String,
-    traceparent: String,
+    correlation_id: Text,
+    traceparent: Text,
     /// When nobody waits for the answer any more; nothing when nobody does already, as for a one-way request.
     deadline: Option<Instant>,
 }
@@ -23,8 +23,8 @@ impl Current {
     pub(crate) fn of(request: &Request) -> Self {
         let awaited = !request.is_one_way() && !request.is_answered();
         Self {
-            correlation_id: request.correlation_id().to_owned(),
-            traceparent: request.traceparent().to_owned(),
+            correlation_id: request.correlation_id().into(),
+            traceparent: request.traceparent().into(),
             deadline: awaited.then(|| request.deadline()),
         }
     }

@@ -6,8 +6,12 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use compact_str::CompactString;
 
 use crate::error::{Delivered, Error, ErrorKind, Result};
+
+/// A text of an envelope: a `String` that needs no memory of its own while it is short.
+pub type Text = CompactString;
 
 /// What a message is. Peers that do not announce themselves leave it unspecified: direction decides.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -43,17 +47,17 @@ impl EnvelopeKind {
 #[non_exhaustive]
 pub struct Envelope {
     /// Opaque, at most 64 bytes, unique per sender; empty until it is sent unless the sender chose one.
-    pub message_id: String,
+    pub message_id: Text,
     /// The actor's id.
-    pub actor_id: String,
+    pub actor_id: Text,
     /// The actor's type.
-    pub actor_type: String,
+    pub actor_type: Text,
     /// The method.
-    pub method_name: String,
+    pub method_name: Text,
     /// The request's arguments, opaque to Quark.
     pub payload: Bytes,
     /// Ties together what belongs together; a response repeats it.
-    pub correlation_id: String,
+    pub correlation_id: Text,
     /// When the message was made: Unix milliseconds, UTC. For people; no decision depends on it.
     pub timestamp: i64,
     /// The answer's content; an empty one is an answer too.
@@ -61,7 +65,7 @@ pub struct Envelope {
     /// Whether this is an error response.
     pub is_error: bool,
     /// The error's message.
-    pub error_message: String,
+    pub error_message: Text,
     /// Request, response or control.
     pub kind: EnvelopeKind,
     /// Milliseconds left until the deadline when it was sent; 0 when nothing was said.
@@ -75,9 +79,9 @@ pub struct Envelope {
     /// How often the request was passed on; at most once.
     pub hop_count: u32,
     /// The silo or client that made the request.
-    pub origin: String,
+    pub origin: Text,
     /// W3C Trace Context.
-    pub traceparent: String,
+    pub traceparent: Text,
     /// The version of the view by which the sender chose the target; of an error, the one that the target knows.
     pub view_version: u64,
     /// The target was chosen by another rule than the ring: whoever serves the type may handle it.
@@ -92,9 +96,9 @@ impl Envelope {
     /// A request made now.
     #[must_use]
     pub fn request(
-        actor_type: impl Into<String>,
-        actor_id: impl Into<String>,
-        method_name: impl Into<String>,
+        actor_type: impl Into<Text>,
+        actor_id: impl Into<Text>,
+        method_name: impl Into<Text>,
         payload: impl Into<Bytes>,
     ) -> Self {
         Self {
@@ -110,21 +114,21 @@ impl Envelope {
 
     /// The same with a message id of the sender's own; it must be unique among the sender's messages in flight.
     #[must_use]
-    pub fn with_message_id(mut self, id: impl Into<String>) -> Self {
+    pub fn with_message_id(mut self, id: impl Into<Text>) -> Self {
         self.message_id = id.into();
         self
     }
 
     /// The same with a correlation id.
     #[must_use]
-    pub fn with_correlation_id(mut self, id: impl Into<String>) -> Self {
+    pub fn with_correlation_id(mut self, id: impl Into<Text>) -> Self {
         self.correlation_id = id.into();
         self
     }
 
     /// The same with a W3C traceparent.
     #[must_use]
-    pub fn with_traceparent(mut self, traceparent: impl Into<String>) -> Self {
+    pub fn with_traceparent(mut self, traceparent: impl Into<Text>) -> Self {
         self.traceparent = traceparent.into();
         self
     }
@@ -145,18 +149,29 @@ impl Envelope {
 
     /// Becomes the response to the request that it is.
     pub(crate) fn respond(&mut self, result: Result<Bytes>) {
-        let request = std::mem::take(self);
-        self.message_id = request.message_id;
-        self.actor_id = request.actor_id;
-        self.actor_type = request.actor_type;
-        self.method_name = request.method_name;
-        self.correlation_id = request.correlation_id;
+        // Field by field: this is done for each call, and an envelope is large.
+        self.payload.clear();
         self.timestamp = unix_millis();
         self.kind = EnvelopeKind::Response;
+        self.timeout_ms = 0;
+        self.one_way = false;
+        self.hop_count = 0;
+        self.origin.clear();
+        self.traceparent.clear();
+        self.view_version = 0;
+        self.anywhere = false;
+        self.parts_bytes = 0;
+        self.is_error = result.is_err();
         match result {
-            Ok(payload) => self.response_payload = payload,
+            Ok(payload) => {
+                self.response_payload = payload;
+                self.error_message.clear();
+                self.error_code = 0;
+                self.delivered = None;
+                self.retryable = false;
+            }
             Err(error) => {
-                self.is_error = true;
+                self.response_payload.clear();
                 self.error_message = shortened(error.message());
                 self.error_code = error.kind().number().unsigned_abs();
                 self.delivered = Some(error.delivered());
@@ -192,9 +207,9 @@ impl Envelope {
 }
 
 /// An error's message as it travels: at most 16 KiB.
-fn shortened(message: &str) -> String {
+fn shortened(message: &str) -> Text {
     const LIMIT: usize = 16 * 1024;
-    message[..message.floor_char_boundary(LIMIT)].to_owned()
+    message[..message.floor_char_boundary(LIMIT)].into()
 }
 
 /// Now, as Unix milliseconds.
@@ -215,6 +230,36 @@ mod tests {
         assert_eq!((response.message_id.as_str(), response.correlation_id.as_str()), ("m", "c"));
         assert_eq!(response.kind, EnvelopeKind::Response);
         assert_eq!(response.into_result().unwrap(), Bytes::new());
+    }
+
+    #[test]
+    fn a_response_has_nothing_else_of_the_request() {
+        let mut asked = Envelope::request("T", "1", "m", "x").with_message_id("m").with_correlation_id("c");
+        let plain = asked.clone().into_response(Ok(Bytes::from_static(b"y")));
+        let refused = asked.clone().into_response(Err(Error::new(ErrorKind::NoHandler, "no")));
+        asked = Envelope {
+            response_payload: Bytes::from_static(b"z"),
+            is_error: true,
+            error_message: "e".into(),
+            timeout_ms: 1,
+            one_way: true,
+            error_code: 3,
+            delivered: Some(Delivered::Yes),
+            hop_count: 1,
+            origin: "o".into(),
+            traceparent: "t".into(),
+            view_version: 4,
+            anywhere: true,
+            retryable: true,
+            parts_bytes: 5,
+            ..asked
+        };
+        for (of_plain, result) in
+            [(plain, Ok(Bytes::from_static(b"y"))), (refused, Err(Error::new(ErrorKind::NoHandler, "no")))]
+        {
+            let response = Envelope { timestamp: of_plain.timestamp, ..asked.clone().into_response(result) };
+            assert_eq!(response, of_plain);
+        }
     }
 
     #[test]

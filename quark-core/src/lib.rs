@@ -49,7 +49,7 @@ mod transports;
 pub use caller::{Actor, Call, CallHandle, Caller, Notification};
 pub use config::{MAX_TIMEOUT, SiloConfig, TransportConfig, timeout_from_seconds};
 pub use endpoint::Endpoint;
-pub use envelope::{Envelope, EnvelopeKind};
+pub use envelope::{Envelope, EnvelopeKind, Text};
 pub use error::{Delivered, Error, ErrorKind, Result};
 pub use handler::{BoxFuture, Handler};
 pub use health::Health;

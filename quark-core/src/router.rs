@@ -371,7 +371,7 @@ impl Router {
         envelope.hop_count += 1;
         envelope.view_version = self.view.load().version();
         // The owner answers to an id of ours; what waits here knows the caller's.
-        envelope.message_id = String::new();
+        envelope.message_id.clear();
         let cancel = Arc::new(OnceLock::new());
         let completion = answer.map(|answer| {
             let (cancel, calls) = (cancel.clone(), self.engine.calls().clone());

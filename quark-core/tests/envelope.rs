@@ -12,19 +12,19 @@ fn bytes_of(hex: &str) -> Bytes {
 fn envelope_of(fields: &Value) -> Envelope {
     let text = |name: &str| fields[name].as_str().unwrap_or_default().to_owned();
     let mut envelope = Envelope::default();
-    envelope.message_id = text("message_id");
-    envelope.actor_id = text("actor_id");
-    envelope.actor_type = text("actor_type");
-    envelope.method_name = text("method_name");
+    envelope.message_id = text("message_id").into();
+    envelope.actor_id = text("actor_id").into();
+    envelope.actor_type = text("actor_type").into();
+    envelope.method_name = text("method_name").into();
     envelope.payload = bytes_of(&text("payload"));
-    envelope.correlation_id = text("correlation_id");
+    envelope.correlation_id = text("correlation_id").into();
     envelope.timestamp = match &fields["timestamp"] {
         Value::String(text) => text.parse().unwrap(),
         number => number.as_i64().unwrap_or_default(),
     };
     envelope.response_payload = bytes_of(&text("response_payload"));
     envelope.is_error = fields["is_error"].as_bool().unwrap_or_default();
-    envelope.error_message = text("error_message");
+    envelope.error_message = text("error_message").into();
     envelope
 }
 

@@ -78,7 +78,7 @@ impl quark_envelope_t {
         &self.envelope
     }
 
-    fn text(&mut self, field: i32) -> Result<&mut String> {
+    fn text(&mut self, field: i32) -> Result<&mut quark_core::Text> {
         let envelope = &mut self.envelope;
         Ok(match field {
             QUARK_ENVELOPE_MESSAGE_ID => &mut envelope.message_id,
@@ -182,7 +182,7 @@ pub unsafe extern "C" fn quark_envelope_set_text(
         // SAFETY: the header demands NULL or a live envelope, and NULL or a string.
         let (envelope, value) =
             unsafe { (handle::borrow_mut(envelope, "envelope")?, handle::text(value, "value")?) };
-        value.clone_into(envelope.text(field)?);
+        *envelope.text(field)? = value.into();
         envelope.texts.insert(field, Text::default());
         Ok(())
     })

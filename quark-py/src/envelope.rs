@@ -60,7 +60,7 @@ macro_rules! fields {
 
         fn set(envelope: &mut CoreEnvelope, name: &str, value: &Bound<'_, PyAny>) -> PyResult<bool> {
             match name {
-                $(stringify!($text) => envelope.$text = args::text(name, value)?,)+
+                $(stringify!($text) => envelope.$text = args::borrowed_text(name, value)?.into(),)+
                 $(stringify!($bytes) => envelope.$bytes = args::payload(name, value)?,)+
                 $(stringify!($number) => envelope.$number = args::number(name, value)?,)+
                 $(stringify!($flag) => envelope.$flag = args::flag(name, value)?,)+

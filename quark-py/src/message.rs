@@ -26,10 +26,10 @@ pub(crate) fn envelope(message: Message<'_>, current: Current<'_, '_>) -> PyResu
     let (actor_type, actor_id, method, payload, correlation_id, traceparent) = message;
     let mut envelope = request(&actor_type, &actor_id, &method, &payload)?;
     if let Some(correlation_id) = correlation_id {
-        envelope.correlation_id = args::text("correlation_id", &correlation_id)?;
+        envelope.correlation_id = args::borrowed_text("correlation_id", &correlation_id)?.into();
     }
     if let Some(traceparent) = traceparent {
-        envelope.traceparent = args::text("traceparent", &traceparent)?;
+        envelope.traceparent = args::borrowed_text("traceparent", &traceparent)?.into();
     }
     begin_trace(&mut envelope, current);
     Ok(envelope)
@@ -81,9 +81,9 @@ fn request(
     payload: &Bound<'_, PyAny>,
 ) -> PyResult<Envelope> {
     Ok(Envelope::request(
-        args::text("actor_type", actor_type)?,
-        args::text("actor_id", actor_id)?,
-        args::text("method", method)?,
+        args::borrowed_text("actor_type", actor_type)?,
+        args::borrowed_text("actor_id", actor_id)?,
+        args::borrowed_text("method", method)?,
         args::payload("payload", payload)?,
     ))
 }

@@ -68,7 +68,7 @@ impl Request {
     /// The message id.
     #[getter]
     fn message_id(&self) -> String {
-        self.with(|request| request.envelope().message_id.clone())
+        self.with(|request| request.envelope().message_id.to_string())
     }
 
     /// The correlation id; calls made while handling inherit it.

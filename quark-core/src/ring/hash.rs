@@ -3,6 +3,7 @@
 use md5::{Digest as _, Md5};
 
 use super::md5_lanes::{self, LANES, LONGEST, Lanes};
+use super::memo;
 
 /// The position of `text` on the ring.
 #[must_use]
@@ -10,10 +11,10 @@ pub fn hash(text: &str) -> u32 {
     hash_parts(&[text.as_bytes()])
 }
 
-/// The position of an actor: `hash("{actor_type}:{actor_id}")` without building the string.
+/// The position of an actor: `hash("{actor_type}:{actor_id}")`. Those of some thousand actors are remembered.
 #[must_use]
 pub fn hash_actor(actor_type: &str, actor_id: &str) -> u32 {
-    hash_parts(&[actor_type.as_bytes(), b":", actor_id.as_bytes()])
+    memo::position(actor_type, actor_id, || hash_parts(&[actor_type.as_bytes(), b":", actor_id.as_bytes()]))
 }
 
 fn hash_parts(parts: &[&[u8]]) -> u32 {

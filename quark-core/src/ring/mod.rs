@@ -9,6 +9,7 @@
 
 mod hash;
 mod md5_lanes;
+mod memo;
 mod snapshot;
 
 use std::collections::BTreeMap;

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use crate::envelope::{Envelope, EnvelopeKind};
+use crate::envelope::{Envelope, EnvelopeKind, Text};
 
 /// "Say when you have handed over everything before this."
 pub(crate) const FENCE: &str = "fence";
@@ -27,10 +27,10 @@ pub(crate) const RESPONSE_PART: &str = "response-part";
 pub(crate) const PART_SEEN: &str = "part-seen";
 
 /// A message without content.
-pub(crate) fn about(what: &str, id: impl Into<String>) -> Box<Envelope> {
+pub(crate) fn about(what: &str, id: impl Into<Text>) -> Box<Envelope> {
     Box::new(Envelope {
         kind: EnvelopeKind::Control,
-        method_name: what.to_owned(),
+        method_name: what.into(),
         message_id: id.into(),
         ..Envelope::default()
     })

@@ -228,8 +228,8 @@ fn message(step: u8, script: &mut Script<'_>) -> Envelope {
     Envelope {
         kind: [EnvelopeKind::Control, EnvelopeKind::Request, EnvelopeKind::Response]
             [usize::from(step & 7) % 3],
-        method_name: METHODS[what % METHODS.len()].to_owned(),
-        message_id: id,
+        method_name: METHODS[what % METHODS.len()].into(),
+        message_id: id.into(),
         parts_bytes: if what & 0x80 == 0 { 0 } else { script.large_number() as u64 },
         one_way: what & 0x40 != 0,
         is_error: what & 0x20 != 0,

@@ -327,19 +327,23 @@ impl Engine {
         crate::id::check_actor(&envelope.actor_type, &envelope.actor_id)?;
         crate::id::check_method(&envelope.method_name)?;
         if envelope.message_id.len() > crate::id::MAX_MESSAGE_ID_BYTES {
-            return Err(Error::invalid("message_id", envelope.message_id, "is longer than 64 bytes"));
+            return Err(Error::invalid(
+                "message_id",
+                envelope.message_id.as_str(),
+                "is longer than 64 bytes",
+            ));
         }
         check_payload(&envelope.payload, self.config().max_payload)?;
         crate::trace::check(&envelope.traceparent)?;
         envelope.kind = EnvelopeKind::Request;
         if envelope.origin.is_empty() {
-            envelope.origin = self.local().as_str().to_owned();
+            envelope.origin = self.local().as_str().into();
         }
         if envelope.timestamp == 0 {
             envelope.timestamp = crate::envelope::unix_millis();
         }
         if envelope.one_way && envelope.message_id.is_empty() {
-            envelope.message_id = uuid::Uuid::new_v4().simple().to_string();
+            envelope.message_id = uuid::Uuid::new_v4().simple().to_string().into();
         }
         Ok(envelope)
     }

@@ -80,7 +80,7 @@ mod tests {
 
     fn request(origin: &str, hop_count: u32) -> Envelope {
         let mut request = Envelope::request("T", "1", "", "");
-        request.origin = origin.to_owned();
+        request.origin = origin.into();
         request.hop_count = hop_count;
         request
     }

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::abandoned::OnAbandoned;
 use super::outbox::{Outbox, Place, Taken};
-use crate::envelope::Envelope;
+use crate::envelope::{Envelope, Text};
 use crate::error::{Error, Result};
 use crate::id::SiloId;
 
@@ -88,9 +88,46 @@ const BUCKETS: usize = 1 << 16;
 /// memory until it is used.
 const NONE: u32 = u32::MAX;
 
+/// A number of 64 bits in so many characters: two of them fit into a [`Text`] without memory of its own.
+const DIGITS: usize = 11;
+type Digits = [u8; DIGITS];
+
+/// Of six bits each.
+const ALPHABET: &[u8; 64] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz-";
+
+/// The value of each character; of others more than six bits.
+const VALUES: [u8; 256] = {
+    let mut values = [u8::MAX; 256];
+    let mut value = 0;
+    while value < ALPHABET.len() {
+        values[ALPHABET[value] as usize] = value as u8;
+        value += 1;
+    }
+    values
+};
+
+fn digits(number: u64) -> Digits {
+    std::array::from_fn(|place| ALPHABET[(number >> (6 * place) & 63) as usize])
+}
+
+/// The number that these characters are, if they are one.
+fn number(digits: &[u8]) -> Option<u64> {
+    let digits: &Digits = digits.try_into().ok()?;
+    let mut number = 0;
+    for (place, digit) in digits.iter().enumerate() {
+        let value = u64::from(VALUES[usize::from(*digit)]);
+        // The last one has the four bits that are left.
+        if value > if place == DIGITS - 1 { 15 } else { 63 } {
+            return None;
+        }
+        number |= value << (6 * place);
+    }
+    Some(number)
+}
+
 /// The table.
 pub(crate) struct Pending {
-    prefix: String,
+    prefix: Digits,
     epoch: Instant,
     slots: Vec<Slot>,
     free: Vec<u32>,
@@ -103,10 +140,10 @@ pub(crate) struct Pending {
 }
 
 impl Pending {
-    /// An empty table; message ids start with `prefix`, 16 characters that no other sender uses.
+    /// An empty table; message ids start with `prefix`, which no other sender uses.
     pub(crate) fn new(prefix: u64, epoch: Instant) -> Self {
         Self {
-            prefix: format!("{prefix:016x}"),
+            prefix: digits(prefix),
             epoch,
             slots: Vec::new(),
             free: Vec::new(),
@@ -168,21 +205,17 @@ impl Pending {
     }
 
     /// The message id of a call that did not choose one.
-    pub(crate) fn message_id(&self, ticket: Ticket) -> String {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let mut id = String::with_capacity(32);
-        id.push_str(&self.prefix);
-        let bits = ticket.to_bits();
-        for shift in (0..16).rev() {
-            id.push(DIGITS[(bits >> (shift * 4) & 0xF) as usize] as char);
-        }
-        id
+    pub(crate) fn message_id(&self, ticket: Ticket) -> Text {
+        let mut id = [0; 2 * DIGITS];
+        id[..DIGITS].copy_from_slice(&self.prefix);
+        id[DIGITS..].copy_from_slice(&digits(ticket.to_bits()));
+        Text::from_utf8(id).expect("digits are ASCII")
     }
 
     /// The call with this message id, if it still waits.
     pub(crate) fn find(&self, message_id: &str) -> Option<Ticket> {
-        let digits = message_id.strip_prefix(self.prefix.as_str()).filter(|digits| digits.len() == 16);
-        match digits.and_then(|digits| u64::from_str_radix(digits, 16).ok()) {
+        let digits = message_id.as_bytes().strip_prefix(&self.prefix);
+        match digits.and_then(number) {
             Some(bits) => Some(Ticket::from_bits(bits)),
             None => self.named.get(message_id).copied(),
         }
@@ -352,7 +385,7 @@ mod tests {
         let first = add(&mut table, now + Duration::from_secs(1));
         let second = add(&mut table, now + Duration::from_secs(1));
         let id = table.message_id(first);
-        assert_eq!(id.len(), 32);
+        assert_eq!((id.len(), id.is_heap_allocated()), (22, false));
         assert_ne!(id, table.message_id(second));
         let ticket = table.find(&id).unwrap();
         assert!(table.remove(ticket).is_some());
@@ -377,8 +410,27 @@ mod tests {
     #[test]
     fn foreign_ids_find_nothing() {
         let (table, _) = table();
-        for id in ["", "x", "0000000000000007zzzzzzzzzzzzzzzz", "00000000000000070"] {
+        for id in [
+            "",
+            "x",
+            "70000000000",
+            "700000000000000000000",
+            "70000000000000000000é",
+            "7000000000000000000000000",
+        ] {
             assert_eq!(table.find(id), None, "{id}");
+        }
+    }
+
+    #[test]
+    fn a_number_is_its_digits_and_no_other_digits_are_one() {
+        for bits in [0, 1, 63, 64, u64::MAX, u64::MAX - 1, 0x0123_4567_89ab_cdef] {
+            assert_eq!(number(&digits(bits)), Some(bits));
+        }
+        for no_number in
+            [&b"0000000000"[..], b"000000000000", b"0000000000z", b"00000.00000", b"00000\xff00000"]
+        {
+            assert_eq!(number(no_number), None, "{no_number:?}");
         }
     }
 

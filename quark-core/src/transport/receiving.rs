@@ -31,6 +31,8 @@ struct Reader<'a> {
     link: &'a Arc<Link>,
     /// Whose requests come here, and since which of its turns; unknown before the first.
     sender: Option<(Arc<Sender>, Turn)>,
+    /// When this batch came; the clock is not read for each message.
+    now: Instant,
     requests: Parts,
     responses: Parts,
 }
@@ -66,6 +68,7 @@ impl Engine {
                 engine: &self,
                 link: &link,
                 sender: None,
+                now: Instant::now(),
                 requests: Parts::default(),
                 responses: Parts::default(),
             };
@@ -81,6 +84,7 @@ impl Engine {
 
 impl Reader<'_> {
     fn poll_read(&mut self, incoming: &mut Incoming, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        self.now = Instant::now();
         let sender = self.sender.clone();
         let mut latest = sender.as_ref().map(|(sender, turn)| (sender.lock(), turn.number));
         let is_stale = latest.as_ref().is_some_and(|(latest, ours)| **latest > *ours);
@@ -177,7 +181,7 @@ impl Reader<'_> {
             self.check_hope()?;
             refusal = Some(Error::new(ErrorKind::Overloaded, "the caller reads its answers too slowly"));
         }
-        let request = self.engine.request_of(self.link, envelope);
+        let request = self.engine.request_of(self.link, envelope, self.now);
         match refusal {
             Some(error) => self.engine.refuse(request, error),
             None => self.engine.hand_over(request),
@@ -238,8 +242,8 @@ impl Reader<'_> {
 }
 
 impl Engine {
-    /// A request that came in on this link and is answered there.
-    fn request_of(&self, link: &Arc<Link>, mut envelope: Box<Envelope>) -> Request {
+    /// A request that came in on this link, now, and is answered there.
+    fn request_of(&self, link: &Arc<Link>, mut envelope: Box<Envelope>, now: Instant) -> Request {
         let timeout = match envelope.timeout_ms {
             0 => self.config().default_timeout,
             ms => Duration::from_millis(ms.min(MAX_TIMEOUT_MS)),
@@ -247,15 +251,16 @@ impl Engine {
         if envelope.correlation_id.is_empty() {
             envelope.correlation_id.clone_from(&envelope.message_id);
         }
-        let caller = Some(&envelope.origin).filter(|origin| !origin.is_empty());
-        let caller =
-            caller.and_then(|origin| SiloId::new(origin).ok()).unwrap_or_else(|| link.peer().clone());
+        let caller = match envelope.origin.as_str() {
+            origin if origin.is_empty() || origin == link.peer().as_str() => link.peer().clone(),
+            origin => SiloId::new(origin).unwrap_or_else(|_| link.peer().clone()),
+        };
         let answer = (!envelope.one_way).then(|| {
             link.owe();
             (link.clone() as Arc<dyn AnswerTo>, 0)
         });
         let passed_on = envelope.hop_count > 0;
-        let request = Request::new(envelope, caller, Instant::now() + timeout, answer);
+        let request = Request::new(envelope, caller, now + timeout, answer);
         if passed_on { request.passed_on_by(link.peer().clone()) } else { request }
     }
 

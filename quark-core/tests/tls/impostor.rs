@@ -181,7 +181,7 @@ impl<S> tower_service::Service<http::Uri> for Once<S> {
 fn request(origin: &str, hop_count: u32) -> Envelope {
     let mut request = Envelope::request("T", "1", "say", "hello").with_message_id("1");
     request.kind = EnvelopeKind::Request;
-    request.origin = origin.to_owned();
+    request.origin = origin.into();
     request.hop_count = hop_count;
     request
 }

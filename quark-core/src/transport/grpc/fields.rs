@@ -7,7 +7,7 @@ use prost::encoding::{
     encoded_len_varint, key_len, skip_field,
 };
 
-use crate::envelope::{Envelope, EnvelopeKind};
+use crate::envelope::{Envelope, EnvelopeKind, Text};
 use crate::error::Delivered;
 
 /// Takes the fields one after the other. One that is empty or 0 is absent.
@@ -142,9 +142,9 @@ fn bytes<'a>(tag: u32, wire: WireType, rest: &mut &'a [u8]) -> Result<&'a [u8], 
     rest.split_off(..length).ok_or_else(|| format!("field {tag} is cut off"))
 }
 
-fn text(tag: u32, wire: WireType, rest: &mut &[u8]) -> Result<String, String> {
+fn text(tag: u32, wire: WireType, rest: &mut &[u8]) -> Result<Text, String> {
     let text = str::from_utf8(bytes(tag, wire, rest)?);
-    text.map(str::to_owned).map_err(|error| format!("field {tag} is no UTF-8: {error}"))
+    text.map(Text::from).map_err(|error| format!("field {tag} is no UTF-8: {error}"))
 }
 
 #[cfg(test)]
@@ -157,24 +157,24 @@ mod tests {
     fn generated(envelope: &Envelope) -> EnvelopeMessage {
         let envelope = envelope.clone();
         EnvelopeMessage {
-            message_id: envelope.message_id,
-            actor_id: envelope.actor_id,
-            actor_type: envelope.actor_type,
-            method_name: envelope.method_name,
+            message_id: envelope.message_id.into(),
+            actor_id: envelope.actor_id.into(),
+            actor_type: envelope.actor_type.into(),
+            method_name: envelope.method_name.into(),
             payload: envelope.payload,
-            correlation_id: envelope.correlation_id,
+            correlation_id: envelope.correlation_id.into(),
             timestamp: envelope.timestamp,
             response_payload: envelope.response_payload,
             is_error: envelope.is_error,
-            error_message: envelope.error_message,
+            error_message: envelope.error_message.into(),
             kind: envelope.kind as i32,
             timeout_ms: envelope.timeout_ms,
             one_way: envelope.one_way,
             error_code: envelope.error_code,
             delivered: envelope.delivered.map_or(0, |delivered| delivered as i32),
             hop_count: envelope.hop_count,
-            origin: envelope.origin,
-            traceparent: envelope.traceparent,
+            origin: envelope.origin.into(),
+            traceparent: envelope.traceparent.into(),
             view_version: envelope.view_version,
             anywhere: envelope.anywhere,
             retryable: envelope.retryable,
@@ -191,7 +191,7 @@ mod tests {
 
     /// With every field.
     fn full() -> Envelope {
-        let text = |length| "ä".repeat(length);
+        let text = |length| Text::from("ä".repeat(length));
         Envelope {
             message_id: text(1),
             actor_id: text(2),
