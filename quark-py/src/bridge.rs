@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
+use pyo3::types::PyList;
 use quark_core::host::Mailbox;
 use quark_core::{Request as CoreRequest, Result};
 use tokio::task::AbortHandle;
 
+use crate::foreign;
 use crate::handlers::Slot;
-use crate::outcome::{Outcome, complete};
+use crate::outcome::{Outcome, ended_in_python};
 use crate::process;
 
 /// What waits for a loop.
@@ -21,21 +23,41 @@ pub(crate) enum Item {
     Start(Arc<Slot>, CoreRequest),
 }
 
+/// As `quark._loop._run` takes it: a future with its outcome or its error, or none, a handler and its request.
+type Parts<'py> = (Option<Py<PyAny>>, Option<Py<PyAny>>, Option<Py<PyAny>>);
+
+impl Item {
+    fn into_python(self, py: Python<'_>) -> Option<Parts<'_>> {
+        match self {
+            Self::Ended(future, ended) => Some(match ended_in_python(py, ended) {
+                Ok(outcome) => (Some(future), Some(outcome), None),
+                Err(error) => (Some(future), None, Some(error)),
+            }),
+            Self::Start(handler, request) => {
+                let (call, request) = handler.open(py, request)?;
+                Some((None, Some(call), Some(request)))
+            }
+        }
+    }
+}
+
 /// The way to one event loop. `quark._loop` makes one for each loop and lets the loop watch its descriptor.
 #[pyclass(frozen)]
 pub(crate) struct Bridge {
     mailbox: Arc<Mailbox<Item>>,
     /// A weak reference: the loop holds the bridge, and would never go if the bridge held it too.
     event_loop: Py<PyAny>,
+    /// `quark._loop._run`: what is many calls from Python to Python is cheaper there.
+    run: Py<PyAny>,
 }
 
 #[pymethods]
 impl Bridge {
     #[new]
-    fn new(event_loop: &Bound<'_, PyAny>) -> PyResult<Self> {
+    fn new(event_loop: &Bound<'_, PyAny>, run: Py<PyAny>) -> PyResult<Self> {
         let mailbox = Mailbox::new().map_err(|error| PyOSError::new_err(error.to_string()))?;
         let weak = event_loop.py().import("weakref")?.getattr("ref")?.call1((event_loop,))?;
-        Ok(Self { mailbox, event_loop: weak.unbind() })
+        Ok(Self { mailbox, event_loop: weak.unbind(), run })
     }
 
     /// The descriptor to watch for reading.
@@ -51,18 +73,10 @@ impl Bridge {
 
     /// Completes and starts everything that is there; called by the loop.
     fn drain(&self, py: Python<'_>) -> PyResult<()> {
-        let mut first_error = None;
-        // Whatever one of them raises, the others are completed.
-        quark_core::host::batch(|| {
-            for item in self.mailbox.take() {
-                let done = match item {
-                    Item::Ended(future, ended) => complete(py, &future, ended),
-                    Item::Start(handler, request) => handler.call(py, request),
-                };
-                first_error = first_error.take().or(done.err());
-            }
-        });
-        first_error.map_or(Ok(()), Err)
+        let items = self.mailbox.take().into_iter().filter_map(|item| item.into_python(py));
+        let items = PyList::new(py, items.collect::<Vec<_>>())?;
+        // One batch: whoever is to be woken is woken once.
+        quark_core::host::batch(|| foreign::call(self.run.bind(py), (items,))).map(drop)
     }
 }
 
@@ -90,6 +104,7 @@ impl Drop for Bridge {
 pub(crate) struct Begun(What);
 
 enum What {
+    Call(quark_core::CallHandle),
     Calls(Vec<quark_core::CallHandle>),
     Task(AbortHandle),
 }
@@ -99,6 +114,9 @@ impl Begun {
     /// Gives it up; no effect on what has ended.
     pub(crate) fn cancel(&self) {
         match &self.0 {
+            What::Call(call) => {
+                call.cancel();
+            }
             What::Calls(calls) => calls.iter().for_each(|call| {
                 call.cancel();
             }),
@@ -109,7 +127,7 @@ impl Begun {
 
 impl From<quark_core::CallHandle> for Begun {
     fn from(call: quark_core::CallHandle) -> Self {
-        Self(What::Calls(vec![call]))
+        Self(What::Call(call))
     }
 }
 

@@ -43,16 +43,21 @@ impl Slot {
         drop(call);
     }
 
-    /// Hands a request to the handler; drops it, which answers it, when its caller or the handler is gone. When the
-    /// interpreter ends neither happens.
-    pub(crate) fn call(&self, py: Python<'_>, request: CoreRequest) -> PyResult<()> {
+    /// The handler and a request for it; drops the request, which answers it, when its caller or the handler is gone. When
+    /// the interpreter ends neither happens.
+    pub(crate) fn open(&self, py: Python<'_>, request: CoreRequest) -> Option<(Py<PyAny>, Py<PyAny>)> {
         if process::is_ending() {
             std::mem::forget(request);
-            return Ok(());
+            return None;
         }
-        let Some(call) = self.get(py) else { return Ok(()) };
-        match unless_abandoned(request) {
-            Some(request) => foreign::call(call.bind(py), (Request::new(request),)).map(drop),
+        let call = self.get(py)?;
+        let request = Py::new(py, Request::new(unless_abandoned(request)?)).ok()?;
+        Some((call, request.into_any()))
+    }
+
+    fn call(&self, py: Python<'_>, request: CoreRequest) -> PyResult<()> {
+        match self.open(py, request) {
+            Some((call, request)) => foreign::call(call.bind(py), (request,)).map(drop),
             None => Ok(()),
         }
     }

@@ -14,7 +14,6 @@ use crate::bridge::{Begun, Bridge, Item};
 use crate::buffer;
 use crate::envelope::Envelope;
 use crate::errors::{OrRaise as _, exception};
-use crate::foreign;
 
 /// What an operation gives to Python.
 pub(crate) enum Outcome {
@@ -109,19 +108,13 @@ fn wait(py: Python<'_>, mut waiter: Waiter<Outcome>, interrupted: impl FnOnce())
     }
 }
 
-/// Completes a future of the loop that this thread runs, unless it was cancelled.
-pub(crate) fn complete(py: Python<'_>, future: &Py<PyAny>, ended: Result<Outcome>) -> PyResult<()> {
-    let future = future.bind(py);
-    if future.call_method0(pyo3::intern!(py, "done"))?.is_truthy()? {
-        return Ok(());
-    }
-    let tell = |how, what| foreign::call(&future.getattr(how)?, (what,)).map(drop);
-    let (result, failure) = (pyo3::intern!(py, "set_result"), pyo3::intern!(py, "set_exception"));
-    match ended.map(|outcome| outcome.into_python(py)) {
-        Ok(Ok(value)) => tell(result, value.into_bound(py)),
-        // No memory for the outcome: its caller must hear of that too.
-        Ok(Err(problem)) => tell(failure, problem.into_value(py).into_bound(py).into_any()),
-        Err(error) => tell(failure, exception(py, &error)?),
+/// What a future gets: its result, or its exception.
+pub(crate) fn ended_in_python(py: Python<'_>, ended: Result<Outcome>) -> Result<Py<PyAny>, Py<PyAny>> {
+    // No memory for one of them: the caller must hear of that too.
+    let no_memory = |problem: PyErr| problem.into_value(py).into_any();
+    match ended {
+        Ok(outcome) => outcome.into_python(py).map_err(no_memory),
+        Err(error) => Err(exception(py, &error).map_or_else(no_memory, Bound::unbind)),
     }
 }
 

@@ -39,7 +39,7 @@ def is_handling(origin: "Origin") -> bool:
 def _answer(request: Request, reply: Any) -> None:
     """Replies with what a handler returned; None is an empty reply."""
     try:
-        if inspect.iscoroutine(reply):
+        if type(reply) is not bytes and inspect.iscoroutine(reply):
             reply.close()
             raise TypeError("the handler returned a coroutine and is no coroutine function: make it an `async def`")
         request._reply(b"" if reply is None else reply)
@@ -100,9 +100,10 @@ def wrap(
 
 
 def _wrap_async(handler: Callable[[Request], Any], origin: Origin) -> Callable[[Request], None]:
-    tasks: "Set[asyncio.Task[None]]" = set()  # The loop itself holds tasks weakly.
+    tasks: "Set[Optional[asyncio.Task[None]]]" = set()  # The loop itself holds tasks weakly.
 
     async def handle(request: Request) -> None:
+        task = asyncio.current_task()
         current.set(request)
         try:
             reply = await handler(request)
@@ -110,24 +111,27 @@ def _wrap_async(handler: Callable[[Request], Any], origin: Origin) -> Callable[[
             _fail(request, error)
         except (asyncio.CancelledError, KeyboardInterrupt, SystemExit) as error:
             _fail(request, error, log=False)  # The loop ends, and whoever runs it is told.
+            _is_known(task)
             raise
         except BaseException as error:
             _fail(request, error)
+            _is_known(task)
             raise
         else:
             _answer(request, reply)
-
-    def done(task: "asyncio.Task[None]") -> None:
-        tasks.discard(task)
-        if not task.cancelled():
-            task.exception()  # The caller has it, and the log; asyncio need not miss anybody who looks at it.
+        finally:
+            tasks.discard(task)
 
     def start(request: Request) -> None:
-        task = origin.context.copy().run(asyncio.ensure_future, handle(request))
-        tasks.add(task)
-        task.add_done_callback(done)
+        tasks.add(origin.context.copy().run(asyncio.get_running_loop().create_task, handle(request)))
 
     return start
+
+
+def _is_known(task: "Optional[asyncio.Task[None]]") -> None:
+    """What this task ends with is known to the caller and the log; asyncio need not miss anybody who looks at it."""
+    if task is not None:
+        task.add_done_callback(lambda task: task.cancelled() or task.exception())
 
 
 def _wrap_plain(handler: Callable[[Request], Any], origin: Origin) -> Callable[[Request], None]:

@@ -5,7 +5,7 @@ import atexit
 import os
 import threading
 import weakref
-from typing import Any
+from typing import Any, List, Optional, Tuple
 
 from . import _quark
 from ._errors import NotRunningError
@@ -29,9 +29,28 @@ def bridge() -> _quark.Bridge:
     if found is None:
         close_the_dead()
         with _lock:
-            found = _bridges[loop] = _quark.Bridge(loop)
+            found = _bridges[loop] = _quark.Bridge(loop, _run)
         loop.add_reader(found.fileno(), found.drain)
     return found
+
+
+def _run(items: "List[Tuple[Optional[asyncio.Future[Any]], Any, Any]]") -> None:
+    """Does all that has come for a loop, on it: starts handlers, and completes futures unless they were cancelled."""
+    first_error: Optional[BaseException] = None
+    for future, outcome, error in items:
+        try:
+            if future is None:
+                outcome(error)  # A handler's start, and its request.
+            elif future.done():
+                pass
+            elif error is None:
+                future.set_result(outcome)
+            else:
+                future.set_exception(error)
+        except BaseException as problem:  # Whatever one of them raises, the others are done.
+            first_error = first_error or problem
+    if first_error is not None:
+        raise first_error
 
 
 def close_the_dead() -> None:
