@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 
 use crate::error::{Error, ErrorKind};
 use crate::handler::{Handler, Handlers};
-use crate::request::{Permit, Request, Taken};
+use crate::request::{Capacity, Full, Load, Request, Share};
 use crate::transport::not_running;
 
 /// The handlers of a silo, each with a bound of its own, so that one that is slow fails only its own callers.
@@ -22,14 +22,6 @@ pub(crate) struct Inbox {
     early: Mutex<Option<Vec<Request>>>,
 }
 
-/// What one handler may have at once, queued or running.
-#[derive(Clone, Copy)]
-pub(crate) struct Capacity {
-    pub(crate) requests: usize,
-    /// Of payloads. A single request may always come.
-    pub(crate) bytes: usize,
-}
-
 struct Slots {
     by_type: HashMap<String, Slot>,
     catch_all: Option<Slot>,
@@ -37,9 +29,7 @@ struct Slots {
 
 struct Slot {
     handler: Arc<dyn Handler>,
-    /// Requests that the handler has and has not let go of, and their payloads' bytes.
-    requests: Taken,
-    bytes: Taken,
+    load: Arc<Load>,
 }
 
 impl Slots {
@@ -54,7 +44,7 @@ impl Slots {
 
 impl Inbox {
     pub(crate) fn new(handlers: Handlers, capacity: Capacity) -> Self {
-        let slot = |handler| Slot { handler, requests: Arc::default(), bytes: Arc::default() };
+        let slot = |handler| Slot { handler, load: Arc::default() };
         let by_type = handlers.by_type.into_iter().map(|(name, handler)| (name, slot(handler))).collect();
         let slots = Slots { by_type, catch_all: handlers.catch_all.map(slot) };
         Self {
@@ -113,7 +103,8 @@ impl Inbox {
 
     /// How many requests handlers have that are not answered.
     pub(crate) fn requests(&self) -> usize {
-        let count = |slots: &Arc<Slots>| slots.all().map(|slot| slot.requests.load(Ordering::Acquire)).sum();
+        let count =
+            |slots: &Arc<Slots>| slots.all().map(|slot| slot.load.requests.load(Ordering::Acquire)).sum();
         self.slots.load().as_ref().map_or(0, count)
     }
 
@@ -129,21 +120,17 @@ impl Inbox {
             let message = format!("no handler for actor type {actor_type:?}");
             return Err((request, Error::new(ErrorKind::NoHandler, message)));
         };
-        let Some(of_requests) = Permit::take(&slot.requests, 1, self.capacity.requests) else {
-            let message = format!(
-                "the handler of actor type {actor_type:?} has {} requests already",
-                self.capacity.requests
-            );
-            return Err((request, Error::new(ErrorKind::Overloaded, message)));
-        };
-        let Some(of_bytes) = Permit::take(&slot.bytes, request.payload().len(), self.capacity.bytes) else {
-            let message = format!(
-                "the handler of actor type {actor_type:?} has payloads of up to {} bytes already",
-                self.capacity.bytes
-            );
-            return Err((request, Error::new(ErrorKind::Overloaded, message)));
-        };
-        request.hold([of_requests, of_bytes]);
+        match Share::take(&slot.load, request.payload().len(), self.capacity) {
+            Ok(share) => request.hold(share),
+            Err(full) => {
+                let has = match full {
+                    Full::OfRequests => format!("{} requests", self.capacity.requests),
+                    Full::OfBytes => format!("payloads of up to {} bytes", self.capacity.bytes),
+                };
+                let message = format!("the handler of actor type {actor_type:?} has {has} already");
+                return Err((request, Error::new(ErrorKind::Overloaded, message)));
+            }
+        }
         if !self.is_open.load(Ordering::Acquire)
             && let Some(early) = &mut *self.lock_early()
         {

@@ -49,7 +49,7 @@ pub struct Request {
     /// Somebody was to be told when it is abandoned.
     watched: AtomicBool,
     /// Given back when the request is gone; bounds how many a handler may have.
-    permits: Option<[Permit; 2]>,
+    share: Option<Share>,
     forwarder: Option<SiloId>,
 }
 
@@ -58,6 +58,59 @@ pub struct Request {
 struct Asker {
     to: Arc<dyn AnswerTo>,
     token: u64,
+}
+
+/// What one handler has and has not let go of. Side by side, since each request takes both, on one thread as a rule, and gives
+/// them back on another.
+#[derive(Default)]
+pub(crate) struct Load {
+    pub(crate) requests: AtomicUsize,
+    /// Of payloads.
+    bytes: AtomicUsize,
+}
+
+/// One request's share of a handler's load, given back when it is dropped.
+pub(crate) struct Share {
+    load: Arc<Load>,
+    bytes: usize,
+}
+
+impl Share {
+    /// One request with so many bytes, if there is room for it; a single one may always come.
+    ///
+    /// # Errors
+    /// Of what there is too much.
+    pub(crate) fn take(load: &Arc<Load>, bytes: usize, most: Capacity) -> Result<Self, Full> {
+        let bytes = bytes.min(most.bytes);
+        if load.requests.fetch_add(1, Ordering::AcqRel) >= most.requests {
+            load.requests.fetch_sub(1, Ordering::AcqRel);
+            return Err(Full::OfRequests);
+        }
+        let share = Self { load: load.clone(), bytes };
+        let room = share.load.bytes.fetch_add(bytes, Ordering::AcqRel) <= most.bytes - bytes;
+        if room { Ok(share) } else { Err(Full::OfBytes) }
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.load.bytes.fetch_sub(self.bytes, Ordering::AcqRel);
+        self.load.requests.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// What one handler may have at once, queued or running.
+#[derive(Clone, Copy)]
+pub(crate) struct Capacity {
+    pub(crate) requests: usize,
+    /// Of payloads.
+    pub(crate) bytes: usize,
+}
+
+/// Of what a handler has too much.
+pub(crate) enum Full {
+    OfRequests,
+    OfBytes,
 }
 
 /// Places of which so many may be taken.
@@ -107,7 +160,7 @@ impl Request {
             answered: false,
             queued: false,
             watched,
-            permits: None,
+            share: None,
             forwarder: None,
         }
     }
@@ -123,8 +176,8 @@ impl Request {
         self.forwarder.as_ref()
     }
 
-    pub(crate) fn hold(&mut self, permits: [Permit; 2]) {
-        self.permits = Some(permits);
+    pub(crate) fn hold(&mut self, share: Share) {
+        self.share = Some(share);
     }
 
     /// The whole envelope.
@@ -300,7 +353,7 @@ impl Request {
 
     fn answer(&mut self, result: Result<Bytes>) -> Result<()> {
         // Its handler is done with it, whoever keeps the object: a traceback does, for example.
-        self.permits = None;
+        self.share = None;
         if self.envelope.one_way {
             self.answered = true;
             return Ok(());
