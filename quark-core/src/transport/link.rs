@@ -11,10 +11,12 @@ use std::task::{Context, Poll};
 
 use futures_util::Stream;
 use futures_util::task::AtomicWaker;
+use tokio::time::Instant;
 
 use super::abandoned::{Abandoned, OnAbandoned};
 use super::control;
 use super::engine::Engine;
+use super::flight::Flight;
 use super::origins::Origins;
 use super::outbox::{Outbox, PART_BYTES, PartsNow, Piece, Progress, Taken};
 use super::turns::Turn;
@@ -30,9 +32,6 @@ const TAKE_FRAMES: usize = 64;
 /// Payload bytes taken at once from the outbox, and from the answers; more would only sit in the link when it breaks.
 const TAKE_BYTES: usize = 256 * 1024;
 
-/// Parts that may be on their way. What is in the buffers between two silos is what a small message waits behind; with
-/// a window of 1 MiB that is 10 ms on a line of 1 Gbit/s, and a transfer gets 20 MB/s over a round trip of 50 ms.
-const PARTS_IN_FLIGHT: usize = 8;
 /// More answers than any peer of ours has calls; fewer where that is tried.
 const HOPELESS: usize = if cfg!(any(test, quark_fuzzing)) { 1 << 10 } else { 1 << 20 };
 /// What such an answer weighs at most, as a rule.
@@ -85,7 +84,7 @@ struct State {
     /// What of the first of these has left.
     large_sent: usize,
     /// Parts that the peer has not seen yet.
-    parts_in_flight: usize,
+    flight: Flight,
     /// The peer's half has ended: it can no longer say what it has seen.
     peer_is_mute: bool,
     /// Our half has ended.
@@ -141,13 +140,15 @@ impl State {
     }
 
     fn may_begin_part(&self) -> bool {
-        self.peer_is_mute || self.parts_in_flight < PARTS_IN_FLIGHT
+        self.peer_is_mute || self.flight.has_room()
     }
 
     /// Whether another part may leave; it does then.
     fn begin_part(&mut self) -> bool {
         let may = self.may_begin_part();
-        self.parts_in_flight += usize::from(may);
+        if may {
+            self.flight.begin(Instant::now());
+        }
         may
     }
 
@@ -339,7 +340,7 @@ impl Link {
     /// The peer has seen a part.
     pub(crate) fn part_seen(self: &Arc<Self>) {
         let mut state = self.lock();
-        state.parts_in_flight = state.parts_in_flight.saturating_sub(1);
+        state.flight.end(Instant::now());
         drop(state);
         self.wake();
     }

@@ -10,6 +10,7 @@ mod carrier;
 mod claim;
 mod control;
 mod engine;
+mod flight;
 #[cfg(any(test, quark_fuzzing))]
 pub(crate) mod fuzzing;
 mod grpc;

@@ -26,7 +26,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::SiloId;
 
 /// A payload above this many bytes leaves in parts of this size.
-pub(crate) const PART_BYTES: usize = 128 * 1024;
+pub(crate) const PART_BYTES: usize = 64 * 1024;
 
 /// A request on its way out.
 pub(crate) struct Frame {
