@@ -98,7 +98,9 @@ struct State {
     sent: Option<(Arc<Outbox>, Taken)>,
     /// Nothing new is sent; the stream ends when nothing is owed.
     finishing: bool,
-    /// The peer sends no further requests.
+    /// The peer has been asked to send no further requests.
+    asked_to_be_quiet: bool,
+    /// It sends none.
     quiet: bool,
     /// Over: answers go nowhere.
     closed: bool,
@@ -355,8 +357,16 @@ impl Link {
         self.lock().quiet = true;
     }
 
+    /// Asks the peer to send no further requests, unless it has been asked or cannot be.
+    pub(crate) fn ask_to_be_quiet(self: &Arc<Self>) {
+        if self.is_announced() && !std::mem::replace(&mut self.lock().asked_to_be_quiet, true) {
+            self.control(control::about(control::LEAVING, ""));
+        }
+    }
+
+    /// Whether it does not; who cannot be asked is not waited for.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.lock().quiet
+        !self.is_announced() || self.lock().quiet
     }
 
     /// Until nothing more can be written on an accepted link: its answers are out, or the connection is gone.

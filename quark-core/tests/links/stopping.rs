@@ -1,16 +1,19 @@
 //! Planned ends: under load, one after the other, and against those who do not let go.
 
 use std::future::IntoFuture;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use quark_core::{Client, Delivered, ErrorKind, Request, Silo};
+use quark_core::{Caller, Client, Delivered, ErrorKind, Request, Silo, SiloStatus};
 
 use crate::{LIMIT, until};
 
 async fn client(cluster: &str) -> Client {
-    let url = format!("memory://{cluster}?lag_ms=20");
+    client_of(&format!("memory://{cluster}?lag_ms=20")).await
+}
+
+async fn client_of(url: &str) -> Client {
     Client::builder().membership(url.parse().unwrap()).start().await.unwrap()
 }
 
@@ -118,6 +121,45 @@ async fn a_stop_holds_its_deadline_against_handlers_that_never_return_and_strang
     assert_eq!(call.await.unwrap().unwrap_err().kind(), ErrorKind::ConnectionLost);
     drop(stranger);
     std::net::TcpListener::bind((endpoint.host(), endpoint.port())).expect("the port is free");
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_links_that_it_has_dialled_itself_meanwhile() {
+    let url = "memory://dialled-late";
+    let (go_on, myself) = (Arc::new(tokio::sync::Notify::new()), Arc::new(OnceLock::<Caller>::new()));
+    let began = Arc::new(AtomicBool::new(false));
+    let handler = {
+        let (go_on, myself, began) = (go_on.clone(), myself.clone(), began.clone());
+        move |request: Request| {
+            let (go_on, myself) = (go_on.clone(), myself.clone());
+            began.store(true, Ordering::SeqCst);
+            async move {
+                go_on.notified().await;
+                // It has no link to the other silo before.
+                myself.get().unwrap().call(("Other", request.actor_id()), "", "").await
+            }
+        }
+    };
+    let other = |_: Request| async move { Ok("done") };
+    let silo =
+        Silo::builder("a").membership(url.parse().unwrap()).handler_for("T", handler).start().await.unwrap();
+    let _b = Silo::builder("b")
+        .membership(url.parse().unwrap())
+        .handler_for("Other", other)
+        .start()
+        .await
+        .unwrap();
+    myself.set(silo.caller().clone()).ok().unwrap();
+    let client = client_of(url).await;
+    until("both are there", || client.silos().len() == 2 && silo.silos().len() == 2).await;
+    let slow = tokio::spawn(client.call(("T", "1"), "", "").timeout(LIMIT).into_future());
+    until("it has the request", || began.load(Ordering::SeqCst)).await;
+    let stopping = tokio::spawn(async move { silo.stop(3 * LIMIT).await });
+    let leaves = || client.silos().iter().any(|silo| silo.status == SiloStatus::ShuttingDown);
+    until("it leaves", leaves).await;
+    go_on.notify_one();
+    assert_eq!(slow.await.unwrap().unwrap(), "done");
+    tokio::time::timeout(LIMIT, stopping).await.expect("it ends when its handler has ended").unwrap();
 }
 
 #[tokio::test]

@@ -7,24 +7,19 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Engine;
-use crate::transport::control;
-use crate::transport::link::{Link, PeerKind};
+use crate::transport::link::Link;
 
 impl Engine {
     /// Asks the peers to send nothing new, answers what came in, waits for what was sent; until `deadline` at most.
     pub(crate) async fn drain(&self, deadline: Instant) {
         self.leaving.store(true, Ordering::Release);
         self.set_serving(false);
-        for link in self.links_now() {
-            if link.kind() == Some(PeerKind::Announced) {
-                link.control(control::about(control::LEAVING, String::new()));
-            } else {
-                link.set_quiet();
-            }
-        }
         let mut look = tokio::time::interval(Duration::from_millis(5));
         while Instant::now() < deadline {
-            let quiet = self.links_now().iter().all(|link| link.is_quiet() && link.is_idle());
+            let links = self.links_now();
+            // Each time: requests that are passed on to new owners make new links.
+            links.iter().for_each(Link::ask_to_be_quiet);
+            let quiet = links.iter().all(|link| link.is_quiet() && link.is_idle());
             if quiet && self.calls.len() == 0 {
                 return;
             }
