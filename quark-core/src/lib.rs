@@ -59,7 +59,7 @@ pub use membership::{
 };
 pub use placement::{Placement, PlacementPolicy};
 pub use request::Request;
-pub use ring::{HashRing, hash, hash_actor};
+pub use ring::{HashRange, HashRanges, HashRing, hash, hash_actor};
 pub use silo::{Client, ClientBuilder, Silo, SiloBuilder};
 pub use silo_info::{DEFAULT_VIRTUAL_NODES, PROTOCOL_VERSION, SiloInfo, SiloStatus};
 pub use telemetry::{CounterValues, HANDLER, LINK, MEMBERSHIP, SILO};
