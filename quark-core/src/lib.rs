@@ -32,6 +32,7 @@ pub mod host;
 mod id;
 mod inbox;
 mod membership;
+mod ownership;
 mod placement;
 mod probe;
 mod request;
@@ -57,6 +58,7 @@ pub use id::SiloId;
 pub use membership::{
     Membership, MembershipConfig, MembershipEvent, MembershipUrl, RedisCredentials, RedisUrl, Role, View,
 };
+pub use ownership::{OwnershipChange, OwnershipWatch};
 pub use placement::{Placement, PlacementPolicy};
 pub use request::Request;
 pub use ring::{HashRange, HashRanges, HashRing, hash, hash_actor};

@@ -432,7 +432,8 @@ fn assemble(
     let actor_types = handlers.actor_types();
     let capacity = Capacity { requests: config.inbox_capacity, bytes: config.inbox_bytes };
     let inbox = Inbox::new(handlers, capacity);
-    let router = Router::new(engine, membership, Placements::new(config.placement.clone()), inbox);
+    let placements = Placements::new(config.placement.clone());
+    let router = Router::new(engine, membership, placements, inbox, actor_types.clone());
     Ok((router.clone(), Guard { router, actor_types, armed: true }))
 }
 
@@ -442,6 +443,7 @@ async fn join(router: &Arc<Router>, role: Role) -> Result<()> {
     router.set_view(router.membership().view());
     engine.spawn(router.clone().follow_views());
     engine.spawn(router.clone().follow_health());
+    engine.spawn(router.clone().follow_lease());
     if engine.is_running() {
         Ok(())
     } else {
