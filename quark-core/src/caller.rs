@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use crate::envelope::Envelope;
 use crate::error::Result;
+use crate::explanation::Explanation;
 use crate::handler::BoxFuture;
 use crate::health::Health;
 use crate::id::SiloId;
@@ -126,6 +127,14 @@ impl Caller {
     /// `INVALID_ARGUMENT` naming the type or the id.
     pub fn owns(&self, actor_type: &str, actor_id: &str) -> Result<bool> {
         self.0.owns(actor_type, actor_id)
+    }
+
+    /// Where an actor belongs by the current view, and where it would go. Never waits.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` naming the type or the id.
+    pub fn explain(&self, actor_type: &str, actor_id: &str) -> Result<Explanation> {
+        self.0.explain(actor_type, actor_id)
     }
 
     /// Watches what this silo gains and loses of the ring of an actor type, beginning with all that it owns: when silos

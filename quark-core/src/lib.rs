@@ -23,6 +23,7 @@ mod context;
 mod endpoint;
 mod envelope;
 mod error;
+mod explanation;
 #[doc(hidden)]
 #[cfg(any(test, quark_fuzzing))]
 pub mod fuzzing;
@@ -52,6 +53,7 @@ pub use config::{MAX_TIMEOUT, SiloConfig, TransportConfig, timeout_from_seconds}
 pub use endpoint::Endpoint;
 pub use envelope::{Envelope, EnvelopeKind};
 pub use error::{Delivered, Error, ErrorKind, Result};
+pub use explanation::Explanation;
 pub use handler::{BoxFuture, Handler};
 pub use health::Health;
 pub use id::SiloId;

@@ -442,7 +442,8 @@ impl Receive for Router {
                     self.engine.local(),
                     view.version()
                 );
-                self.engine.refuse(request, Error::new(ErrorKind::NotOwner, message));
+                let refusal = Error::new(ErrorKind::NotOwner, message).with_view_version(view.version());
+                self.engine.refuse(request, refusal);
             }
         }
     }

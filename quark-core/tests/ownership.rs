@@ -1,11 +1,15 @@
 //! What a host hears of what its silo gains and loses, and what the silo says when it is asked.
 
+#[allow(dead_code, reason = "other suites use the rest")]
 mod support;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use quark_core::{
-    Caller, Client, ErrorKind, HashRanges, OwnershipChange, OwnershipWatch, Request, Silo, SiloBuilder,
+    Caller, Client, Delivered, ErrorKind, HashRanges, OwnershipChange, OwnershipWatch, Placement, Request,
+    Silo, SiloBuilder, View, hash,
 };
 use redis::AsyncCommands as _;
 
@@ -184,4 +188,74 @@ async fn a_silo_that_was_out_for_a_moment_has_lost_everything_and_gained_it_agai
     assert!(me.owns("T", "1").unwrap());
     me.stop(LIMIT).await;
     assert_eq!((next(&mut heard).await.unwrap().lost, next(&mut heard).await), (HashRanges::all(), None));
+}
+
+fn counting(id: &str, url: &str, count: &Arc<AtomicUsize>) -> SiloBuilder {
+    let count = count.clone();
+    Silo::builder(id).membership(url.parse().unwrap()).handler(move |_: Request| {
+        count.fetch_add(1, Ordering::Relaxed);
+        async { Ok("") }
+    })
+}
+
+/// Each by a view of its own: the first takes the second for the owner, the second the third, the third a fourth.
+#[tokio::test]
+async fn a_request_is_passed_on_once_and_then_refused_with_the_view_of_who_refuses_it() {
+    let handled = Arc::new(AtomicUsize::new(0));
+    let third = counting("third", "memory://refuses", &handled).start().await.unwrap();
+    let fourth = counting("fourth", "memory://refuses", &handled).start().await.unwrap();
+    for _ in 0..3 {
+        counting("passing", "memory://refuses", &handled).start().await.unwrap().stop(LIMIT).await;
+    }
+    until_views(&third, |view| view.silos().len() == 2).await;
+    let others = format!("static://third@{}", third.endpoint());
+    let second = counting("second", &others, &handled).start().await.unwrap();
+    let others = format!("static://second@{}", second.endpoint());
+    let first = counting("first", &others, &handled).start().await.unwrap();
+    let goes_round = |id: &String| {
+        let owner = |silo: &Silo| silo.owner("T", id).unwrap().unwrap().to_string();
+        [owner(&first), owner(&second), owner(&third)] == ["second", "third", "fourth"]
+    };
+    let id = (0..).map(|i: u32| i.to_string()).find(goes_round).unwrap();
+    let refusal = first.call(("T", id), "", "").timeout(LIMIT).await.unwrap_err();
+    assert_eq!((refusal.kind(), refusal.delivered()), (ErrorKind::NotOwner, Delivered::No));
+    assert!(refusal.is_retryable() && refusal.message().contains("third"), "{refusal}");
+    assert_eq!(refusal.view_version(), Some(third.view_version()));
+    assert!(third.view_version() > first.view_version().max(second.view_version()));
+    assert_eq!(handled.load(Ordering::Relaxed), 0);
+    drop(fourth);
+}
+
+async fn until_views(silo: &Silo, holds: impl FnMut(&Arc<View>) -> bool) {
+    tokio::time::timeout(LIMIT, silo.watch().wait_for(holds)).await.expect("within the limit").unwrap();
+}
+
+#[tokio::test]
+async fn an_explanation_says_who_owns_an_actor_and_who_would() {
+    let a = silo("a", "explains").configure(|config| config.zone = Some("north".to_owned()));
+    let a = a.placement("Anywhere", Placement::Random);
+    let a = start(a).await;
+    let (b, c) = (start(silo("b", "explains")).await, start(silo("c", "explains")).await);
+    until_views(&a, |view| view.silos().len() == 3).await;
+    for i in 0..50 {
+        let id = i.to_string();
+        let why = a.explain("T", &id).unwrap();
+        let owner = why.owner.clone().unwrap();
+        assert_eq!((why.view_version, why.serving), (a.view_version(), 3));
+        assert_eq!(why.position, hash(&format!("T:{id}")));
+        assert_eq!(Some(&owner.silo_id), a.owner("T", &id).unwrap().as_ref());
+        assert_eq!(why.is_owned_here, owner.silo_id.as_str() == "a");
+        assert_eq!(owner.zone.as_deref(), (owner.silo_id.as_str() == "a").then_some("north"));
+        assert!(why.is_placed_by_ring && !a.explain("Anywhere", &id).unwrap().is_placed_by_ring);
+        let next: Vec<_> = why.next_owners.iter().map(|info| info.silo_id.clone()).collect();
+        assert_eq!(
+            next,
+            a.view().ring("T").next_owners(&format!("T:{id}"), 9).into_iter().cloned().collect::<Vec<_>>()
+        );
+    }
+    assert!(a.explain("", "1").unwrap_err().message().contains("actor_type"));
+    let nobody = Client::builder().membership("memory://nobody".parse().unwrap()).start().await.unwrap();
+    let why = nobody.explain("T", "1").unwrap();
+    assert_eq!((why.owner, why.next_owners.len(), why.serving, why.is_owned_here), (None, 0, 0, false));
+    drop((b, c));
 }

@@ -140,6 +140,30 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn each_end_of_the_lease_is_counted_once_and_told_as_is_its_return() {
+        let lease = Arc::new(Lease::default());
+        lease.grant();
+        let mut told = lease.watch();
+        lease.withdraw();
+        lease.withdraw();
+        assert_eq!((lease.losses(), told.has_changed().unwrap()), (1, true));
+        told.mark_unchanged();
+        lease.grant();
+        assert!(told.has_changed().unwrap());
+        // It lapses, and is granted again before its keeper has noticed.
+        told.mark_unchanged();
+        tokio::time::sleep(LENGTH).await;
+        lease.grant();
+        assert_eq!((lease.losses(), told.has_changed().unwrap()), (2, true));
+        // Its keeper notices first.
+        tokio::time::sleep(LENGTH).await;
+        tokio::spawn(lease.clone().keep());
+        lease.lapsed().await;
+        lease.grant();
+        assert_eq!(lease.losses(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_lease_that_was_taken_away_is_not_renewed() {
         let lease = Arc::new(Lease::default());
         lease.grant();

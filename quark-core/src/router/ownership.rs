@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::Router;
 use crate::error::{Error, Result};
+use crate::explanation::Explanation;
 use crate::id::{MAX_ACTOR_NAME_BYTES, check_actor, check_name};
 use crate::ownership::{OwnershipWatch, Standing};
 
@@ -19,6 +20,15 @@ impl Router {
         check_actor(actor_type, actor_id)?;
         let is_owner = || self.view.load().owner(actor_type, actor_id) == Some(self.engine.local());
         Ok(self.serves() && is_owner())
+    }
+
+    /// Where an actor belongs by the current view.
+    pub(crate) fn explain(&self, actor_type: &str, actor_id: &str) -> Result<Explanation> {
+        check_actor(actor_type, actor_id)?;
+        let view = self.view.load();
+        let is_owner = view.owner(actor_type, actor_id) == Some(self.engine.local());
+        let is_by_ring = self.placements.is_by_ring(actor_type);
+        Ok(Explanation::of(&view, actor_type, actor_id, is_owner && self.serves(), is_by_ring))
     }
 
     /// Watches what this silo owns of the ring of a type.
