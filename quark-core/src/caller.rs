@@ -144,6 +144,8 @@ impl Caller {
     /// silo has begun to refuse it or to pass it on, what is gained when it has begun to take it: requests may come before
     /// the host hears. With [`SiloBuilder::start_closed`](crate::SiloBuilder::start_closed) none comes before the first change.
     ///
+    /// A stop waits until those who watch have been told that everything is lost and ask for more, or drop the watch.
+    ///
     /// `None` is the type that this silo serves if it serves one, and the types that no silo declares if it serves all.
     ///
     /// # Errors

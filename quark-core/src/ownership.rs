@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::Notify;
 
-use crate::id::SiloId;
+use crate::error::{Error, Result};
+use crate::id::{MAX_ACTOR_NAME_BYTES, SiloId, check_name};
 use crate::membership::View;
 use crate::ring::{HashRanges, HashRing};
 
@@ -38,6 +39,29 @@ pub(crate) struct Standing {
     pub(crate) is_over: bool,
 }
 
+/// Whose ring a host means, of a silo that declares these types; nothing is the ring of the types that nobody declares.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` naming `actor_type`.
+pub(crate) fn whose_ring(actor_type: Option<&str>, declared: Option<&[String]>) -> Result<Option<String>> {
+    if let Some(actor_type) = actor_type {
+        check_name("actor_type", actor_type, MAX_ACTOR_NAME_BYTES)?;
+    }
+    match (actor_type, declared) {
+        (actor_type, None) => Ok(actor_type.map(str::to_owned)),
+        (None, Some([])) => Ok(None),
+        (None, Some([only])) => Ok(Some(only.clone())),
+        (None, Some(several)) => {
+            let problem = format!("is required, for this silo serves {}", several.join(", "));
+            Err(Error::invalid("actor_type", "", &problem))
+        }
+        (Some(named), Some(types)) if types.iter().any(|known| known == named) => Ok(Some(named.to_owned())),
+        (Some(named), Some(_)) => {
+            Err(Error::invalid("actor_type", named, "this silo does not serve that type"))
+        }
+    }
+}
+
 /// Hears of what a silo gains and loses; see [`Caller::watch_ownership`](crate::Caller::watch_ownership).
 pub struct OwnershipWatch(Arc<Watch>);
 
@@ -63,18 +87,22 @@ struct Ledger {
     lost: HashRanges,
     losses: u64,
     is_over: bool,
+    /// Whether the host has a change that it has not done with.
+    is_in_hand: bool,
 }
 
 impl OwnershipWatch {
     /// The next change; nothing when the silo has stopped and the host was told that everything is lost. Giving up the
-    /// wait loses no change.
+    /// wait loses no change. Asking for the next says that the host has done what the last one demands.
     pub async fn changed(&mut self) -> Option<OwnershipChange> {
         self.ready().await;
         self.take()
     }
 
-    /// Waits until [`take`](Self::take) has something to give, or never will. For one waiter at a time.
+    /// Waits until [`take`](Self::take) has something to give, or never will, and says that the last is done with. For one
+    /// waiter at a time.
     pub async fn ready(&self) {
+        self.0.ledger().is_in_hand = false;
         while !self.0.ledger().has_news() {
             self.0.news.notified().await;
         }
@@ -125,6 +153,11 @@ impl Watches {
             let watch = watch.upgrade();
             watch.inspect(|watch| watch.look(local, &standing)).is_some() && !standing.is_over
         });
+    }
+
+    /// Whether every host was told that all it had is lost, and has done with that.
+    pub(crate) fn are_settled(&self) -> bool {
+        self.lock().iter().filter_map(Weak::upgrade).all(|watch| watch.ledger().is_settled())
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Weak<Watch>>> {
@@ -179,11 +212,16 @@ impl Ledger {
         self.is_over || !self.lost.is_empty() || self.owned != self.told
     }
 
+    fn is_settled(&self) -> bool {
+        self.told.is_empty() && !self.is_in_hand
+    }
+
     fn take(&mut self) -> Option<OwnershipChange> {
         let lost = std::mem::take(&mut self.lost);
         let gained = self.owned.difference(&self.told.difference(&lost));
         self.told = self.owned.clone();
         let is_change = !lost.is_empty() || !gained.is_empty();
+        self.is_in_hand |= is_change;
         let (view_version, owned) = (self.view_version, self.owned.clone());
         is_change.then_some(OwnershipChange { view_version, lost, gained, owned })
     }

@@ -90,14 +90,44 @@ async fn who_leaves_loses_everything_before_it_is_gone_and_then_hears_nothing_mo
     assert!(!stopping.is_finished());
     sender.send(()).unwrap();
     call.await.unwrap().unwrap();
-    let c = stopping.await.unwrap();
     assert_eq!(next(&mut heard_by_c).await, None);
+    let c = stopping.await.unwrap();
     assert!(!c.owns("T", &id).unwrap());
     assert_eq!(next(&mut heard).await.unwrap().owned, owned);
     // One that is dropped loses everything too.
     drop(b);
     assert_eq!((next(&mut heard).await.unwrap().lost, next(&mut heard).await), (owned, None));
     assert!((0..100).all(|i| !caller.owns("T", &i.to_string()).unwrap()));
+}
+
+#[tokio::test]
+async fn a_stop_waits_until_the_host_has_given_up_what_is_lost() {
+    let a = start(silo("a", "hands over")).await;
+    let mut heard = a.watch_ownership(None).unwrap();
+    let unheard = a.watch_ownership(None).unwrap();
+    next(&mut heard).await.unwrap();
+    let (sender, mut has_ended) = tokio::sync::oneshot::channel();
+    tokio::spawn(async move {
+        a.stop(LIMIT).await;
+        sender.send(a).map_err(drop).unwrap();
+    });
+    assert_eq!(next(&mut heard).await.unwrap().lost, HashRanges::all());
+    // It works on that.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(has_ended.try_recv().is_err());
+    assert_eq!(next(&mut heard).await, None);
+    tokio::time::timeout(LIMIT, has_ended).await.unwrap().unwrap();
+    // Who was never told that it owns something need not be told that it does not.
+    assert_eq!(unheard.take(), None);
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_longer_than_it_drains_for_a_host_that_hears_no_more() {
+    let a = start(silo("a", "deaf")).await;
+    let mut heard = a.watch_ownership(None).unwrap();
+    next(&mut heard).await.unwrap();
+    tokio::time::timeout(LIMIT, a.stop(Duration::from_millis(50))).await.unwrap();
+    assert_eq!((next(&mut heard).await.unwrap().lost, next(&mut heard).await), (HashRanges::all(), None));
 }
 
 #[tokio::test]
@@ -118,14 +148,15 @@ async fn a_silo_that_declares_types_hears_of_each_and_one_that_serves_all_of_wha
     declares.stop(LIMIT).await;
     assert_eq!(next(&mut counter).await.unwrap().gained, taken);
     // The ring of the types that nobody declares has stayed as it was.
-    all.stop(LIMIT).await;
+    drop(counter);
+    drop(all);
     assert_eq!(next(&mut other).await.unwrap().lost, HashRanges::all());
 
     let message = |actor_type| declares.watch_ownership(actor_type).unwrap_err().message().to_owned();
     assert!(message(None).contains("actor_type") && message(None).contains("Counter, Greeter"));
     assert!(message(Some("Other")).contains("\"Other\""));
     assert!(message(Some("")).contains("actor_type"));
-    assert_eq!(all.owns("T", "a\0b").unwrap_err().kind(), ErrorKind::InvalidArgument);
+    assert_eq!(declares.owns("T", "a\0b").unwrap_err().kind(), ErrorKind::InvalidArgument);
 }
 
 #[tokio::test]
@@ -186,8 +217,9 @@ async fn a_silo_that_was_out_for_a_moment_has_lost_everything_and_gained_it_agai
         assert_eq!(next(&mut heard).await.unwrap().gained, HashRanges::all());
     }
     assert!(me.owns("T", "1").unwrap());
-    me.stop(LIMIT).await;
+    let stopping = tokio::spawn(async move { me.stop(LIMIT).await });
     assert_eq!((next(&mut heard).await.unwrap().lost, next(&mut heard).await), (HashRanges::all(), None));
+    stopping.await.unwrap();
 }
 
 fn counting(id: &str, url: &str, count: &Arc<AtomicUsize>) -> SiloBuilder {

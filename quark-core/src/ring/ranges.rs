@@ -9,7 +9,6 @@ use super::{HashRing, hash_actor, part_of_circle};
 /// The positions from `first` to `last`, both of them in it. A range that begins before the end of the circle and ends
 /// after its beginning is two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(C)]
 pub struct HashRange {
     /// The first position that is in it.
     pub first: u32,

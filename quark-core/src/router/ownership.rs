@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::Router;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::explanation::Explanation;
-use crate::id::{MAX_ACTOR_NAME_BYTES, check_actor, check_name};
-use crate::ownership::{OwnershipWatch, Standing};
+use crate::id::check_actor;
+use crate::ownership::{OwnershipWatch, Standing, whose_ring};
 
 impl Router {
     /// Whether this silo serves what it owns.
@@ -33,27 +33,18 @@ impl Router {
 
     /// Watches what this silo owns of the ring of a type.
     pub(crate) fn watch_ownership(&self, actor_type: Option<&str>) -> Result<OwnershipWatch> {
-        if let Some(actor_type) = actor_type {
-            check_name("actor_type", actor_type, MAX_ACTOR_NAME_BYTES)?;
-        }
-        let actor_type = match (actor_type, self.declared_types.as_deref()) {
-            (None, Some([])) | (_, None) => actor_type.map(str::to_owned),
-            (None, Some([only])) => Some(only.clone()),
-            (None, Some(several)) => {
-                let problem = format!("is required, for this silo serves {}", several.join(", "));
-                return Err(Error::invalid("actor_type", "", &problem));
-            }
-            (Some(named), Some(types)) if types.iter().any(|known| known == named) => Some(named.to_owned()),
-            (Some(named), Some(_)) => {
-                return Err(Error::invalid("actor_type", named, "this silo does not serve that type"));
-            }
-        };
+        let actor_type = whose_ring(actor_type, self.declared_types.as_deref())?;
         Ok(self.watches.begin(actor_type, self.engine.local(), || self.standing()))
     }
 
     /// Something has changed on which depends what this silo owns.
     pub(super) fn look_at_ownership(&self) {
         self.watches.look(self.engine.local(), || self.standing());
+    }
+
+    /// Whether the host has been told that everything is lost, and has done with that.
+    pub(crate) fn is_handed_over(&self) -> bool {
+        self.watches.are_settled()
     }
 
     fn standing(&self) -> Standing {
