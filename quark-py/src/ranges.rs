@@ -31,8 +31,7 @@ impl HashRanges {
         let Some(ranges) = ranges else { return Ok(Self(quark_core::HashRanges::new())) };
         let wrong = |_| args::wrong_type("ranges", ranges, "an iterable of pairs of int");
         let range = |pair: PyResult<Bound<'_, PyAny>>| {
-            let (first, last) =
-                pair?.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>().map_err(wrong)?;
+            let (first, last) = pair?.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>().map_err(wrong)?;
             Ok(HashRange { first: args::number("first", &first)?, last: args::number("last", &last)? })
         };
         ranges.try_iter().map_err(wrong)?.map(range).collect::<PyResult<_>>().map(Self)
