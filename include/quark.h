@@ -311,6 +311,16 @@ typedef struct quark_envelope_t quark_envelope_t;
 typedef struct quark_error_t quark_error_t;
 
 /**
+ * Where an actor belongs by one view, and where it would go. Immutable; free it with `quark_explanation_free`.
+ */
+typedef struct quark_explanation_t quark_explanation_t;
+
+/**
+ * A part of the ring: ranges that are sorted and neither overlap nor touch. Immutable; readable from any thread.
+ */
+typedef struct quark_hash_ranges_t quark_hash_ranges_t;
+
+/**
  * Where the callbacks of silos, clients, memberships and transports wait for an event loop of the program's own: see
  * `quark_config_set_loop`. Several may share one.
  */
@@ -328,6 +338,11 @@ typedef struct quark_membership_t quark_membership_t;
  * thread, but is not for two threads at once. All that it gives lives until it is consumed.
  */
 typedef struct quark_request_t quark_request_t;
+
+/**
+ * What goes from one silo to another when one ring becomes another. Immutable; free it with `quark_ring_moves_free`.
+ */
+typedef struct quark_ring_moves_t quark_ring_moves_t;
 
 /**
  * A consistent hash ring: which silo owns which key. Usable without anything else, from several threads at once; ids
@@ -435,6 +450,48 @@ typedef bool (*quark_credentials_fn)(void *user_data, char *user, char *password
  * Hears that a silo joined, left or changed (`QUARK_SILO_JOINED` ...). `silo` lives until the callback returns.
  */
 typedef void (*quark_membership_fn)(void *user_data, int32_t kind, const quark_silo_info_t *silo);
+
+/**
+ * What a silo lost and gained of the ring. First give up what is lost, then take what is gained: positions that were lost
+ * and came back, perhaps after another silo had owned them, are in both.
+ */
+typedef struct {
+    /**
+     * The version of the view at which it stands.
+     */
+    uint64_t view_version;
+    /**
+     * What it owned when the callback heard last, and did not at some time since.
+     */
+    const quark_hash_ranges_t *lost;
+    /**
+     * What it owns now and did not when the callback heard last, or did not at some time since.
+     */
+    const quark_hash_ranges_t *gained;
+    /**
+     * All that it owns now.
+     */
+    const quark_hash_ranges_t *owned;
+} quark_ownership_change_t;
+
+/**
+ * Hears of what a silo gains and loses. `change` lives until the callback returns, as do its ranges.
+ */
+typedef void (*quark_ownership_fn)(void *user_data, const quark_ownership_change_t *change);
+
+/**
+ * Positions of the ring, from `first` to `last`, both of them in it; `first` is never behind `last`.
+ */
+typedef struct {
+    /**
+     * The first position that is in it.
+     */
+    uint32_t first;
+    /**
+     * The last position that is in it.
+     */
+    uint32_t last;
+} quark_hash_range_t;
 
 /**
  * Takes the ending of an asynchronous call: `reply` or `error`, the other is NULL. Both are yours: free them.
@@ -584,6 +641,12 @@ int32_t quark_error_delivered(const quark_error_t *error);
  * Whether the same call may succeed if it is made again, without the risk of running twice; false for NULL.
  */
 bool quark_error_retryable(const quark_error_t *error);
+
+/**
+ * With `QUARK_NOT_OWNER`, the version of the view by which the silo that refused is not the owner: one of that silo's own views,
+ * whose versions only grow. 0 for other errors and for NULL.
+ */
+uint64_t quark_error_view_version(const quark_error_t *error);
 
 /**
  * Frees an error. NULL is allowed.
@@ -859,6 +922,70 @@ quark_status_t quark_config_set_membership_callback(quark_config_t *config,
                                                     quark_finalizer_fn finalizer);
 
 /**
+ * Hears of what a silo gains and loses of the ring of an actor type, beginning with all that it owns: when silos come
+ * and go, and when it has to stop serving (it is cut off, put out or leaves), which loses everything, and may serve
+ * again. NULL is the type that the silo serves if it serves one, and the types that no silo declares if it has a handler
+ * for all; the start fails when that is not clear, and for a type that the silo does not serve. Once for each type. On the same
+ * threads as handlers, one change at a time: those that come while the callback runs are told as one.
+ *
+ * What is lost is told when the silo has begun to refuse it or to pass it on, what is gained when it has begun to take it:
+ * requests may come before the callback does. `quark_silo_stop` waits, as long as it drains, until the callback that
+ * tells that everything is lost has returned.
+ */
+quark_status_t quark_config_set_ownership_callback(quark_config_t *config,
+                                                   const char *actor_type,
+                                                   quark_ownership_fn callback,
+                                                   void *user_data,
+                                                   quark_finalizer_fn finalizer);
+
+/**
+ * Whether this silo owns an actor by its current view and serves it: not while it is cut off, was put out or cannot be
+ * sure, not when it leaves or has stopped. Never blocks.
+ */
+quark_status_t quark_silo_owns(const quark_silo_t *silo,
+                               const char *actor_type,
+                               const char *actor_id,
+                               bool *owns,
+                               quark_error_t **error);
+
+/**
+ * The ranges, in order, as many as `quark_hash_ranges_len` says. Lives as long as `ranges`; NULL for NULL.
+ */
+const quark_hash_range_t *quark_hash_ranges_data(const quark_hash_ranges_t *ranges);
+
+/**
+ * How many ranges there are; 0 for NULL.
+ */
+size_t quark_hash_ranges_len(const quark_hash_ranges_t *ranges);
+
+/**
+ * Whether a position, see `quark_hash`, is in one of them; false for NULL.
+ */
+bool quark_hash_ranges_contain(const quark_hash_ranges_t *ranges, uint32_t position);
+
+/**
+ * Whether an actor's position is in one of them; false when an argument is NULL or not UTF-8.
+ */
+bool quark_hash_ranges_contain_actor(const quark_hash_ranges_t *ranges,
+                                     const char *actor_type,
+                                     const char *actor_id);
+
+/**
+ * The part of all keys that is in them, 0 to 1; 0 for NULL.
+ */
+double quark_hash_ranges_share(const quark_hash_ranges_t *ranges);
+
+/**
+ * The same ranges, to be kept: yours, free them with `quark_hash_ranges_free`. NULL for NULL.
+ */
+quark_hash_ranges_t *quark_hash_ranges_copy(const quark_hash_ranges_t *ranges);
+
+/**
+ * Frees ranges that are yours. NULL is allowed.
+ */
+void quark_hash_ranges_free(quark_hash_ranges_t *ranges);
+
+/**
  * The actor's type; NULL for NULL, as with all strings of a request.
  */
 const char *quark_request_actor_type(const quark_request_t *request);
@@ -1033,7 +1160,7 @@ quark_status_t quark_silo_start(const quark_config_t *config,
                                 quark_error_t **error);
 
 /**
- * Leaves: tells the others, answers what came in, and waits for what runs, `drain_ms` at most (0: not at all). Calls that
+ * Leaves: tells the others, answers what came in, and waits for what runs, ownership callbacks included, `drain_ms` at most (0: not at all). Calls that
  * still wait then end with `QUARK_CONNECTION_LOST` when their request had been sent, else with `QUARK_NOT_RUNNING`, and so do
  * all later ones. Stopping twice has no effect. Blocks; inside a callback of this silo it returns at once and the stop
  * begins when the callback has returned.
@@ -1339,6 +1466,75 @@ bool quark_client_is_running(const quark_client_t *client);
 const char *quark_client_id(const quark_client_t *client);
 
 /**
+ * A ring of the same silos, to be changed without changing this one; free it with `quark_ring_free`. NULL for NULL.
+ */
+quark_ring_t *quark_ring_copy(const quark_ring_t *ring);
+
+/**
+ * How many points a silo has, its weight; 0 when it is not there.
+ */
+uint32_t quark_ring_virtual_nodes(const quark_ring_t *ring, const char *silo_id);
+
+/**
+ * The part of all keys that a silo owns, 0 to 1, and exactly 1 for all silos together; 0 when it is not there.
+ */
+double quark_ring_share(const quark_ring_t *ring,
+                        const char *silo_id);
+
+/**
+ * The positions that a silo owns, none when it is not there: yours, free them with `quark_hash_ranges_free`.
+ */
+quark_status_t quark_ring_ranges(const quark_ring_t *ring,
+                                 const char *silo_id,
+                                 quark_hash_ranges_t **ranges,
+                                 quark_error_t **error);
+
+/**
+ * The next owners of a key such as `"Counter:42"`, into an array of `count` pointers: who owns it when its owner goes,
+ * who when that one goes too, and so on; NULL after the last. They live as those of `quark_ring_owner`.
+ */
+quark_status_t quark_ring_next_owners(const quark_ring_t *ring,
+                                      const char *key,
+                                      const char **owners,
+                                      size_t count,
+                                      quark_error_t **error);
+
+/**
+ * What goes from one silo to another when `before` becomes `after`: when a silo joins, leaves, or has another number of
+ * virtual nodes. Yours, free it with `quark_ring_moves_free`.
+ */
+quark_status_t quark_ring_moves(const quark_ring_t *before,
+                                const quark_ring_t *after,
+                                quark_ring_moves_t **moves,
+                                quark_error_t **error);
+
+/**
+ * How many pairs of silos there are between which something moves; 0 for NULL.
+ */
+size_t quark_ring_moves_len(const quark_ring_moves_t *moves);
+
+/**
+ * From whom the move at `index`, from 0, goes; NULL when nobody owned it, and beyond the end. Lives until
+ * `quark_ring_moves_free`.
+ */
+const char *quark_ring_moves_from(const quark_ring_moves_t *moves, size_t index);
+
+/**
+ * To whom it goes; NULL when nobody owns it then, and beyond the end. Lives until `quark_ring_moves_free`.
+ */
+const char *quark_ring_moves_to(const quark_ring_moves_t *moves, size_t index);
+
+/**
+ * The part of all keys that goes there, 0 to 1; 0 beyond the end.
+ */
+double quark_ring_moves_share(const quark_ring_moves_t *moves, size_t index);
+
+/**
+ * Frees moves. NULL is allowed.
+ */
+void quark_ring_moves_free(quark_ring_moves_t *moves);
+
+/**
  * An empty envelope. To be sent, it needs at least the actor's type and id.
  */
 quark_envelope_t *quark_envelope_new(void);
@@ -1390,6 +1586,92 @@ quark_status_t quark_envelope_encode(const quark_envelope_t *envelope,
  */
 quark_status_t quark_envelope_decode(quark_bytes_view_t bytes,
                                      quark_envelope_t **envelope,
+                                     quark_error_t **error);
+
+/**
+ * Says where an actor belongs by the current view, and where it would go. Yours, free it with `quark_explanation_free`. Never
+ * blocks.
+ */
+quark_status_t quark_silo_explain(const quark_silo_t *silo,
+                                  const char *actor_type,
+                                  const char *actor_id,
+                                  quark_explanation_t **explanation,
+                                  quark_error_t **error);
+
+/**
+ * As `quark_silo_explain`.
+ */
+quark_status_t quark_client_explain(const quark_client_t *client,
+                                    const char *actor_type,
+                                    const char *actor_id,
+                                    quark_explanation_t **explanation,
+                                    quark_error_t **error);
+
+/**
+ * The actor's position on the ring; 0 for NULL.
+ */
+uint32_t quark_explanation_position(const quark_explanation_t *explanation);
+
+/**
+ * The version of the view that all of it is by; 0 for NULL.
+ */
+uint64_t quark_explanation_view_version(const quark_explanation_t *explanation);
+
+/**
+ * The silo that owns the actor; NULL when nobody serves its type. Lives as long as the explanation.
+ */
+const quark_silo_info_t *quark_explanation_owner(const quark_explanation_t *explanation);
+
+/**
+ * Who owns the actor when its owner goes (`index` 0), when that one goes too (1), and so on, three at most; NULL beyond
+ * the last. Lives as long as the explanation.
+ */
+const quark_silo_info_t *quark_explanation_next_owner(const quark_explanation_t *explanation,
+                                                      size_t index);
+
+/**
+ * How many silos serve the actor's type; 0 for NULL.
+ */
+size_t quark_explanation_serving(const quark_explanation_t *explanation);
+
+/**
+ * Whether the asked silo is the owner and serves; false for NULL.
+ */
+bool quark_explanation_is_owned_here(const quark_explanation_t *explanation);
+
+/**
+ * Whether calls from the asked silo go to the owner: the type is placed by the ring alone. False for NULL.
+ */
+bool quark_explanation_is_placed_by_ring(const quark_explanation_t *explanation);
+
+/**
+ * Frees an explanation. NULL is allowed.
+ */
+void quark_explanation_free(quark_explanation_t *explanation);
+
+/**
+ * The ring of an actor type in the current view: the silos that own its actors, each with its virtual nodes. A copy, which does
+ * not change any more; yours, free it with `quark_ring_free`. Never blocks.
+ */
+quark_status_t quark_silo_ring(const quark_silo_t *silo,
+                               const char *actor_type,
+                               quark_ring_t **ring,
+                               quark_error_t **error);
+
+/**
+ * As `quark_silo_ring`.
+ */
+quark_status_t quark_client_ring(const quark_client_t *client,
+                                 const char *actor_type,
+                                 quark_ring_t **ring,
+                                 quark_error_t **error);
+
+/**
+ * As `quark_silo_ring`; after a stop, of the last view.
+ */
+quark_status_t quark_membership_ring(const quark_membership_t *membership,
+                                     const char *actor_type,
+                                     quark_ring_t **ring,
                                      quark_error_t **error);
 
 /**
@@ -1448,6 +1730,12 @@ uint64_t quark_membership_view_version(const quark_membership_t *membership);
  * The position of a text on the ring: the first four bytes of the MD5 of its UTF-8, little-endian. 0 for NULL.
  */
 uint32_t quark_hash(const char *text);
+
+/**
+ * The position of an actor on the ring: that of `"{actor_type}:{actor_id}"`. 0 when an argument is NULL or not UTF-8.
+ */
+uint32_t quark_hash_actor(const char *actor_type,
+                          const char *actor_id);
 
 /**
  * An empty ring.

@@ -1,6 +1,6 @@
 /// Quark for C++17 and later: RAII over quark.h, header only, made by hand.
 ///
-/// Objects are move-only and own what they name; what is called a view or an info is borrowed, and lives as long as its
+/// Objects are move-only and own what they name, rings and ranges can be copied; what is called a view or an info is borrowed, and lives as long as its
 /// owner. Threads and callbacks are as quark.h says.
 ///
 /// Errors come by choice. A function whose name begins with `try_` returns a Result, which has a value or an Error. The
@@ -18,6 +18,7 @@
 #error "quark.hpp needs C++17 or later"
 #endif
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <cstring>
@@ -145,6 +146,7 @@ public:
         : code_(quark_error_code(error)),
           delivered_(quark_error_delivered(error)),
           retryable_(quark_error_retryable(error)),
+          view_version_(quark_error_view_version(error)),
           message_(error == nullptr ? quark_status_name(code_) : quark_error_message(error)) {
         quark_error_free(error);
     }
@@ -161,6 +163,8 @@ public:
     std::int32_t delivered() const noexcept { return delivered_; }
     /// Whether the same call may be made again without the risk of running twice.
     bool retryable() const noexcept { return retryable_; }
+    /// With QUARK_NOT_OWNER, the version of the view of the silo that refused; else 0.
+    std::uint64_t view_version() const noexcept { return view_version_; }
     const std::string &message() const noexcept { return message_; }
     const char *what() const noexcept override { return message_.c_str(); }
 
@@ -168,6 +172,7 @@ private:
     quark_status_t code_;
     std::int32_t delivered_ = 0;
     bool retryable_ = false;
+    std::uint64_t view_version_ = 0;
     std::string message_;
 };
 
@@ -449,6 +454,243 @@ struct Health {
     bool is_healthy() const noexcept { return state == QUARK_HEALTH_HEALTHY; }
 };
 
+// ---- Rings, and what is owned of them -------------------------------------------------------------------------------
+
+/// A part of the ring: ranges of positions, sorted, that neither overlap nor touch. One that a callback gets lives until the
+/// callback returns; a copy is one's own.
+class HashRanges {
+public:
+    HashRanges() = default;
+    /// Takes ranges over.
+    explicit HashRanges(quark_hash_ranges_t *ranges) noexcept : owned_(ranges), ranges_(ranges) {}
+    /// Looks at ranges of somebody else's.
+    explicit HashRanges(const quark_hash_ranges_t *ranges) noexcept : ranges_(ranges) {}
+    HashRanges(const HashRanges &other) : HashRanges(quark_hash_ranges_copy(other.ranges_)) {}
+    HashRanges(HashRanges &&) = default;
+    HashRanges &operator=(HashRanges other) noexcept {
+        owned_ = std::move(other.owned_);
+        ranges_ = other.ranges_;
+        return *this;
+    }
+
+    /// Whether a position, see quark::hash, is in it.
+    bool contains(std::uint32_t position) const noexcept { return quark_hash_ranges_contain(ranges_, position); }
+    /// Whether an actor's position is in it.
+    bool contains(const std::string &actor_type, const std::string &actor_id) const noexcept {
+        return quark_hash_ranges_contain_actor(ranges_, actor_type.c_str(), actor_id.c_str());
+    }
+    /// The part of all keys that is in it, 0 to 1.
+    double share() const noexcept { return quark_hash_ranges_share(ranges_); }
+    std::size_t size() const noexcept { return quark_hash_ranges_len(ranges_); }
+    bool empty() const noexcept { return size() == 0; }
+    const quark_hash_range_t *begin() const noexcept { return quark_hash_ranges_data(ranges_); }
+    const quark_hash_range_t *end() const noexcept { return begin() + size(); }
+
+private:
+    detail::Handle<quark_hash_ranges_t, quark_hash_ranges_free> owned_;
+    const quark_hash_ranges_t *ranges_ = nullptr;
+};
+
+/// What a silo lost and gained of the ring: first give up what is lost, then take what is gained. What was lost and came
+/// back is in both.
+struct OwnershipChange {
+    /// The version of the view at which it stands.
+    std::uint64_t view_version;
+    HashRanges lost, gained, owned;
+};
+
+/// The position of a text on the ring.
+inline std::uint32_t hash(const std::string &text) noexcept { return quark_hash(text.c_str()); }
+
+/// The position of an actor on the ring.
+inline std::uint32_t hash(const std::string &actor_type, const std::string &actor_id) noexcept {
+    return quark_hash_actor(actor_type.c_str(), actor_id.c_str());
+}
+
+/// A consistent hash ring, usable alone.
+class HashRing {
+public:
+    /// What goes from one silo to another when one ring becomes another; nobody's keys come from nobody.
+    struct Move {
+        std::optional<std::string> from, to;
+        /// The part of all keys.
+        double share;
+    };
+
+    HashRing() : ring_(quark_ring_new()) {}
+    /// Takes a ring over.
+    explicit HashRing(quark_ring_t *ring) noexcept : ring_(ring) {}
+    HashRing(const HashRing &other) : HashRing(quark_ring_copy(other.get())) {}
+    HashRing(HashRing &&) = default;
+    HashRing &operator=(HashRing other) noexcept {
+        ring_ = std::move(other.ring_);
+        return *this;
+    }
+
+    /// Adds a silo; false when it is there already.
+    Result<bool> try_add(std::string_view silo_id, std::uint32_t virtual_nodes = QUARK_DEFAULT_VIRTUAL_NODES) {
+        if (virtual_nodes == 0) return detail::invalid("virtual_nodes", "0", "must be 1 to 100000");
+        return changed(silo_id, [&](const char *id, bool *added, quark_error_t **error) {
+            return quark_ring_add(ring_.get(), id, virtual_nodes, added, error);
+        });
+    }
+
+    /// Removes a silo and says whether it was there.
+    Result<bool> try_remove(std::string_view silo_id) {
+        return changed(silo_id, [&](const char *id, bool *removed, quark_error_t **error) {
+            return quark_ring_remove(ring_.get(), id, removed, error);
+        });
+    }
+
+    /// The owner of a key such as "Counter:42"; nothing when the ring is empty.
+    Result<std::optional<std::string>> try_owner(std::string_view key) const {
+        detail::Arguments arguments;
+        const std::string text = arguments.text("key", key);
+        if (arguments.problem()) return *arguments.problem();
+        return detail::made<const char>(
+            [&](auto **owner, auto **error) { return quark_ring_owner(ring_.get(), text.c_str(), owner, error); },
+            [](const char *owner) { return owner == nullptr ? std::nullopt : std::optional<std::string>(owner); });
+    }
+
+    /// The owners of keys, in their order; none are there when the ring is empty.
+    Result<std::vector<std::string>> try_owners(const std::vector<std::string> &keys) const {
+        std::vector<const char *> texts, owners(keys.size());
+        detail::Arguments arguments;
+        for (const std::string &key : keys) {
+            static_cast<void>(arguments.text("keys", key));
+            texts.push_back(key.c_str());
+        }
+        if (arguments.problem()) return *arguments.problem();
+        std::vector<std::string> found;
+        if (keys.empty() || size() == 0) return found;
+        Result<void> asked = detail::checked([&](auto **error) {
+            return quark_ring_owners(ring_.get(), texts.data(), texts.size(), owners.data(), error);
+        });
+        if (!asked) return asked.error();
+        found.assign(owners.begin(), owners.end());
+        return found;
+    }
+
+    /// The next owners of a key, at most so many: who owns it when its owner goes, who when that one goes too, and so on.
+    Result<std::vector<std::string>> try_next_owners(std::string_view key, std::size_t count = 3) const {
+        detail::Arguments arguments;
+        const std::string text = arguments.text("key", key);
+        if (arguments.problem()) return *arguments.problem();
+        std::vector<const char *> next(std::min(count, size()));
+        Result<void> asked = detail::checked([&](auto **error) {
+            return quark_ring_next_owners(ring_.get(), text.c_str(), next.data(), next.size(), error);
+        });
+        if (!asked) return asked.error();
+        std::vector<std::string> found;
+        for (const char *id : next) {
+            if (id != nullptr) found.emplace_back(id);
+        }
+        return found;
+    }
+
+    /// The positions that a silo owns; none when it is not there.
+    Result<HashRanges> try_ranges(std::string_view silo_id) const {
+        detail::Arguments arguments;
+        const std::string id = arguments.text("silo_id", silo_id);
+        if (arguments.problem()) return *arguments.problem();
+        return detail::made<quark_hash_ranges_t>(
+            [&](auto **ranges, auto **error) { return quark_ring_ranges(ring_.get(), id.c_str(), ranges, error); },
+            [](quark_hash_ranges_t *ranges) { return HashRanges(ranges); });
+    }
+
+    /// What would move if this ring became that one.
+    Result<std::vector<Move>> try_moves(const HashRing &after) const {
+        return detail::made<quark_ring_moves_t>(
+            [&](auto **moves, auto **error) { return quark_ring_moves(get(), after.get(), moves, error); },
+            [](quark_ring_moves_t *moves) {
+                detail::Handle<quark_ring_moves_t, quark_ring_moves_free> owned(moves);
+                const auto name = [](const char *id) { return id == nullptr ? std::nullopt : std::optional<std::string>(id); };
+                std::vector<Move> found;
+                for (std::size_t i = 0; i < quark_ring_moves_len(moves); ++i) {
+                    found.push_back({name(quark_ring_moves_from(moves, i)), name(quark_ring_moves_to(moves, i)),
+                                     quark_ring_moves_share(moves, i)});
+                }
+                return found;
+            });
+    }
+
+#if QUARK_HPP_EXCEPTIONS
+    std::vector<std::string> next_owners(std::string_view key, std::size_t count = 3) const {
+        return try_next_owners(key, count).value();
+    }
+    HashRanges ranges(std::string_view silo_id) const { return try_ranges(silo_id).value(); }
+    std::vector<Move> moves(const HashRing &after) const { return try_moves(after).value(); }
+    bool add(std::string_view silo_id, std::uint32_t virtual_nodes = QUARK_DEFAULT_VIRTUAL_NODES) {
+        return try_add(silo_id, virtual_nodes).value();
+    }
+    bool remove(std::string_view silo_id) { return try_remove(silo_id).value(); }
+    std::optional<std::string> owner(std::string_view key) const { return try_owner(key).value(); }
+    std::vector<std::string> owners(const std::vector<std::string> &keys) const { return try_owners(keys).value(); }
+#endif
+
+    /// The part of all keys that a silo owns, 0 to 1; of all silos together 1.
+    double share(const std::string &silo_id) const noexcept { return quark_ring_share(get(), silo_id.c_str()); }
+    /// How many points a silo has; 0 when it is not there.
+    std::uint32_t virtual_nodes(const std::string &silo_id) const noexcept {
+        return quark_ring_virtual_nodes(get(), silo_id.c_str());
+    }
+    quark_ring_t *get() const noexcept { return ring_.get(); }
+    std::size_t size() const noexcept { return quark_ring_len(ring_.get()); }
+    /// The ids of its silos, in bytewise order.
+    std::vector<std::string> silos() const {
+        std::vector<std::string> silos;
+        while (const char *id = quark_ring_silo(ring_.get(), silos.size())) silos.emplace_back(id);
+        return silos;
+    }
+
+private:
+    template <class F>
+    static Result<bool> changed(std::string_view silo_id, F &&change) {
+        detail::Arguments arguments;
+        const std::string id = arguments.text("silo_id", silo_id);
+        if (arguments.problem()) return *arguments.problem();
+        bool changed = false;
+        Result<void> done = detail::checked([&](auto **error) { return change(id.c_str(), &changed, error); });
+        if (!done) return done.error();
+        return changed;
+    }
+
+    detail::Handle<quark_ring_t, quark_ring_free> ring_;
+};
+
+/// Where an actor belongs by one view, and where it would go.
+class Explanation {
+public:
+    explicit Explanation(quark_explanation_t *explanation) noexcept : explanation_(explanation) {}
+
+    /// The actor's position on the ring.
+    std::uint32_t position() const noexcept { return quark_explanation_position(explanation_.get()); }
+    std::uint64_t view_version() const noexcept { return quark_explanation_view_version(explanation_.get()); }
+    /// Nothing when nobody serves the type. Lives as long as this.
+    std::optional<SiloInfo> owner() const noexcept { return optional(quark_explanation_owner(explanation_.get())); }
+    /// Who owns the actor when its owner goes, when that one goes too, and so on. Live as long as this.
+    std::vector<SiloInfo> next_owners() const {
+        std::vector<SiloInfo> next;
+        while (const auto info = optional(quark_explanation_next_owner(explanation_.get(), next.size()))) {
+            next.push_back(*info);
+        }
+        return next;
+    }
+    /// How many silos serve the type.
+    std::size_t serving() const noexcept { return quark_explanation_serving(explanation_.get()); }
+    /// Whether the asked silo is the owner and serves.
+    bool is_owned_here() const noexcept { return quark_explanation_is_owned_here(explanation_.get()); }
+    /// Whether calls from the asked silo go to the owner: the type is placed by the ring alone.
+    bool is_placed_by_ring() const noexcept { return quark_explanation_is_placed_by_ring(explanation_.get()); }
+
+private:
+    static std::optional<SiloInfo> optional(const quark_silo_info_t *info) noexcept {
+        return info == nullptr ? std::nullopt : std::optional<SiloInfo>(info);
+    }
+
+    detail::Handle<quark_explanation_t, quark_explanation_free> explanation_;
+};
+
 // ---- Configs --------------------------------------------------------------------------------------------------------
 
 /// Where callbacks wait for an event loop of the program's own.
@@ -598,6 +840,19 @@ public:
         return set(quark_config_set_membership_callback, changed<F>, kept(std::move(function)), detail::destroy<F>);
     }
 
+    /// A callable `void(const OwnershipChange &)` that hears of what the silo gains and loses of a type's ring; without a
+    /// type, of the one that it serves.
+    template <class F>
+    Config &on_ownership(F function) {
+        return set(quark_config_set_ownership_callback, nullptr, owned<F>, kept(std::move(function)), detail::destroy<F>);
+    }
+    template <class F>
+    Config &on_ownership(std::string_view actor_type, F function) {
+        const std::string type = arguments_.text("actor_type", actor_type);
+        return set(quark_config_set_ownership_callback, type.c_str(), owned<F>, kept(std::move(function)),
+                   detail::destroy<F>);
+    }
+
     quark_config_t *get() const noexcept { return config_.get(); }
     /// What C++ alone could not hand over.
     const Error *problem() const noexcept { return arguments_.problem(); }
@@ -726,6 +981,12 @@ private:
     template <class F>
     static void changed(void *user_data, std::int32_t kind, const quark_silo_info_t *silo) noexcept {
         detail::callable<F>(user_data)(static_cast<Change>(kind), SiloInfo(silo));
+    }
+
+    template <class F>
+    static void owned(void *user_data, const quark_ownership_change_t *raw) noexcept {
+        const OwnershipChange change{raw->view_version, HashRanges(raw->lost), HashRanges(raw->gained), HashRanges(raw->owned)};
+        detail::callable<F>(user_data)(change);
     }
 
     static Result<Bytes> ended(quark_bytes_t *reply, quark_error_t *error) {
@@ -921,6 +1182,26 @@ public:
             detail::taken);
     }
 
+    /// Where an actor belongs by the current view, and where it would go.
+    Result<Explanation> try_explain(std::string_view actor_type, std::string_view actor_id) const {
+        detail::Arguments arguments;
+        const std::string type = arguments.text("actor_type", actor_type), id = arguments.text("actor_id", actor_id);
+        if (arguments.problem()) return *arguments.problem();
+        return detail::made<quark_explanation_t>(
+            [&](auto **made, auto **error) { return C::explain(get(), type.c_str(), id.c_str(), made, error); },
+            [](quark_explanation_t *made) { return Explanation(made); });
+    }
+
+    /// The ring of an actor type in the current view; a copy.
+    Result<HashRing> try_ring(std::string_view actor_type) const {
+        detail::Arguments arguments;
+        const std::string type = arguments.text("actor_type", actor_type);
+        if (arguments.problem()) return *arguments.problem();
+        return detail::made<quark_ring_t>(
+            [&](auto **ring, auto **error) { return C::ring(get(), type.c_str(), ring, error); },
+            [](quark_ring_t *ring) { return HashRing(ring); });
+    }
+
     /// The silos of the current view.
     Result<SiloList> try_silos() const {
         return detail::made<quark_silo_list_t>([&](auto **silos, auto **error) { return C::silos(get(), silos, error); },
@@ -988,6 +1269,10 @@ public:
         return try_owner(actor_type, actor_id).value();
     }
 
+    Explanation explain(std::string_view actor_type, std::string_view actor_id) const {
+        return try_explain(actor_type, actor_id).value();
+    }
+    HashRing ring(std::string_view actor_type) const { return try_ring(actor_type).value(); }
     SiloList silos() const { return try_silos().value(); }
     Health health() const { return try_health().value(); }
     void stop(std::chrono::milliseconds drain = std::chrono::seconds(10)) { try_stop(drain).value(); }
@@ -1047,6 +1332,8 @@ struct SiloFunctions {
     static constexpr auto notify = quark_silo_notify;
     static constexpr auto send = quark_silo_send;
     static constexpr auto owner = quark_silo_owner;
+    static constexpr auto explain = quark_silo_explain;
+    static constexpr auto ring = quark_silo_ring;
     static constexpr auto silos = quark_silo_silos;
     static constexpr auto health = quark_silo_health;
     static constexpr auto id = quark_silo_id;
@@ -1064,6 +1351,8 @@ struct ClientFunctions {
     static constexpr auto notify = quark_client_notify;
     static constexpr auto send = quark_client_send;
     static constexpr auto owner = quark_client_owner;
+    static constexpr auto explain = quark_client_explain;
+    static constexpr auto ring = quark_client_ring;
     static constexpr auto silos = quark_client_silos;
     static constexpr auto health = quark_client_health;
     static constexpr auto id = quark_client_id;
@@ -1077,8 +1366,24 @@ struct ClientFunctions {
 class Silo : public Caller<detail::SiloFunctions> {
 public:
     static Result<Silo> start(const Config &config) { return started<Silo>(config); }
+
+    /// Whether this silo owns an actor by its current view and serves it; not when it leaves or has stopped.
+    Result<bool> try_owns(std::string_view actor_type, std::string_view actor_id) const {
+        detail::Arguments arguments;
+        const std::string type = arguments.text("actor_type", actor_type), id = arguments.text("actor_id", actor_id);
+        if (arguments.problem()) return *arguments.problem();
+        bool owns = false;
+        Result<void> asked =
+            detail::checked([&](auto **error) { return quark_silo_owns(get(), type.c_str(), id.c_str(), &owns, error); });
+        if (!asked) return asked.error();
+        return owns;
+    }
+
 #if QUARK_HPP_EXCEPTIONS
     explicit Silo(const Config &config) : Silo(start(config).value()) {}
+    bool owns(std::string_view actor_type, std::string_view actor_id) const {
+        return try_owns(actor_type, actor_id).value();
+    }
 #endif
 
     /// Where others dial it.
@@ -1103,90 +1408,6 @@ private:
 };
 
 // ---- The parts, each usable alone -----------------------------------------------------------------------------------
-
-/// The position of a text on the ring.
-inline std::uint32_t hash(const std::string &text) noexcept { return quark_hash(text.c_str()); }
-
-/// A consistent hash ring.
-class HashRing {
-public:
-    HashRing() : ring_(quark_ring_new()) {}
-
-    /// Adds a silo; false when it is there already.
-    Result<bool> try_add(std::string_view silo_id, std::uint32_t virtual_nodes = QUARK_DEFAULT_VIRTUAL_NODES) {
-        if (virtual_nodes == 0) return detail::invalid("virtual_nodes", "0", "must be 1 to 100000");
-        return changed(silo_id, [&](const char *id, bool *added, quark_error_t **error) {
-            return quark_ring_add(ring_.get(), id, virtual_nodes, added, error);
-        });
-    }
-
-    /// Removes a silo and says whether it was there.
-    Result<bool> try_remove(std::string_view silo_id) {
-        return changed(silo_id, [&](const char *id, bool *removed, quark_error_t **error) {
-            return quark_ring_remove(ring_.get(), id, removed, error);
-        });
-    }
-
-    /// The owner of a key such as "Counter:42"; nothing when the ring is empty.
-    Result<std::optional<std::string>> try_owner(std::string_view key) const {
-        detail::Arguments arguments;
-        const std::string text = arguments.text("key", key);
-        if (arguments.problem()) return *arguments.problem();
-        return detail::made<const char>(
-            [&](auto **owner, auto **error) { return quark_ring_owner(ring_.get(), text.c_str(), owner, error); },
-            [](const char *owner) { return owner == nullptr ? std::nullopt : std::optional<std::string>(owner); });
-    }
-
-    /// The owners of keys, in their order; none are there when the ring is empty.
-    Result<std::vector<std::string>> try_owners(const std::vector<std::string> &keys) const {
-        std::vector<const char *> texts, owners(keys.size());
-        detail::Arguments arguments;
-        for (const std::string &key : keys) {
-            static_cast<void>(arguments.text("keys", key));
-            texts.push_back(key.c_str());
-        }
-        if (arguments.problem()) return *arguments.problem();
-        std::vector<std::string> found;
-        if (keys.empty() || size() == 0) return found;
-        Result<void> asked = detail::checked([&](auto **error) {
-            return quark_ring_owners(ring_.get(), texts.data(), texts.size(), owners.data(), error);
-        });
-        if (!asked) return asked.error();
-        found.assign(owners.begin(), owners.end());
-        return found;
-    }
-
-#if QUARK_HPP_EXCEPTIONS
-    bool add(std::string_view silo_id, std::uint32_t virtual_nodes = QUARK_DEFAULT_VIRTUAL_NODES) {
-        return try_add(silo_id, virtual_nodes).value();
-    }
-    bool remove(std::string_view silo_id) { return try_remove(silo_id).value(); }
-    std::optional<std::string> owner(std::string_view key) const { return try_owner(key).value(); }
-    std::vector<std::string> owners(const std::vector<std::string> &keys) const { return try_owners(keys).value(); }
-#endif
-
-    std::size_t size() const noexcept { return quark_ring_len(ring_.get()); }
-    /// The ids of its silos, in bytewise order.
-    std::vector<std::string> silos() const {
-        std::vector<std::string> silos;
-        while (const char *id = quark_ring_silo(ring_.get(), silos.size())) silos.emplace_back(id);
-        return silos;
-    }
-
-private:
-    template <class F>
-    static Result<bool> changed(std::string_view silo_id, F &&change) {
-        detail::Arguments arguments;
-        const std::string id = arguments.text("silo_id", silo_id);
-        if (arguments.problem()) return *arguments.problem();
-        bool changed = false;
-        Result<void> done = detail::checked([&](auto **error) { return change(id.c_str(), &changed, error); });
-        if (!done) return done.error();
-        return changed;
-    }
-
-    detail::Handle<quark_ring_t, quark_ring_free> ring_;
-};
 
 /// Who is in a cluster, without a silo. Leaves when it is dropped.
 class Membership {
@@ -1230,6 +1451,16 @@ public:
             detail::taken);
     }
 
+    /// The ring of an actor type in the current view; a copy.
+    Result<HashRing> try_ring(std::string_view actor_type) const {
+        detail::Arguments arguments;
+        const std::string type = arguments.text("actor_type", actor_type);
+        if (arguments.problem()) return *arguments.problem();
+        return detail::made<quark_ring_t>(
+            [&](auto **ring, auto **error) { return quark_membership_ring(get(), type.c_str(), ring, error); },
+            [](quark_ring_t *ring) { return HashRing(ring); });
+    }
+
     Result<void> try_stop() {
         return detail::checked([&](auto **error) { return quark_membership_stop(get(), error); });
     }
@@ -1240,6 +1471,7 @@ public:
     std::optional<std::string> owner(std::string_view actor_type, std::string_view actor_id) const {
         return try_owner(actor_type, actor_id).value();
     }
+    HashRing ring(std::string_view actor_type) const { return try_ring(actor_type).value(); }
     void stop() { try_stop().value(); }
 #endif
 

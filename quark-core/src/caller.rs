@@ -9,10 +9,12 @@ use tokio::sync::watch;
 
 use crate::envelope::{Envelope, Text};
 use crate::error::Result;
+use crate::explanation::Explanation;
 use crate::handler::BoxFuture;
 use crate::health::Health;
 use crate::id::SiloId;
 use crate::membership::View;
+use crate::ownership::OwnershipWatch;
 use crate::router::{Called, Router};
 use crate::silo_info::SiloInfo;
 use crate::telemetry::CounterValues;
@@ -111,6 +113,41 @@ impl Caller {
     pub fn owner(&self, actor_type: &str, actor_id: &str) -> Result<Option<SiloId>> {
         crate::id::check_actor(actor_type, actor_id)?;
         Ok(self.view().owner(actor_type, actor_id).cloned())
+    }
+
+    /// Whether this silo owns an actor by its current view and serves it: not while it is cut off, was told that it is out or
+    /// cannot be sure, not when it leaves or has stopped. Never true of a client. Never waits.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` naming the type or the id.
+    pub fn owns(&self, actor_type: &str, actor_id: &str) -> Result<bool> {
+        self.0.owns(actor_type, actor_id)
+    }
+
+    /// Where an actor belongs by the current view, and where it would go. Never waits.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` naming the type or the id.
+    pub fn explain(&self, actor_type: &str, actor_id: &str) -> Result<Explanation> {
+        self.0.explain(actor_type, actor_id)
+    }
+
+    /// Watches what this silo gains and loses of the ring of an actor type, beginning with all that it owns: when silos
+    /// come and go, and when it has to stop serving ([`owns`](Self::owns)), which loses everything, and may serve again.
+    ///
+    /// Changes come in order, and those that came since the host looked last come as one. What is lost is told when this
+    /// silo has begun to refuse it or to pass it on, what is gained when it has begun to take it: requests may come before
+    /// the host hears. With [`SiloBuilder::start_closed`](crate::SiloBuilder::start_closed) none comes before the first change.
+    ///
+    /// A stop waits until those who watch have been told that everything is lost and ask for more, or drop the watch.
+    ///
+    /// `None` is the type that this silo serves if it serves one, and the types that no silo declares if it serves all.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` naming the type when it is no name, when this silo does not serve it, or when it is not given and the
+    /// silo serves several.
+    pub fn watch_ownership(&self, actor_type: Option<&str>) -> Result<OwnershipWatch> {
+        self.0.watch_ownership(actor_type)
     }
 
     /// A receiver that wakes at each new view; compare two with [`View::events_since`].

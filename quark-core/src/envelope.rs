@@ -176,6 +176,7 @@ impl Envelope {
                 self.error_code = error.kind().number().unsigned_abs();
                 self.delivered = Some(error.delivered());
                 self.retryable = error.is_retryable();
+                self.view_version = error.view_version().unwrap_or(0);
             }
         }
     }
@@ -192,7 +193,7 @@ impl Envelope {
             0 => ErrorKind::HandlerFailed,
             code => i32::try_from(code).ok().and_then(ErrorKind::from_number).unwrap_or(ErrorKind::Protocol),
         };
-        let error = Error::new(kind, self.error_message);
+        let error = Error::new(kind, self.error_message).with_view_version(self.view_version);
         match self.delivered {
             Some(delivered) => Err(error.with_delivered(delivered).with_retryable(self.retryable)),
             None => Err(error),
@@ -266,6 +267,7 @@ mod tests {
     fn an_error_travels_whole() {
         for kind in ErrorKind::ALL {
             let error = Error::new(*kind, "no").with_delivered(Delivered::Yes).with_retryable(true);
+            let error = error.with_view_version(7);
             let response = Envelope::request("T", "1", "", "").into_response(Err(error.clone()));
             assert_eq!(response.into_result().unwrap_err(), error);
         }

@@ -3,6 +3,7 @@
 //! Both bindings and the wire use these numbers; the lists in C and Python are checked against [`ErrorKind::ALL`].
 
 use std::fmt;
+use std::num::NonZero;
 
 /// `Result` with Quark's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -153,6 +154,7 @@ struct Parts {
     message: String,
     delivered: Delivered,
     retryable: bool,
+    view_version: Option<NonZero<u64>>,
 }
 
 impl Error {
@@ -164,6 +166,7 @@ impl Error {
             message: message.into(),
             delivered: kind.usual_delivery(),
             retryable: kind.usually_retryable(),
+            view_version: None,
         }))
     }
 
@@ -187,6 +190,13 @@ impl Error {
         self
     }
 
+    /// The same error with the view by which it was decided; 0 is none.
+    #[must_use]
+    pub fn with_view_version(mut self, view_version: u64) -> Self {
+        self.0.view_version = NonZero::new(view_version);
+        self
+    }
+
     /// What went wrong.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
@@ -203,6 +213,13 @@ impl Error {
     #[must_use]
     pub fn delivered(&self) -> Delivered {
         self.0.delivered
+    }
+
+    /// With `NOT_OWNER`, the version of the view by which the silo that refused is not the owner: one of that silo's own
+    /// views, whose versions only grow.
+    #[must_use]
+    pub fn view_version(&self) -> Option<u64> {
+        self.0.view_version.map(NonZero::get)
     }
 
     /// Whether the same call may succeed if it is made again, without the risk of running twice.

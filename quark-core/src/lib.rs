@@ -23,6 +23,7 @@ mod context;
 mod endpoint;
 mod envelope;
 mod error;
+mod explanation;
 #[doc(hidden)]
 #[cfg(any(test, quark_fuzzing))]
 pub mod fuzzing;
@@ -32,6 +33,7 @@ pub mod host;
 mod id;
 mod inbox;
 mod membership;
+mod ownership;
 mod placement;
 mod probe;
 mod request;
@@ -51,15 +53,17 @@ pub use config::{MAX_TIMEOUT, SiloConfig, TransportConfig, timeout_from_seconds}
 pub use endpoint::Endpoint;
 pub use envelope::{Envelope, EnvelopeKind, Text};
 pub use error::{Delivered, Error, ErrorKind, Result};
+pub use explanation::Explanation;
 pub use handler::{BoxFuture, Handler};
 pub use health::Health;
 pub use id::SiloId;
 pub use membership::{
     Membership, MembershipConfig, MembershipEvent, MembershipUrl, RedisCredentials, RedisUrl, Role, View,
 };
+pub use ownership::{OwnershipChange, OwnershipWatch};
 pub use placement::{Placement, PlacementPolicy};
 pub use request::Request;
-pub use ring::{HashRing, hash, hash_actor};
+pub use ring::{HashRange, HashRanges, HashRing, hash, hash_actor};
 pub use silo::{Client, ClientBuilder, Silo, SiloBuilder};
 pub use silo_info::{DEFAULT_VIRTUAL_NODES, PROTOCOL_VERSION, SiloInfo, SiloStatus};
 pub use telemetry::{CounterValues, HANDLER, LINK, MEMBERSHIP, SILO};

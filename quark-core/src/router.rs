@@ -3,6 +3,8 @@
 //! The router reads the current view and the policy of the actor's type; it makes deadlines and leaves keeping them to
 //! the pending table.
 
+mod ownership;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
@@ -16,6 +18,7 @@ use crate::error::{Delivered, Error, ErrorKind, Result};
 use crate::id::SiloId;
 use crate::inbox::Inbox;
 use crate::membership::{Membership, MembershipEvent, View};
+use crate::ownership::Watches;
 use crate::placement::Placements;
 use crate::request::Request;
 use crate::silo_info::{SiloInfo, SiloStatus};
@@ -29,6 +32,9 @@ pub(crate) struct Router {
     placements: Placements,
     inbox: Inbox,
     leaving: AtomicBool,
+    /// The only types that this silo serves, if it declares any.
+    declared_types: Option<Box<[String]>>,
+    watches: Watches,
 }
 
 /// Where one call goes.
@@ -77,9 +83,18 @@ impl Router {
         membership: Arc<Membership>,
         placements: Placements,
         inbox: Inbox,
+        declared_types: Option<Vec<String>>,
     ) -> Arc<Self> {
-        let view = ArcSwap::new(membership.view());
-        Arc::new(Self { engine, membership, view, placements, inbox, leaving: AtomicBool::new(false) })
+        Arc::new(Self {
+            view: ArcSwap::new(membership.view()),
+            engine,
+            membership,
+            placements,
+            inbox,
+            leaving: AtomicBool::new(false),
+            declared_types: declared_types.map(Vec::into_boxed_slice),
+            watches: Watches::default(),
+        })
     }
 
     pub(crate) fn engine(&self) -> &Arc<Engine> {
@@ -101,6 +116,7 @@ impl Router {
     /// From now on requests go elsewhere where that is possible.
     pub(crate) fn set_leaving(&self) {
         self.leaving.store(true, Ordering::Release);
+        self.look_at_ownership();
     }
 
     /// Ends everything at once; nobody is told.
@@ -108,6 +124,7 @@ impl Router {
         self.engine.abort();
         self.membership.abort();
         self.inbox.close();
+        self.look_at_ownership();
     }
 
     // ---- Views ---------------------------------------------------------------------------------------------------
@@ -127,6 +144,7 @@ impl Router {
                 MembershipEvent::Left(info) => self.engine.remove_peer(info.silo_id.as_str()),
             }
         }
+        self.look_at_ownership();
     }
 
     /// Follows the membership until it ends.
@@ -424,7 +442,8 @@ impl Receive for Router {
                     self.engine.local(),
                     view.version()
                 );
-                self.engine.refuse(request, Error::new(ErrorKind::NotOwner, message));
+                let refusal = Error::new(ErrorKind::NotOwner, message).with_view_version(view.version());
+                self.engine.refuse(request, refusal);
             }
         }
     }

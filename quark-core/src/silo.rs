@@ -16,6 +16,7 @@ use crate::handler::{AsyncHandler, Handler, Handlers};
 use crate::id::{MAX_ACTOR_NAME_BYTES, SiloId, check_name};
 use crate::inbox::Inbox;
 use crate::membership::{Membership, MembershipConfig, MembershipUrl, Role};
+use crate::ownership::whose_ring;
 use crate::placement::{Placement, Placements};
 use crate::request::Capacity;
 use crate::request::Request;
@@ -69,8 +70,8 @@ impl Silo {
         &self.caller
     }
 
-    /// Leaves: tells the others, answers what came in, waits for what runs, `drain` at most, then ends. Calls that still
-    /// wait end with `CONNECTION_LOST` when their request had been sent, else with `NOT_RUNNING`. A second stop has no
+    /// Leaves: tells the others, answers what came in, waits for what runs, and for those who watch what the silo owns to
+    /// have done with the loss of it, `drain` at most, then ends. Calls that still wait end with `CONNECTION_LOST` when their request had been sent, else with `NOT_RUNNING`. A second stop has no
     /// effect.
     ///
     /// From inside an async handler it returns at once and the stop happens when the handler has returned.
@@ -162,12 +163,13 @@ async fn leave(router: Arc<Router>, drain: Duration) {
     engine.drain(deadline).await;
     let mut look = tokio::time::interval(Duration::from_millis(2));
     let mut say_at = Some(Instant::now() + PATIENCE);
-    while !router.inbox().is_idle() && Instant::now() < deadline {
+    while !(router.inbox().is_idle() && router.is_handed_over()) && Instant::now() < deadline {
         look.tick().await;
         if say_at.is_some_and(|at| Instant::now() >= at) {
             say_at = None;
             let (requests, left) = (router.inbox().requests(), deadline.duration_since(Instant::now()));
-            tracing::warn!(target: SILO, silo = %id, requests, ?left, "the stop waits for handlers to answer");
+            let handed_over = router.is_handed_over();
+            tracing::warn!(target: SILO, silo = %id, requests, handed_over, ?left, "the stop waits for its host");
         }
     }
     const FAREWELL: Duration = Duration::from_secs(2);
@@ -290,6 +292,15 @@ impl SiloBuilder {
             self.config = Err(error);
         }
         self
+    }
+
+    /// Whether the silo, once started, can be asked to [`watch_ownership`](Caller::watch_ownership) of this type: for those
+    /// who would rather not start then.
+    ///
+    /// # Errors
+    /// Those of [`watch_ownership`](Caller::watch_ownership).
+    pub fn check_ownership(&self, actor_type: Option<&str>) -> Result<()> {
+        whose_ring(actor_type, self.handlers.actor_types().as_deref()).map(drop)
     }
 
     /// Starts: listens, joins, and returns when the silo is in its own view. On the current tokio runtime.
@@ -433,7 +444,8 @@ fn assemble(
     let actor_types = handlers.actor_types();
     let capacity = Capacity { requests: config.inbox_capacity, bytes: config.inbox_bytes };
     let inbox = Inbox::new(handlers, capacity);
-    let router = Router::new(engine, membership, Placements::new(config.placement.clone()), inbox);
+    let placements = Placements::new(config.placement.clone());
+    let router = Router::new(engine, membership, placements, inbox, actor_types.clone());
     Ok((router.clone(), Guard { router, actor_types, armed: true }))
 }
 
@@ -443,6 +455,7 @@ async fn join(router: &Arc<Router>, role: Role) -> Result<()> {
     router.set_view(router.membership().view());
     engine.spawn(router.clone().follow_views());
     engine.spawn(router.clone().follow_health());
+    engine.spawn(router.clone().follow_lease());
     if engine.is_running() {
         Ok(())
     } else {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use proptest::prelude::*;
-use quark_core::{HashRing, SiloId, hash, hash_actor};
+use quark_core::{HashRange, HashRanges, HashRing, SiloId, hash, hash_actor};
 use serde_json::Value;
 
 fn ring_of(silos: &[(&str, u32)]) -> HashRing {
@@ -119,4 +119,106 @@ proptest! {
     fn an_actors_position_is_that_of_its_key(actor_type in "\\PC{1,20}", actor_id in "\\PC{1,20}") {
         prop_assert_eq!(hash_actor(&actor_type, &actor_id), hash(&format!("{actor_type}:{actor_id}")));
     }
+}
+
+/// Silos of which some share points: `silo-1` and `silo-4` and so on would not by themselves.
+fn any_ring() -> impl Strategy<Value = HashRing> {
+    prop::collection::btree_map(0u16..400, 1u32..60, 0..40).prop_map(|silos| {
+        HashRing::of(silos.into_iter().map(|(i, v)| (SiloId::new(format!("silo-{i}")).unwrap(), v)))
+    })
+}
+
+/// Positions at which something may change: the points themselves and their neighbours, and the ends of the circle.
+fn edges(ring: &HashRing) -> Vec<u32> {
+    let points = ring.silos().flat_map(|id| {
+        let count = ring.virtual_nodes(id.as_str()).unwrap();
+        (0..count).map(move |i| hash(&format!("{id}:{i}")))
+    });
+    let around = |p: u32| [p.wrapping_sub(1), p, p.wrapping_add(1)];
+    points.flat_map(around).chain([0, 1, u32::MAX - 1, u32::MAX]).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_silos_ranges_are_the_positions_that_it_owns(ring in any_ring(), more in prop::collection::vec(any::<u32>(), 50)) {
+        let ranges: Vec<_> = ring.silos().map(|id| (id, ring.ranges(id.as_str()))).collect();
+        for position in edges(&ring).into_iter().chain(more) {
+            for (id, ranges) in &ranges {
+                prop_assert_eq!(ranges.contains(position), ring.owner_at(position) == Some(id), "{} {}", id, position);
+            }
+        }
+        for ((_, ranges), share) in ranges.iter().zip(ring.shares()) {
+            prop_assert_eq!(ranges.share(), share);
+            prop_assert!(ranges.iter().zip(ranges.iter().skip(1)).all(|(a, b)| a.last + 1 < b.first), "{:?}", ranges);
+        }
+        let together = ranges.iter().fold(HashRanges::new(), |all, (_, ranges)| all.union(ranges));
+        prop_assert_eq!(together, if ring.is_empty() { HashRanges::new() } else { HashRanges::all() });
+        prop_assert!(ring.ranges("nobody").is_empty());
+    }
+
+    #[test]
+    fn union_and_difference_are_those_of_the_positions(
+        a in prop::collection::vec((0u32..40, 0u32..40), 0..6),
+        b in prop::collection::vec((0u32..40, 0u32..40), 0..6),
+        at_the_end in any::<bool>(),
+    ) {
+        // Small, so that they overlap and touch; at one end of the circle or around it.
+        let shift = |p: u32| if at_the_end { p.wrapping_sub(20) } else { p };
+        let ranges = |pairs: &[(u32, u32)]| -> HashRanges {
+            let range = |(x, y): &(u32, u32)| HashRange { first: shift(*x.min(y)), last: shift(*x.max(y)) };
+            pairs.iter().map(range).collect()
+        };
+        let is_in = |pairs: &[(u32, u32)], p: u32| pairs.iter().any(|(x, y)| (x.min(y)..=x.max(y)).contains(&&p));
+        let (first, second) = (ranges(&a), ranges(&b));
+        for p in 0..40 {
+            prop_assert_eq!(first.contains(shift(p)), is_in(&a, p));
+            prop_assert_eq!(first.union(&second).contains(shift(p)), is_in(&a, p) || is_in(&b, p));
+            prop_assert_eq!(first.difference(&second).contains(shift(p)), is_in(&a, p) && !is_in(&b, p));
+        }
+        // One list for one part of the circle.
+        prop_assert_eq!(first.difference(&second).union(&second), first.union(&second));
+        prop_assert_eq!(second.difference(&first).union(&first), second.union(&first));
+    }
+
+    #[test]
+    fn the_next_owner_is_who_owns_a_key_when_those_before_it_are_gone(ring in any_ring(), position: u32) {
+        let next: Vec<_> = ring.next_owners_at(position, 5).into_iter().cloned().collect();
+        prop_assert_eq!(next.len(), ring.len().saturating_sub(1).min(5));
+        let mut left = ring.clone();
+        for id in next {
+            let owner = left.owner_at(position).unwrap().clone();
+            left.remove(owner.as_str());
+            prop_assert_eq!(left.owner_at(position), Some(&id));
+        }
+    }
+}
+
+#[test]
+fn of_two_silos_on_one_point_the_smaller_id_owns_what_lies_before_it_and_the_other_is_next() {
+    // The first two ids of this kind that share a point.
+    let mut points = HashMap::new();
+    let (small, large, at) = (0u32..)
+        .flat_map(|silo| (0..150).map(move |i| (format!("silo-{silo:04}"), i)))
+        .find_map(|(id, i)| {
+            let at = hash(&format!("{id}:{i}"));
+            points.insert(at, id.clone()).filter(|other| *other != id).map(|other| (other, id, at))
+        })
+        .unwrap();
+    let ring = ring_of(&[(&large, 150), (&small, 150)]);
+    assert!(small < large);
+    assert!(ring.ranges(&small).contains(at) && !ring.ranges(&large).contains(at));
+    assert_eq!(ring.ranges(&small).share() + ring.ranges(&large).share(), 1.0);
+    assert_eq!(ring.next_owners_at(at, 9), [&SiloId::new(&large).unwrap()]);
+}
+
+#[test]
+fn one_silo_owns_everything_and_an_empty_ring_has_no_owners() {
+    let mut ring = ring_of(&[("only", 1)]);
+    assert_eq!(ring.ranges("only"), HashRanges::all());
+    assert_eq!((ring.ranges("only").share(), ring.ranges("only").len()), (1.0, 1));
+    assert!(ring.next_owners("Counter:42", 3).is_empty());
+    ring.remove("only");
+    assert!(ring.ranges("only").is_empty() && ring.next_owners("Counter:42", 3).is_empty());
 }

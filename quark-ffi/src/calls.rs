@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use quark_core::{CallHandle, Caller, Envelope, Error, ErrorKind, Health, Result, host};
+use quark_core::{CallHandle, Caller, Envelope, Error, ErrorKind, Health, Result, View, host};
 
 use crate::callback::quark_reply_fn;
 use crate::envelope::quark_envelope_t;
+use crate::explanation::quark_explanation_t;
 use crate::fork;
 use crate::guard;
 use crate::handle::{self, Out};
@@ -169,6 +170,35 @@ impl Calls {
         let found = self.caller.owner(actor_type, actor_id)?;
         owner.set(found.map_or(std::ptr::null_mut(), |id| c_string(id.as_str()).into_raw()));
         Ok(())
+    }
+
+    /// # Safety
+    /// As the header demands.
+    pub(crate) unsafe fn explain(
+        &self,
+        actor_type: *const c_char,
+        actor_id: *const c_char,
+        explanation: *mut *mut quark_explanation_t,
+    ) -> Result<()> {
+        host::check_fork()?;
+        // SAFETY: as for this function.
+        let (actor_type, actor_id, explanation) = unsafe {
+            (
+                handle::text(actor_type, "actor_type")?,
+                handle::text(actor_id, "actor_id")?,
+                Out::new(explanation, "explanation")?,
+            )
+        };
+        self.check_running()?;
+        explanation.give(quark_explanation_t::new(self.caller.explain(actor_type, actor_id)?));
+        Ok(())
+    }
+
+    /// The current view.
+    pub(crate) fn view(&self) -> Result<Arc<View>> {
+        host::check_fork()?;
+        self.check_running()?;
+        Ok(self.caller.view())
     }
 
     /// # Safety

@@ -27,6 +27,12 @@ pub struct quark_client_t {
     id: CString,
 }
 
+impl quark_client_t {
+    pub(crate) fn calls(&self) -> &Calls {
+        &self.calls
+    }
+}
+
 /// Starts a client, whose id is `client:` and a UUID: the config needs none. Blocks, for the start timeout of the config
 /// at most. The config stays yours.
 ///

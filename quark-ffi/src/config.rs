@@ -10,6 +10,7 @@ use quark_core::{Endpoint, Error, MembershipConfig, Result, SiloConfig, SiloId, 
 
 use crate::callback::{Callback, EndingBatchFn, MembershipFn, RequestFn};
 use crate::event_loop::{self, Loop, quark_loop_t};
+use crate::ownership::OwnershipFn;
 use crate::status::quark_status_t;
 use crate::{guard, handle};
 
@@ -28,6 +29,8 @@ pub struct quark_config_t {
     pub(crate) handler: Option<Callback<RequestFn>>,
     pub(crate) handlers: BTreeMap<String, Callback<RequestFn>>,
     pub(crate) on_membership: Option<Callback<MembershipFn>>,
+    /// By actor type.
+    pub(crate) on_ownership: BTreeMap<Option<String>, Callback<OwnershipFn>>,
     pub(crate) on_endings: Option<Callback<EndingBatchFn>>,
     /// What could not be used, by setting.
     problems: BTreeMap<String, Error>,
@@ -39,6 +42,14 @@ const MAX_CALLBACK_THREADS: u32 = 1024;
 impl quark_config_t {
     fn check(&self) -> Result<()> {
         self.problems.values().next().map_or(Ok(()), |problem| Err(problem.clone()))
+    }
+
+    /// For what is no silo.
+    fn check_owns_nothing(&self) -> Result<()> {
+        match self.on_ownership.is_empty() {
+            true => Ok(()),
+            false => Err(Error::invalid("ownership_callback", "", "only a silo owns something")),
+        }
     }
 
     /// The settings of something that has the config's id.
@@ -58,12 +69,14 @@ impl quark_config_t {
         if self.handler.is_some() || !self.handlers.is_empty() {
             return Err(Error::invalid("handler", "", "a client hosts nothing"));
         }
+        self.check_owns_nothing()?;
         Ok(self.settings.clone())
     }
 
     /// The id, if there is one, and the settings.
     pub(crate) fn for_membership(&self) -> Result<(Option<SiloId>, SiloConfig)> {
         self.check()?;
+        self.check_owns_nothing()?;
         let id = self.silo_id.as_ref().map(SiloId::new).transpose()?;
         Ok((id, self.settings.clone()))
     }
@@ -123,6 +136,7 @@ pub unsafe extern "C" fn quark_config_new(silo_id: *const c_char) -> *mut quark_
             handler: None,
             handlers: BTreeMap::new(),
             on_membership: None,
+            on_ownership: BTreeMap::new(),
             on_endings: None,
             problems,
         }))

@@ -181,7 +181,7 @@ impl Host {
 
     /// A handler that gives requests to this callback.
     pub(crate) fn handler(self: &Arc<Self>, callback: &Callback<RequestFn>) -> Arc<dyn Handler> {
-        self.ending().owned.push(callback.data());
+        self.own(callback);
         let event_loop = match &self.desk {
             Desk::Threads(_) => None,
             Desk::Loop(event_loop) => Some(event_loop),
@@ -190,12 +190,22 @@ impl Host {
         Arc::new(CHandler { host: self.clone(), desk, callback: callback.unowned() })
     }
 
+    /// Keeps a callback's data until the finalizers run.
+    pub(crate) fn own<F: Copy>(&self, callback: &Callback<F>) {
+        self.ending().owned.push(callback.data());
+    }
+
+    /// Does something where callbacks run.
+    pub(crate) fn push(&self, job: Job) {
+        self.desk.push(job);
+    }
+
     /// What tells this callback of events, in order.
     pub(crate) fn events(
         self: &Arc<Self>,
         callback: &Callback<MembershipFn>,
     ) -> impl Fn(&MembershipEvent) -> bool + Send + Sync + 'static {
-        self.ending().owned.push(callback.data());
+        self.own(callback);
         let (host, callback) = (self.clone(), callback.unowned());
         move |event| {
             let Some(token) = host.enter() else { return false };

@@ -11,6 +11,7 @@ use crate::callback::{
     EndingBatchFn, MembershipFn, Pointer, QUARK_MAX_BATCH, ReplyFn, RequestFn, Unowned, quark_ending_t,
 };
 use crate::hosting::{Host, Token};
+use crate::ownership::Telling;
 use crate::request::quark_request_t;
 use crate::silo_info::quark_silo_info_t;
 use crate::status::quark_error_t;
@@ -21,6 +22,7 @@ pub(crate) enum Job {
     Request { callback: Unowned<RequestFn>, request: Request, token: Token },
     Ending { to: Ended, result: Result<Bytes>, token: Token },
     Event { callback: Unowned<MembershipFn>, kind: i32, silo: Box<quark_silo_info_t>, token: Token },
+    Ownership { telling: Box<Telling>, token: Token },
     Finish(Arc<Host>),
 }
 
@@ -108,6 +110,7 @@ impl Job {
                 // SAFETY: the token keeps the data; the info lives until the callback has returned.
                 token.call(|| unsafe { (callback.function)(callback.data.0, kind, &raw const *silo) });
             }
+            Self::Ownership { telling, token } => token.call(|| telling.tell()),
             Self::Finish(host) => host.finish(),
         }
     }

@@ -21,6 +21,8 @@ pub mod log;
 
 pub mod config;
 pub mod handlers;
+pub mod ownership;
+pub mod ranges;
 pub mod request;
 pub mod security;
 pub mod silo;
@@ -29,7 +31,9 @@ pub mod silo_info;
 pub mod calls;
 pub mod client;
 
+pub mod balance;
 pub mod envelope;
+pub mod explanation;
 pub mod membership;
 pub mod ring;
 pub mod transport;

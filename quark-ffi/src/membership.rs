@@ -125,7 +125,7 @@ pub unsafe extern "C" fn quark_membership_free(membership: *mut quark_membership
 }
 
 impl quark_membership_t {
-    fn core(&self) -> Result<Arc<Membership>> {
+    pub(crate) fn core(&self) -> Result<Arc<Membership>> {
         host::check_fork()?;
         Ok(self.lifecycle.core())
     }

@@ -4,7 +4,7 @@ use std::ffi::{CString, c_char};
 use std::ptr;
 use std::sync::{PoisonError, RwLock};
 
-use quark_core::HashRing;
+use quark_core::{HashRing, SiloId};
 
 use crate::guard;
 use crate::handle::{self, Out};
@@ -42,6 +42,25 @@ impl quark_ring_t {
         look(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// A ring that begins as this one.
+    pub(crate) fn of(ring: HashRing) -> Self {
+        let ids = ring.silos().map(|id| c_string(id.as_str())).collect();
+        Self(RwLock::new(Ring { ring, ids }))
+    }
+
+    /// The ring as it is now.
+    pub(crate) fn snapshot(&self) -> HashRing {
+        self.read(|ring| ring.ring.clone())
+    }
+
+    /// The ids of some silos of the ring as C reads them.
+    pub(crate) fn ids_of(&self, find: impl FnOnce(&HashRing) -> Vec<SiloId>) -> Vec<*const c_char> {
+        self.read(|ring| {
+            let found = find(&ring.ring);
+            found.iter().map(|id| ring.id(ring.place(id.as_str()))).collect()
+        })
+    }
+
     fn write<R>(&self, change: impl FnOnce(&mut Ring) -> R) -> R {
         change(&mut self.0.write().unwrap_or_else(PoisonError::into_inner))
     }
@@ -52,6 +71,18 @@ impl quark_ring_t {
 pub unsafe extern "C" fn quark_hash(text: *const c_char) -> u32 {
     // SAFETY: the header demands NULL or a string.
     guard::value(0, || unsafe { handle::text(text, "text") }.map_or(0, quark_core::hash))
+}
+
+/// The position of an actor on the ring: that of `"{actor_type}:{actor_id}"`. 0 when an argument is NULL or not UTF-8.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quark_hash_actor(actor_type: *const c_char, actor_id: *const c_char) -> u32 {
+    // SAFETY: the header demands NULL or strings.
+    guard::value(0, || unsafe {
+        match (handle::text(actor_type, "actor_type"), handle::text(actor_id, "actor_id")) {
+            (Ok(actor_type), Ok(actor_id)) => quark_core::hash_actor(actor_type, actor_id),
+            _ => 0,
+        }
+    })
 }
 
 /// An empty ring.

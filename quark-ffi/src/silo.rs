@@ -4,7 +4,7 @@ use std::ffi::{CString, c_char, c_void};
 use std::ptr;
 use std::time::Duration;
 
-use quark_core::{Silo, host};
+use quark_core::{Caller, Silo, host};
 
 use crate::callback::quark_reply_fn;
 use crate::calls::{Calls, Message, quark_call_t};
@@ -14,6 +14,7 @@ use crate::guard;
 use crate::handle::{self, Out};
 use crate::hosting::Host;
 use crate::lifecycle::{self, Lifecycle};
+use crate::ownership;
 use crate::silo_info::quark_silo_list_t;
 use crate::status::{quark_error_t, quark_status_t};
 use crate::text::c_string;
@@ -26,6 +27,16 @@ pub struct quark_silo_t {
     calls: Calls,
     id: CString,
     endpoint: CString,
+}
+
+impl quark_silo_t {
+    pub(crate) fn calls(&self) -> &Calls {
+        &self.calls
+    }
+
+    pub(crate) fn caller(&self) -> &Caller {
+        &self.calls.caller
+    }
 }
 
 /// Starts a silo: it listens, joins, and is in its own view when this returns. Blocks, for the start timeout of the
@@ -61,9 +72,16 @@ fn start(config: &quark_config_t) -> quark_core::Result<(quark_silo_t, impl FnOn
     for (actor_type, callback) in &config.handlers {
         builder = builder.raw_handler(Some(actor_type.clone()), host.handler(callback));
     }
+    for actor_type in config.on_ownership.keys() {
+        host.or_close(builder.check_ownership(actor_type.as_deref()))?;
+    }
     let silo = host.or_close(host::run(builder.start_closed()))?;
     if let Some(callback) = &config.on_membership {
         lifecycle::follow(&host, callback, silo.watch())?;
+    }
+    for (actor_type, callback) in &config.on_ownership {
+        let watch = host.or_close(silo.watch_ownership(actor_type.as_deref()))?;
+        ownership::follow(&host, callback, watch)?;
     }
     let calls = Calls { caller: silo.caller().clone(), host: host.clone() };
     let (id, endpoint) = (c_string(silo.id().as_str()), c_string(&silo.endpoint().to_string()));
@@ -71,7 +89,7 @@ fn start(config: &quark_config_t) -> quark_core::Result<(quark_silo_t, impl FnOn
     Ok((quark_silo_t { lifecycle: Lifecycle::new(silo, host), calls, id, endpoint }, open))
 }
 
-/// Leaves: tells the others, answers what came in, and waits for what runs, `drain_ms` at most (0: not at all). Calls that
+/// Leaves: tells the others, answers what came in, and waits for what runs, ownership callbacks included, `drain_ms` at most (0: not at all). Calls that
 /// still wait then end with `QUARK_CONNECTION_LOST` when their request had been sent, else with `QUARK_NOT_RUNNING`, and so do
 /// all later ones. Stopping twice has no effect. Blocks; inside a callback of this silo it returns at once and the stop
 /// begins when the callback has returned.

@@ -112,6 +112,14 @@ pub unsafe extern "C" fn quark_error_retryable(error: *const quark_error_t) -> b
     guard::value(false, || unsafe { error.as_ref() }.is_some_and(|error| error.error.is_retryable()))
 }
 
+/// With `QUARK_NOT_OWNER`, the version of the view by which the silo that refused is not the owner: one of that silo's own views,
+/// whose versions only grow. 0 for other errors and for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quark_error_view_version(error: *const quark_error_t) -> u64 {
+    // SAFETY: the header demands NULL or a live error.
+    guard::value(0, || unsafe { error.as_ref() }.and_then(|error| error.error.view_version()).unwrap_or(0))
+}
+
 /// Frees an error. NULL is allowed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn quark_error_free(error: *mut quark_error_t) {

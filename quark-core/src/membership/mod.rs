@@ -270,6 +270,16 @@ impl Membership {
         self.views.lease.holds()
     }
 
+    /// How often this silo had to stop serving so far; wakes when it has to, and when it may serve again.
+    pub(crate) fn watch_lease(&self) -> watch::Receiver<lease::Standing> {
+        self.views.lease.watch()
+    }
+
+    /// How often this silo had to stop serving so far.
+    pub(crate) fn lease_losses(&self) -> u64 {
+        self.views.lease.losses()
+    }
+
     /// How it fares. Never waits.
     #[must_use]
     pub fn health(&self) -> Health {

@@ -72,6 +72,12 @@ impl View {
         self.rings.of_type(actor_type)
     }
 
+    /// The ring of the actor types that no silo declares: the active silos that serve all types.
+    #[must_use]
+    pub fn general_ring(&self) -> &HashRing {
+        &self.rings.general
+    }
+
     /// The silo that owns an actor, if anybody serves its type.
     #[must_use]
     pub fn owner(&self, actor_type: &str, actor_id: &str) -> Option<&SiloId> {

@@ -10,13 +10,16 @@
 mod hash;
 mod md5_lanes;
 mod memo;
+mod ranges;
 mod snapshot;
+mod successors;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 pub use hash::{hash, hash_actor};
+pub use ranges::{HashRange, HashRanges};
 use snapshot::{Point, Snapshot};
 
 use crate::error::{Error, Result};
@@ -78,13 +81,8 @@ impl HashRing {
 
     /// Removes a silo and says whether it was there.
     pub fn remove(&mut self, silo_id: &str) -> bool {
-        let ring = &*self.0;
-        let Ok(place) = ring.silos.binary_search_by(|(id, _)| id.as_str().cmp(silo_id)) else {
-            return false;
-        };
-        let place_u32 = u32::try_from(place).expect("fewer silos than points");
-        let (id, virtual_nodes) = &ring.silos[place];
-        self.0 = Arc::new(ring.without(place, &points_of(id, *virtual_nodes, place_u32)));
+        let Some((place, points)) = self.points_of_silo(silo_id) else { return false };
+        self.0 = Arc::new(self.0.without(place, &points));
         true
     }
 
@@ -166,6 +164,14 @@ impl HashRing {
         moved.into_iter().map(|(pair, arcs)| (pair, part_of_circle(arcs))).collect()
     }
 
+    /// A silo's place in [`silos`](Self::silos) and its points, sorted, if it is there.
+    fn points_of_silo(&self, silo_id: &str) -> Option<(usize, Vec<Point>)> {
+        let place = self.0.silos.binary_search_by(|(id, _)| id.as_str().cmp(silo_id)).ok()?;
+        let (id, virtual_nodes) = &self.0.silos[place];
+        let place_u32 = u32::try_from(place).expect("fewer silos than points");
+        Some((place, points_of(id, *virtual_nodes, place_u32)))
+    }
+
     /// How many virtual nodes a silo has, if it is there.
     #[must_use]
     pub fn virtual_nodes(&self, silo_id: &str) -> Option<u32> {
@@ -195,7 +201,7 @@ impl HashRing {
 impl PartialEq for HashRing {
     fn eq(&self, other: &Self) -> bool {
         // The points follow from the silos.
-        self.0.silos == other.0.silos
+        Arc::ptr_eq(&self.0, &other.0) || self.0.silos == other.0.silos
     }
 }
 

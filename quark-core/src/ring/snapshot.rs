@@ -113,6 +113,19 @@ impl Snapshot {
         let point = self.points[from..].iter().find(|p| p.hash >= position).copied().unwrap_or(first);
         Some(point.silo as usize)
     }
+
+    /// All points in the order in which they would own a position if those before them went.
+    pub(super) fn points_from(&self, position: u32) -> impl Iterator<Item = &Point> {
+        let from = self.first_not(0, position, |p| p.hash < position);
+        self.points[from..].iter().chain(&self.points[..from])
+    }
+
+    /// The nearest hash before this one, around the circle, at which a point stands; nothing when there is no other.
+    pub(super) fn hash_before(&self, hash: u32) -> Option<u32> {
+        let at = self.first_not(0, hash, |p| p.hash < hash);
+        let before = at.checked_sub(1).map_or_else(|| self.points.last(), |place| self.points.get(place));
+        before.map(|point| point.hash).filter(|before| *before != hash)
+    }
 }
 
 /// One slot of the index for each point or two: a lookup then looks at one or two points.

@@ -117,6 +117,11 @@ static void on_event(void *user_data, int32_t kind, const quark_silo_info_t *sil
     CHECK(quark_silo_info_id(silo) != NULL);
 }
 
+static void on_ownership(void *user_data, const quark_ownership_change_t *change) {
+    CHECK(user_data == NULL || user_data == &token);
+    CHECK(change->lost != NULL && change->gained != NULL && change->owned != NULL);
+}
+
 static bool give_credentials(void *user_data, char *user, char *password) {
     (void)user_data;
     strcpy(user, "sweep");
@@ -314,7 +319,33 @@ static quark_silo_list_t *make_silo_list(void) {
     return silos;
 }
 
+static quark_hash_ranges_t *make_hash_ranges(void) {
+    quark_error_t *error = NULL;
+    quark_hash_ranges_t *ranges = NULL;
+    OK(quark_ring_ranges(lend_ring(), "a", &ranges, &error));
+    return ranges;
+}
+
+static quark_ring_moves_t *make_ring_moves(void) {
+    quark_error_t *error = NULL;
+    quark_ring_moves_t *moves = NULL;
+    quark_ring_t *nobody = quark_ring_new();
+    OK(quark_ring_moves(nobody, lend_ring(), &moves, &error));
+    quark_ring_free(nobody);
+    return moves;
+}
+
+static quark_explanation_t *make_explanation(void) {
+    quark_error_t *error = NULL;
+    quark_explanation_t *explanation = NULL;
+    OK(quark_silo_explain(lend_silo(), "T", "1", &explanation, &error));
+    return explanation;
+}
+
 LENT(quark_silo_list_t, silo_list)
+LENT(quark_hash_ranges_t, hash_ranges)
+LENT(quark_ring_moves_t, ring_moves)
+LENT(quark_explanation_t, explanation)
 LENT(quark_error_t, error)
 LENT(quark_bytes_t, bytes)
 LENT(quark_request_t, request)
@@ -393,6 +424,9 @@ int main(int given, char **arguments) {
     CHECK(quark_set_log_callback(NULL, NULL, NULL, 0) == QUARK_OK);
     quark_request_free(lent_request);
     quark_silo_list_free(lent_silo_list);
+    quark_hash_ranges_free(lent_hash_ranges);
+    quark_ring_moves_free(lent_ring_moves);
+    quark_explanation_free(lent_explanation);
     quark_error_free(lent_error);
     quark_bytes_free(lent_bytes);
     quark_envelope_free(lent_envelope);

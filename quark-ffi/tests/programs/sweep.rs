@@ -12,6 +12,7 @@ const OPTIONAL: &[(&str, &str)] = &[
     ("quark_config_set_loop", "event_loop"),
     ("quark_config_set_label", "value"),
     ("quark_config_set_batch_handler", "actor_type"),
+    ("quark_config_set_ownership_callback", "actor_type"),
     ("quark_set_log_callback", "callback"),
     ("quark_ring_add", "added"),
     ("quark_ring_remove", "removed"),
@@ -26,9 +27,15 @@ const OPTIONAL: &[(&str, &str)] = &[
 /// What can be stopped.
 const CAN_STOP: [&str; 4] = ["silo", "client", "membership", "transport"];
 
-/// What a stopped one still does: a membership tells of its last view, a transport knows nobody any more.
-const AS_BEFORE: [&str; 3] =
-    ["quark_membership_silos", "quark_membership_owner", "quark_transport_disconnect"];
+/// What a stopped one still does: a membership tells of its last view, a silo owns nothing, a transport knows nobody any
+/// more.
+const AS_BEFORE: [&str; 5] = [
+    "quark_membership_silos",
+    "quark_membership_owner",
+    "quark_membership_ring",
+    "quark_silo_owns",
+    "quark_transport_disconnect",
+];
 
 /// An argument in one call: what stands for it and what must come of it.
 struct Variant {
@@ -184,7 +191,8 @@ fn variants(function: &Function, parameter: &Parameter) -> Vec<Variant> {
             variants.push(variant("invalid UTF-8", "\"a\\xff\"", refused));
             // Ids have limits; what else is too long is told by one of the ways of REFUSED, or it is fine.
             let id = of_message || parameter.name == "silo_id";
-            let is_checked = function.name.contains("_call")
+            let calls = function.name.contains("_call") && !function.name.ends_with("_callback");
+            let is_checked = calls
                 || function.name.ends_with("_notify")
                 || ["quark_ring_add", "quark_transport_connect", "quark_config_new"]
                     .contains(&&*function.name);
@@ -267,12 +275,17 @@ fn valid(function: &Function, parameter: &Parameter) -> Option<String> {
                 "error",
                 "silo_list",
                 "silo_info",
+                "hash_ranges",
+                "ring_moves",
+                "explanation",
             ];
             let how = if wants_new(function) { "make" } else { "lend" };
             return known.contains(&object).then(|| format!("{how}_{object}()"));
         }
         ("char *", "string") => "make_string()",
         ("const char *const *", "keys") => "(const char *const[]){\"T:1\"}",
+        // The silo that is started with it has no handler, and so no type.
+        ("const char *", "actor_type") if setter == "ownership_callback" => "NULL",
         ("const char *", name) => match name {
             "actor_type" => "\"T\"",
             "actor_id" => "\"1\"",
@@ -305,6 +318,7 @@ fn valid(function: &Function, parameter: &Parameter) -> Option<String> {
         ("int64_t", "value") => "1",
         ("uint32_t", "virtual_nodes") => "10",
         ("uint32_t", "threads") => "2",
+        ("uint32_t", "position") => "1",
         ("uint32_t", "requests") | ("size_t", "requests" | "calls") => "100",
         ("uint32_t", "streams") | ("size_t", "links" | "connections") => "10",
         ("uint32_t", "bytes") => "1048576",
@@ -321,6 +335,7 @@ fn valid(function: &Function, parameter: &Parameter) -> Option<String> {
         ("quark_reply_fn", _) => "on_reply",
         ("quark_ending_batch_fn", _) => "on_endings",
         ("quark_membership_fn", _) => "on_event",
+        ("quark_ownership_fn", _) => "on_ownership",
         ("quark_log_fn", _) => "on_log",
         ("quark_credentials_fn", _) => "give_credentials",
         _ => return None,
@@ -457,7 +472,9 @@ fn check_returned(
     }
     // A position or a number of a status that is one: 0.
     let is_valid = argument == "nothing" || variant == "0" && ["index", "status"].contains(&argument);
-    let is_other = ["quark_config_new", "quark_hash"].contains(&function.name.as_str()) && variant == "1 MiB";
+    // Any text has a position, and any position is somebody's.
+    let hashes = ["quark_config_new", "quark_hash", "quark_hash_actor", "quark_hash_ranges_contain_actor"];
+    let is_other = hashes.contains(&function.name.as_str()) && variant == "1 MiB" || argument == "position";
     let is_as_before = variant == "stopped" && !function.name.ends_with("_is_running");
     let is_served = function.name.ends_with("_serves") && variant == "1 MiB";
     let is_checked = !(is_valid || is_other || is_served || is_as_before);
