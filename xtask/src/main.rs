@@ -20,6 +20,7 @@ mod pythons;
 mod readme;
 mod redis;
 mod sbom;
+mod sharded;
 mod simulate;
 mod static_library;
 mod supply;
@@ -37,6 +38,9 @@ const USAGE: &str = "\
 cargo xtask COMMAND
 
   demo [--release]               build everything that the demo runs, and run it
+  sharded [--faults N] [--silos N] [--counters N] [--callers N] [--seed N]
+                                 an example beside a Redis: counters in silos that join, leave and are killed, held against what was
+                                 answered
   test [rust|c|python] [FILTER]  the tests, beside a Redis; all of them without an argument
   gen [--check]                  write the generated files, or only compare them
   bench [--quick] [--only WORD,WORD+WORD] [--list] [--publish]
@@ -88,6 +92,7 @@ fn main() -> ExitCode {
         Some("gen") => generate::run(args),
         Some("bench") => bench::run(args),
         Some("instructions") => instructions::run(args),
+        Some("sharded") => sharded::run(args),
         Some("simulate") => simulate::run(args),
         Some("fuzz") => fuzz::run(args),
         Some("certs") => certs(args),
