@@ -139,6 +139,11 @@
 #define QUARK_LOG_TRACE 5
 
 /**
+ * Bytes of the text that a `quark_placement_fn` writes.
+ */
+#define QUARK_PLACEMENT_BYTES 1024
+
+/**
  * A silo is starting and not yet in the ring.
  */
 #define QUARK_SILO_STATUS_JOINING 0
@@ -435,6 +440,19 @@ typedef bool (*quark_credentials_fn)(void *user_data, char *user, char *password
  * Hears that a silo joined, left or changed (`QUARK_SILO_JOINED` ...). `silo` lives until the callback returns.
  */
 typedef void (*quark_membership_fn)(void *user_data, int32_t kind, const quark_silo_info_t *silo);
+
+/**
+ * Chooses the silo for a call to an actor. `silos` are those that serve the type, at least one; `local_id` is the id of the
+ * silo or client that calls. Writes the id of the chosen one to `chosen`, a string with its NUL in at most
+ * `QUARK_PLACEMENT_BYTES` bytes, and returns true; an empty text, which is there before, means none. To fail, writes why and returns false.
+ * All pointers live until it returns.
+ */
+typedef bool (*quark_placement_fn)(void *user_data,
+                                   const char *actor_type,
+                                   const char *actor_id,
+                                   const quark_silo_list_t *silos,
+                                   const char *local_id,
+                                   char *chosen);
 
 /**
  * Takes the ending of an asynchronous call: `reply` or `error`, the other is NULL. Both are yours: free them.
@@ -796,13 +814,6 @@ quark_status_t quark_config_set_loop(quark_config_t *config,
                                      const quark_loop_t *event_loop);
 
 /**
- * How actors of a type are placed: `consistent-hash` (the default), `random`, `prefer-local` or `stateless-worker`.
- */
-quark_status_t quark_config_set_placement(quark_config_t *config,
-                                          const char *actor_type,
-                                          const char *placement);
-
-/**
  * The handler of requests for every actor type that has none of its own. Once per config.
  */
 quark_status_t quark_config_set_handler(quark_config_t *config,
@@ -857,6 +868,29 @@ quark_status_t quark_config_set_membership_callback(quark_config_t *config,
                                                     quark_membership_fn callback,
                                                     void *user_data,
                                                     quark_finalizer_fn finalizer);
+
+/**
+ * How actors of a type are placed: `consistent-hash` (the default), `random`, `prefer-local` or `stateless-worker` (in turn,
+ * those of the own zone if there are any).
+ */
+quark_status_t quark_config_set_placement(quark_config_t *config,
+                                          const char *actor_type,
+                                          const char *placement);
+
+/**
+ * Has `callback` choose the silo of each call to actors of a type, in place of `quark_config_set_placement`. It is asked on the
+ * thread that calls, inside the call, by several threads at once if several call; what had not been sent when its silo
+ * went is asked for once more, on a thread of the callbacks. It should be quick. It may ask for owners and silos; a call that it makes
+ * ends with `QUARK_REENTRANT`. It must not free the silo or client.
+ *
+ * A call ends with `QUARK_NO_SILO` when it chooses none, or one that is not in the view or does not serve the type, and with
+ * `QUARK_INVALID_ARGUMENT` when it fails.
+ */
+quark_status_t quark_config_set_placement_callback(quark_config_t *config,
+                                                   const char *actor_type,
+                                                   quark_placement_fn callback,
+                                                   void *user_data,
+                                                   quark_finalizer_fn finalizer);
 
 /**
  * The actor's type; NULL for NULL, as with all strings of a request.

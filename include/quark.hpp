@@ -430,6 +430,19 @@ private:
     std::vector<SiloInfo> silos_;
 };
 
+/// The silos that a placement may choose from, sorted by id. Borrowed: until it returns.
+class Silos {
+public:
+    explicit Silos(const quark_silo_list_t *list) noexcept : list_(list) {}
+
+    std::size_t size() const { return quark_silo_list_len(list_); }
+    SiloInfo operator[](std::size_t at) const { return SiloInfo(quark_silo_list_at(list_, at)); }
+    std::uint64_t view_version() const { return quark_silo_list_view_version(list_); }
+
+private:
+    const quark_silo_list_t *list_;
+};
+
 /// What became of a silo.
 enum class Change : std::int32_t {
     joined = QUARK_SILO_JOINED,
@@ -519,6 +532,16 @@ public:
     Config &placement(std::string_view actor_type, std::string_view policy) {
         const std::string type = arguments_.text("actor_type", actor_type), name = arguments_.text("placement", policy);
         return set(quark_config_set_placement, type.c_str(), name.c_str());
+    }
+
+    /// A callable `(std::string_view actor_type, std::string_view actor_id, Silos silos, std::string_view local_id)` that gives the id
+    /// of one of the silos: a text, or a std::optional of one. Nothing, or an empty text, means none of them; an exception ends the call with
+    /// QUARK_INVALID_ARGUMENT and its what(). See quark_config_set_placement_callback.
+    template <class F, class = std::enable_if_t<std::is_invocable_v<F &, std::string_view, std::string_view, Silos, std::string_view>>>
+    Config &placement(std::string_view actor_type, F function) {
+        const std::string type = arguments_.text("actor_type", actor_type);
+        return set(quark_config_set_placement_callback, type.c_str(), choose<F>, kept(std::move(function)),
+                   detail::destroy<F>);
     }
 
     Config &default_timeout(std::chrono::milliseconds time) {
@@ -721,6 +744,34 @@ private:
             },
             [](const char *) {});
         return gave;
+    }
+
+    /// Says whether all of it fitted.
+    static bool write(std::string_view text, char *to) noexcept {
+        const std::size_t size = text.size() < QUARK_PLACEMENT_BYTES ? text.size() : QUARK_PLACEMENT_BYTES - 1;
+        std::memcpy(to, text.data(), size);
+        to[size] = 0;
+        return size == text.size();
+    }
+
+    template <class F>
+    static bool choose(void *user_data, const char *actor_type, const char *actor_id, const quark_silo_list_t *silos,
+                       const char *local_id, char *chosen) noexcept {
+        bool chose = false;
+        guarded(
+            [&] {
+                using Text = std::string_view;
+                const auto choice = detail::callable<F>(user_data)(Text(actor_type), Text(actor_id), Silos(silos), Text(local_id));
+                using Choice = std::decay_t<decltype(choice)>;
+                if constexpr (std::is_convertible_v<const Choice &, std::string_view>) {
+                    chose = write(choice, chosen);
+                } else {
+                    chose = !choice || write(*choice, chosen);
+                }
+                if (!chose) write("the chosen id is too long", chosen);
+            },
+            [&](const char *why) { write(why, chosen); });
+        return chose;
     }
 
     template <class F>

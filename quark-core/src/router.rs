@@ -4,7 +4,7 @@
 //! the pending table.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -16,13 +16,14 @@ use crate::error::{Delivered, Error, ErrorKind, Result};
 use crate::id::SiloId;
 use crate::inbox::Inbox;
 use crate::membership::{Membership, MembershipEvent, View};
-use crate::placement::Placements;
+use crate::placement::{Placements, check_not_asking};
 use crate::request::Request;
 use crate::silo_info::{SiloInfo, SiloStatus};
 use crate::transport::{Claim, Completion, Dispatch, Engine, Frame, Peer, Receive, Ticket, Waiting};
 
 /// The router of one silo or client.
 pub(crate) struct Router {
+    this: Weak<Self>,
     engine: Arc<Engine>,
     membership: Arc<Membership>,
     view: ArcSwap<View>,
@@ -79,7 +80,16 @@ impl Router {
         inbox: Inbox,
     ) -> Arc<Self> {
         let view = ArcSwap::new(membership.view());
-        Arc::new(Self { engine, membership, view, placements, inbox, leaving: AtomicBool::new(false) })
+        let leaving = AtomicBool::new(false);
+        Arc::new_cyclic(|this| Self {
+            this: this.clone(),
+            engine,
+            membership,
+            view,
+            placements,
+            inbox,
+            leaving,
+        })
     }
 
     pub(crate) fn engine(&self) -> &Arc<Engine> {
@@ -168,10 +178,7 @@ impl Router {
     fn target(&self, envelope: &mut Envelope) -> Result<Target> {
         let view = self.view.load();
         let (actor_type, actor_id) = (&envelope.actor_type, &envelope.actor_id);
-        let chosen = self.placements.place(actor_type, actor_id, &view, self.engine.local());
-        let Some(chosen) = chosen else {
-            return Err(Error::new(ErrorKind::NoSilo, format!("no silo serves actor type {actor_type:?}")));
-        };
+        let chosen = self.placements.place(actor_type, actor_id, &view, self.engine.local())?;
         envelope.view_version = view.version();
         envelope.anywhere = !self.placements.is_by_ring(actor_type);
         if chosen == *self.engine.local() {
@@ -184,7 +191,7 @@ impl Router {
             Some(info) => Ok(Target::There(info.clone())),
             None => Err(Error::new(
                 ErrorKind::NoSilo,
-                format!("the placement chose {chosen}, which is not in the view"),
+                format!("silo {chosen} owns {actor_type}/{actor_id} and is not in the view"),
             )),
         }
     }
@@ -196,6 +203,7 @@ impl Router {
         timeout: Option<Duration>,
     ) -> Result<(Box<Envelope>, Instant)> {
         self.engine.check_running()?;
+        check_not_asking()?;
         self.engine.prepare(envelope, timeout.unwrap_or(self.engine.config().default_timeout))
     }
 
@@ -364,6 +372,25 @@ impl Router {
         }
     }
 
+    fn send_again(&self, mut frame: Frame) {
+        match self.target(&mut frame.envelope) {
+            Ok(Target::There(info)) => {
+                let peer = self.engine.peer_of(&info);
+                self.engine.resend(&peer, frame);
+            }
+            Ok(Target::Here) => {
+                if let Some(request) = self.engine.take_over(frame) {
+                    self.admit(request);
+                }
+            }
+            Err(error) => {
+                if let Some(ticket) = frame.ticket {
+                    self.engine.calls().fail(ticket, error);
+                }
+            }
+        }
+    }
+
     /// Passes a request on to the actor's owner, once and without trying again.
     fn forward(&self, request: Request, owner: &SiloInfo) {
         let deadline = request.deadline();
@@ -437,22 +464,12 @@ impl Receive for Router {
 
     /// What was not sent goes to whoever owns the actor now.
     fn resend(&self, frames: Vec<Frame>) {
-        for mut frame in frames {
-            match self.target(&mut frame.envelope) {
-                Ok(Target::There(info)) => {
-                    let peer = self.engine.peer_of(&info);
-                    self.engine.resend(&peer, frame);
+        for frame in frames {
+            match (self.placements.policy(&frame.envelope.actor_type), self.this.upgrade()) {
+                (Some(policy), Some(router)) => {
+                    policy.ask_again(Box::new(move || router.send_again(frame)));
                 }
-                Ok(Target::Here) => {
-                    if let Some(request) = self.engine.take_over(frame) {
-                        self.admit(request);
-                    }
-                }
-                Err(error) => {
-                    if let Some(ticket) = frame.ticket {
-                        self.engine.calls().fail(ticket, error);
-                    }
-                }
+                _ => self.send_again(frame),
             }
         }
     }

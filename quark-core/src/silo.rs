@@ -432,7 +432,8 @@ fn assemble(
     let actor_types = handlers.actor_types();
     let capacity = Capacity { requests: config.inbox_capacity, bytes: config.inbox_bytes };
     let inbox = Inbox::new(handlers, capacity);
-    let router = Router::new(engine, membership, Placements::new(config.placement.clone()), inbox);
+    let placements = Placements::new(config.placement.clone(), config.zone.clone());
+    let router = Router::new(engine, membership, placements, inbox);
     Ok((router.clone(), Guard { router, actor_types, armed: true }))
 }
 

@@ -56,6 +56,14 @@ impl Message {
     }
 }
 
+/// Begins on this thread, where a placement callback may be asked, and waits for the outcome.
+fn begun_here<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+    match host::begin_here(host::inheriting(work))? {
+        host::Here::Ended(ended) => ended,
+        host::Here::Waits(work) => host::run(work),
+    }
+}
+
 impl Calls {
     /// # Safety
     /// As the header demands.
@@ -118,10 +126,7 @@ impl Calls {
     fn post(&self, envelope: Envelope, timeout_ms: u64) -> Result<()> {
         let caller = self.caller.clone();
         let posted = async move { caller.post(envelope, timeout(timeout_ms)).await };
-        match host::begin_here(host::inheriting(posted))? {
-            host::Here::Ended(posted) => posted,
-            host::Here::Waits(posted) => host::run(posted),
-        }
+        begun_here(posted)
     }
 
     /// # Safety
@@ -143,7 +148,7 @@ impl Calls {
         }
         let caller = self.caller.clone();
         let sent = async move { caller.send(envelope, timeout(timeout_ms)).await };
-        let answer = host::run(host::inheriting(sent))?;
+        let answer = begun_here(sent)?;
         response.give(quark_envelope_t::new(answer));
         Ok(())
     }

@@ -179,9 +179,21 @@ impl Host {
         });
     }
 
+    /// Keeps a callback's data until the last callback has returned.
+    pub(crate) fn own<F: Copy>(&self, callback: &Callback<F>) {
+        self.ending().owned.push(callback.data());
+    }
+
+    /// Runs something that may call callbacks where those run; after the end not at all.
+    pub(crate) fn run_later(self: &Arc<Self>, work: Box<dyn FnOnce() + Send>) {
+        if let Some(token) = self.enter() {
+            self.desk.push(Job::Later(work, token));
+        }
+    }
+
     /// A handler that gives requests to this callback.
     pub(crate) fn handler(self: &Arc<Self>, callback: &Callback<RequestFn>) -> Arc<dyn Handler> {
-        self.ending().owned.push(callback.data());
+        self.own(callback);
         let event_loop = match &self.desk {
             Desk::Threads(_) => None,
             Desk::Loop(event_loop) => Some(event_loop),
@@ -195,7 +207,7 @@ impl Host {
         self: &Arc<Self>,
         callback: &Callback<MembershipFn>,
     ) -> impl Fn(&MembershipEvent) -> bool + Send + Sync + 'static {
-        self.ending().owned.push(callback.data());
+        self.own(callback);
         let (host, callback) = (self.clone(), callback.unowned());
         move |event| {
             let Some(token) = host.enter() else { return false };

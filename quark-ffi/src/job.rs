@@ -21,6 +21,8 @@ pub(crate) enum Job {
     Request { callback: Unowned<RequestFn>, request: Request, token: Token },
     Ending { to: Ended, result: Result<Bytes>, token: Token },
     Event { callback: Unowned<MembershipFn>, kind: i32, silo: Box<quark_silo_info_t>, token: Token },
+    /// Something of Quark's own that may call callbacks.
+    Later(Box<dyn FnOnce() + Send>, Token),
     Finish(Arc<Host>),
 }
 
@@ -107,6 +109,10 @@ impl Job {
             Self::Event { callback, kind, silo, token } => {
                 // SAFETY: the token keeps the data; the info lives until the callback has returned.
                 token.call(|| unsafe { (callback.function)(callback.data.0, kind, &raw const *silo) });
+            }
+            Self::Later(work, token) => {
+                work();
+                drop(token);
             }
             Self::Finish(host) => host.finish(),
         }

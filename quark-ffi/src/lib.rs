@@ -21,6 +21,7 @@ pub mod log;
 
 pub mod config;
 pub mod handlers;
+pub mod placement;
 pub mod request;
 pub mod security;
 pub mod silo;

@@ -29,6 +29,7 @@ pub struct quark_silo_info_t {
 }
 
 /// The silos of one view, sorted by id. Immutable; free it with `quark_silo_list_free`.
+#[derive(Default)]
 pub struct quark_silo_list_t {
     silos: Vec<quark_silo_info_t>,
     view_version: u64,
@@ -52,6 +53,15 @@ impl quark_silo_list_t {
     pub(crate) fn new(view: &View) -> Self {
         Self {
             silos: view.silos().cloned().map(quark_silo_info_t::new).collect(),
+            view_version: view.version(),
+        }
+    }
+
+    /// Those that serve an actor type.
+    pub(crate) fn serving(view: &View, actor_type: &str) -> Self {
+        let silos = view.ring(actor_type).silos().filter_map(|id| view.silo(id.as_str()));
+        Self {
+            silos: silos.cloned().map(quark_silo_info_t::new).collect(),
             view_version: view.version(),
         }
     }

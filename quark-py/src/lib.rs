@@ -18,6 +18,7 @@ mod message;
 mod node;
 mod options;
 mod outcome;
+mod placement;
 mod process;
 mod request;
 mod ring;

@@ -18,6 +18,7 @@ use crate::handlers::{self, Given, Slot};
 use crate::message::{self, Current, Message, handling};
 use crate::options::configure;
 use crate::outcome::{Gathering, Outcome, begin, next_view, run, silo_infos, view_parts};
+use crate::placement::{self, Policy};
 use crate::process;
 use crate::testing;
 
@@ -46,6 +47,8 @@ pub(crate) struct Node {
     config: Mutex<Option<(SiloConfig, usize)>>,
     /// Each with its actor type, and whether it is a coroutine function.
     handlers: Vec<(Option<String>, Arc<Slot>, bool)>,
+    /// Functions that place actors.
+    policies: Vec<Arc<Policy>>,
     is_silo: bool,
     /// The name in `memory://name`, by which `quark.testing` finds it.
     network: Option<String>,
@@ -85,10 +88,12 @@ impl Node {
             None => SiloId::new_client(),
         };
         let mut config = SiloConfig::new(id.clone());
-        let mut threads = 4;
+        let (mut threads, mut policies) = (4, Vec::new());
         for (name, value) in options.iter() {
             let name = args::text("option", &name)?;
-            if !value.is_none() {
+            if name == "placement" && !value.is_none() {
+                policies = placement::configure(&mut config, &value)?;
+            } else if !value.is_none() {
                 configure(&mut config, &mut threads, &name, &value)?;
             }
         }
@@ -102,6 +107,7 @@ impl Node {
                 .into_iter()
                 .map(|(name, call, is_async)| (name, Slot::new(call), is_async))
                 .collect(),
+            policies,
             is_silo,
             network,
             running: Arc::default(),
@@ -293,7 +299,14 @@ impl Node {
         let timeout = args::timeout("timeout", timeout)?;
         let envelope = Envelope::of("envelope", envelope)?;
         let sent = async move { Ok(Outcome::Envelope(Box::new(caller.send(envelope, timeout).await?))) };
-        run(py, bridge, handling(current, || host::inheriting(sent)))
+        // Begun here, where a function may be asked for the placement.
+        match host::begin_here(handling(current, || host::inheriting(sent))).or_raise(py)? {
+            host::Here::Ended(sent) => begin(py, bridge, |ending| {
+                ending.tell(sent);
+                Begun::from_iter([])
+            }),
+            host::Here::Waits(sent) => run(py, bridge, sent),
+        }
     }
 
     /// The view that [`next_view`](Self::next_view) goes on from; calls may still follow the one before.
@@ -370,12 +383,14 @@ impl Node {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        self.handlers.iter().try_for_each(|(_, slot, _)| slot.visit(&visit))
+        self.handlers.iter().try_for_each(|(_, slot, _)| slot.visit(&visit))?;
+        self.policies.iter().try_for_each(|policy| policy.visit(&visit))
     }
 
     /// Nobody but its own handlers knows of it any more.
     fn __clear__(&self) {
         self.handlers.iter().for_each(|(_, slot, _)| slot.clear());
+        self.policies.iter().for_each(|policy| policy.clear());
         if !process::is_forked() {
             drop(self.running.lock().expect("no panic while locked").take());
         }
@@ -389,6 +404,7 @@ impl Drop for Node {
         } else {
             // Here, with the GIL, and not on the runtime's thread, whoever there lets go of them last.
             self.handlers.iter().for_each(|(_, slot, _)| slot.clear());
+            self.policies.iter().for_each(|policy| policy.clear());
         }
     }
 }

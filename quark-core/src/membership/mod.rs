@@ -4,6 +4,7 @@
 //! [`ViewPublisher`]; everybody else reads views and never reaches back, but for one hint: a link that broke makes a
 //! provider look sooner ([`Membership::suspect`]).
 
+mod choices;
 mod fixed;
 #[cfg(any(test, quark_fuzzing))]
 pub(crate) mod fuzzing {

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use super::choices::Choices;
 use crate::id::SiloId;
 use crate::ring::HashRing;
 use crate::silo_info::{SiloInfo, SiloStatus};
@@ -69,7 +70,12 @@ impl View {
     /// The ring of an actor type: the active silos that serve it.
     #[must_use]
     pub fn ring(&self, actor_type: &str) -> &HashRing {
-        self.rings.of_type(actor_type)
+        &self.rings.of_type(actor_type).ring
+    }
+
+    /// Whom policies choose from that do not go by the ring of an actor type.
+    pub(crate) fn choices(&self, actor_type: &str) -> &Choices {
+        &self.rings.of_type(actor_type).choices
     }
 
     /// The silo that owns an actor, if anybody serves its type.
@@ -104,33 +110,46 @@ impl View {
 #[derive(Debug, Default)]
 struct Rings {
     /// Silos that serve everything; the ring of every type that nobody declares.
-    general: HashRing,
-    declared: HashMap<String, HashRing>,
+    general: Serving,
+    declared: HashMap<String, Serving>,
+}
+
+/// Who serves a type.
+#[derive(Clone, Debug, Default)]
+struct Serving {
+    ring: HashRing,
+    choices: Arc<Choices>,
+}
+
+impl Serving {
+    fn of<'a>(silos: impl Iterator<Item = &'a SiloInfo> + Clone) -> Self {
+        let ring = HashRing::of(silos.clone().map(|info| (info.silo_id.clone(), info.virtual_nodes)));
+        let by_id: HashMap<_, _> = silos.map(|info| (&info.silo_id, info)).collect();
+        let choices = Choices::of(&ring, |id| by_id.get(id).copied());
+        Self { ring, choices: Arc::new(choices) }
+    }
 }
 
 impl Rings {
     fn of<'a>(silos: impl Iterator<Item = &'a SiloInfo> + Clone) -> Self {
-        let ring_of = |serving: &mut dyn Iterator<Item = &SiloInfo>| {
-            HashRing::of(serving.map(|info| (info.silo_id.clone(), info.virtual_nodes)))
-        };
-        let general = ring_of(&mut silos.clone().filter(|info| info.actor_types.is_none()));
+        let general = Serving::of(silos.clone().filter(|info| info.actor_types.is_none()));
         let types: BTreeSet<&String> =
             silos.clone().filter_map(|info| info.actor_types.as_ref()).flatten().collect();
         // Types that the same silos serve share one ring.
-        let mut shared: HashMap<Vec<&SiloId>, HashRing> = HashMap::new();
+        let mut shared: HashMap<Vec<&SiloId>, Serving> = HashMap::new();
         let declared = types
             .into_iter()
             .map(|actor_type| {
                 let serving = silos.clone().filter(|info| info.serves(actor_type));
                 let ids = serving.clone().map(|info| &info.silo_id).collect();
-                let ring = shared.entry(ids).or_insert_with(|| ring_of(&mut serving.into_iter())).clone();
+                let ring = shared.entry(ids).or_insert_with(|| Serving::of(serving)).clone();
                 (actor_type.clone(), ring)
             })
             .collect();
         Self { general, declared }
     }
 
-    fn of_type(&self, actor_type: &str) -> &HashRing {
+    fn of_type(&self, actor_type: &str) -> &Serving {
         self.declared.get(actor_type).unwrap_or(&self.general)
     }
 }

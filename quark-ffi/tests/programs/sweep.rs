@@ -323,6 +323,7 @@ fn valid(function: &Function, parameter: &Parameter) -> Option<String> {
         ("quark_membership_fn", _) => "on_event",
         ("quark_log_fn", _) => "on_log",
         ("quark_credentials_fn", _) => "give_credentials",
+        ("quark_placement_fn", _) => "choose_the_first",
         _ => return None,
     };
     Some(value.to_owned())

@@ -6,6 +6,7 @@ from typing import Any, Callable, List, Mapping, Optional, TypeVar, Union
 
 from . import _handlers, _loop, _quark
 from ._errors import QuarkError
+from ._placement import Placement
 from ._quark import Request
 from ._types import Credentials, Health, SiloInfo, Tls, _health
 
@@ -62,7 +63,7 @@ class SiloBase(Base):
         listen: str = "127.0.0.1:0",
         advertise: Optional[str] = None,
         cluster: str = "quark",
-        placement: Optional[Mapping[str, str]] = None,
+        placement: Optional[Mapping[str, Placement]] = None,
         virtual_nodes: int = 150,
         default_timeout: Optional[float] = None,
         max_payload: Optional[int] = None,
@@ -94,9 +95,16 @@ class SiloBase(Base):
 
         ``membership`` is one of ``redis://…``, ``gossip://…``, ``static://…`` and ``memory://…``. ``handlers`` has a
         function for each actor type; a silo with these only owns no actor of another type. ``handler`` gets all other
-        types. Durations are in seconds, sizes in bytes. ``placement`` names a policy for an actor type:
-        ``consistent-hash``, ``random``, ``prefer-local`` or ``stateless-worker``. ``handler_threads`` (default 4) are
-        for each plain function; an actor always has the same one, and one that never returns keeps it.
+        types. Durations are in seconds, sizes in bytes. ``handler_threads`` (default 4) are for each plain function; an actor
+        always has the same one, and one that never returns keeps it.
+
+        ``placement`` names a policy for an actor type: ``consistent-hash``, ``random``, ``prefer-local`` or
+        ``stateless-worker`` (in turn, those of the own ``zone`` if there are any); or it is a function
+        ``choose(actor_type, actor_id, silos, local)`` that gives the id of one of ``silos``, which serve the type, or None.
+        It is asked inside each call, on the thread that calls (what had not been sent when its silo went: once more, on
+        another). It should be quick, may ask for owners and silos, and cannot make calls. None ends the call with
+        :class:`quark.NoSiloError`, and so does a silo that is not there; an exception with
+        :class:`quark.InvalidArgumentError`, whose rest is in the log.
 
         A handler may have ``inbox_capacity`` requests (65,536) of ``inbox_bytes`` (256 MiB) at once; more are refused
         with :class:`quark.OverloadedError`, and so are those of a peer that lets more than ``answer_capacity`` (64 MiB)
@@ -179,7 +187,8 @@ class ClientBase(Base):
         *,
         membership: str,
         cluster: str = "quark",
-        placement: Optional[Mapping[str, str]] = None,
+        placement: Optional[Mapping[str, Placement]] = None,
+        zone: Optional[str] = None,
         default_timeout: Optional[float] = None,
         max_payload: Optional[int] = None,
         outbox_capacity: Optional[int] = None,
@@ -190,12 +199,16 @@ class ClientBase(Base):
         tls: Optional[Tls] = None,
         allow_plaintext: bool = False,
     ) -> None:
-        """Describes a client, which calls actors and hosts nothing; :meth:`start` starts it."""
+        """Describes a client, which calls actors and hosts nothing; :meth:`start` starts it.
+
+        The options are those of a silo. Its ``zone`` is the one whose silos ``stateless-worker`` prefers.
+        """
         _must_be_text("membership", membership)
         options = {
             "membership": membership,
             "cluster": cluster,
             "placement": _plain_dict(placement),
+            "zone": zone,
             "default_timeout": default_timeout,
             "max_payload": max_payload,
             "outbox_capacity": outbox_capacity,
