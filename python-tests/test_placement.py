@@ -23,12 +23,13 @@ def named(silo_id: str):
     return handler
 
 
-async def two(name: str, **options):
-    b = quark.Silo("b", membership=url(name), handler=named("b"))
+def two(name: str, **options):
     a = quark.Silo("a", membership=url(name), handler=named("a"), **options)
-    await b.start()
-    await a.start()
-    return a, b
+    return a, quark.Silo("b", membership=url(name), handler=named("b"))
+
+
+async def see_both(*silos) -> None:
+    await until("both are seen", lambda: all(len(silo.silos()) == 2 for silo in silos))
 
 
 async def test_a_function_chooses_the_silo_of_each_call(cluster_name):
@@ -38,8 +39,9 @@ async def test_a_function_chooses_the_silo_of_each_call(cluster_name):
         seen.append((actor_type, actor_id, local, threading.get_ident(), silos))
         return actor_id
 
-    a, b = await two(cluster_name, placement={"Session": choose, "Other": "random"})
+    a, b = two(cluster_name, placement={"Session": choose, "Other": "random"})
     async with a, b:
+        await see_both(a, b)
         for name in ["a", "b", "b"]:
             assert await a.call("Session", name, "") == name.encode()
         await a.notify("Session", "b", "")
@@ -59,8 +61,9 @@ async def test_what_a_function_gives_is_checked(cluster_name, caplog):
             raise LookupError("no such session")
         return {"none": None, "number": 7, "nowhere": "nowhere", "empty": ""}[actor_id]
 
-    a, b = await two(cluster_name, placement={"Session": choose})
+    a, b = two(cluster_name, placement={"Session": choose})
     async with a, b:
+        await see_both(a, b)
 
         async def error(actor_id):
             with pytest.raises(quark.QuarkError) as caught:
@@ -91,9 +94,10 @@ async def test_a_function_may_look_but_not_call(cluster_name):
                 call("Other", "1", "")
         return "b"
 
-    a, b = await two(cluster_name, placement={"Session": choose})
+    a, b = two(cluster_name, placement={"Session": choose})
     with blocking.Client(membership=url(cluster_name)) as silo:
         async with a, b:
+        await see_both(a, b)
             assert await a.call("Session", "1", "") == b"b"
 
 
@@ -104,9 +108,10 @@ async def test_what_was_not_sent_when_its_silo_went_is_placed_again_on_another_t
         asked.append(threading.current_thread())
         return next((info.silo_id for info in silos if info.silo_id == "ghost"), "b")
 
-    a, b = await two(cluster_name, placement={"Session": choose})
+    a, b = two(cluster_name, placement={"Session": choose})
     ghost = quark.Membership(url(cluster_name))
     async with a, b:
+        await see_both(a, b)
         await ghost.start("ghost", "127.0.0.1:9")
         await until("the ghost is seen", lambda: len(a.silos()) == 3)
         call = asyncio.ensure_future(a.call("Session", "1", ""))

@@ -100,6 +100,10 @@ fn wait(py: Python<'_>, mut waiter: Waiter<Outcome>, interrupted: impl FnOnce())
     const SLICE: Duration = Duration::from_millis(50);
     loop {
         if let Some(ended) = py.detach(|| waiter.wait_for(SLICE)) {
+            if ended.is_err() {
+                // Ctrl-C in a function of the program's that the call asked says more than what became of the call.
+                py.check_signals()?;
+            }
             return ended.or_raise(py);
         }
         if let Err(signal) = py.check_signals() {

@@ -21,6 +21,7 @@ mod memory;
 mod redis;
 mod redis_credentials;
 mod redis_url;
+mod succession;
 mod url;
 mod view;
 

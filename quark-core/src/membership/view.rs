@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::choices::Choices;
+use crate::drain::Drain;
 use crate::id::SiloId;
-use crate::ring::HashRing;
+use crate::ring::{HashRing, Kept};
 use crate::silo_info::{SiloInfo, SiloStatus};
 
 /// Who is in the cluster, as this silo knows it.
@@ -73,6 +74,17 @@ impl View {
         &self.rings.of_type(actor_type).ring
     }
 
+    /// What a silo owns, as it would keep it if it drained from now on.
+    pub(crate) fn owned_by(&self, silo: &SiloId) -> Drain {
+        let declared = self.rings.declared.iter();
+        let serves = |serving: &Serving| serving.ring.contains(silo.as_str());
+        // A silo that serves only what it declares owns nothing of other types, which goes without saying.
+        let others = &self.rings.general;
+        let by_type = declared.filter(|(_, serving)| serves(serving) || serves(others));
+        let by_type = by_type.map(|(name, serving)| (name.clone(), serving.ring.owned_by(silo))).collect();
+        Drain::keeping(by_type, others.ring.owned_by(silo))
+    }
+
     /// Whom policies choose from that do not go by the ring of an actor type.
     pub(crate) fn choices(&self, actor_type: &str) -> &Choices {
         &self.rings.of_type(actor_type).choices
@@ -122,8 +134,13 @@ struct Serving {
 }
 
 impl Serving {
-    fn of<'a>(silos: impl Iterator<Item = &'a SiloInfo> + Clone) -> Self {
-        let ring = HashRing::of(silos.clone().map(|info| (info.silo_id.clone(), info.virtual_nodes)));
+    /// These silos, which serve a type; for `None` all types that nobody declares.
+    fn of<'a>(actor_type: Option<&str>, silos: impl Iterator<Item = &'a SiloInfo> + Clone) -> Self {
+        let mut ring = HashRing::of(silos.clone().map(|info| (info.silo_id.clone(), info.virtual_nodes)));
+        if silos.clone().any(SiloInfo::is_draining) {
+            let drains = silos.clone().filter_map(|info| Some((&info.silo_id, info.drain.as_ref()?)));
+            ring = ring.draining(drains.map(|(id, drain)| (id.clone(), drain.kept(actor_type).clone())));
+        }
         let by_id: HashMap<_, _> = silos.map(|info| (&info.silo_id, info)).collect();
         let choices = Choices::of(&ring, |id| by_id.get(id).copied());
         Self { ring, choices: Arc::new(choices) }
@@ -132,17 +149,20 @@ impl Serving {
 
 impl Rings {
     fn of<'a>(silos: impl Iterator<Item = &'a SiloInfo> + Clone) -> Self {
-        let general = Serving::of(silos.clone().filter(|info| info.actor_types.is_none()));
+        let general = Serving::of(None, silos.clone().filter(|info| info.actor_types.is_none()));
         let types: BTreeSet<&String> =
             silos.clone().filter_map(|info| info.actor_types.as_ref()).flatten().collect();
-        // Types that the same silos serve share one ring.
-        let mut shared: HashMap<Vec<&SiloId>, Serving> = HashMap::new();
+        // Types that the same silos serve share one ring, if those that drain keep the same of both.
+        let mut shared: HashMap<Vec<(&SiloId, Option<&Kept>)>, Serving> = HashMap::new();
         let declared = types
             .into_iter()
             .map(|actor_type| {
                 let serving = silos.clone().filter(|info| info.serves(actor_type));
-                let ids = serving.clone().map(|info| &info.silo_id).collect();
-                let ring = shared.entry(ids).or_insert_with(|| Serving::of(serving)).clone();
+                let kept =
+                    |info: &'a SiloInfo| info.drain.as_ref().map(|drain| drain.kept(Some(actor_type)));
+                let ids = serving.clone().map(|info| (&info.silo_id, kept(info))).collect();
+                let new = || Serving::of(Some(actor_type), serving);
+                let ring = shared.entry(ids).or_insert_with(new).clone();
                 (actor_type.clone(), ring)
             })
             .collect();
