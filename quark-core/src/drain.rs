@@ -22,6 +22,11 @@ impl Drain {
         Self { by_type, others }
     }
 
+    /// The types of which it keeps something else than of all others.
+    pub(crate) fn types(&self) -> impl Iterator<Item = &String> {
+        self.by_type.keys()
+    }
+
     /// What it keeps of a type; for `None` of all that are not named.
     pub(crate) fn kept(&self, actor_type: Option<&str>) -> &Kept {
         actor_type.and_then(|actor_type| self.by_type.get(actor_type)).unwrap_or(&self.others)

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::envelope::Envelope;
@@ -27,10 +27,15 @@ pub(crate) struct Router {
     engine: Arc<Engine>,
     membership: Arc<Membership>,
     view: ArcSwap<View>,
+    /// The version of the view that calls follow.
+    followed: watch::Sender<u64>,
     placements: Placements,
     inbox: Inbox,
     leaving: AtomicBool,
 }
+
+/// How long a change waits until calls follow it.
+const CATCHING_UP: Duration = Duration::from_secs(1);
 
 /// Where one call goes.
 enum Target {
@@ -86,6 +91,7 @@ impl Router {
             engine,
             membership,
             view,
+            followed: watch::Sender::default(),
             placements,
             inbox,
             leaving,
@@ -137,6 +143,7 @@ impl Router {
                 MembershipEvent::Left(info) => self.engine.remove_peer(info.silo_id.as_str()),
             }
         }
+        self.followed.send_replace(view.version());
     }
 
     /// Follows the membership until it ends.
@@ -149,6 +156,21 @@ impl Router {
                 return;
             }
         }
+    }
+
+    /// Changes what this silo says of itself; calls follow the change when this returns.
+    pub(crate) async fn change<'a, F: Future<Output = Result<()>>>(
+        &'a self,
+        change: impl FnOnce(&'a Membership) -> F,
+    ) -> Result<()> {
+        self.engine.check_running()?;
+        let changed = change(&self.membership).await;
+        // The view follows at once, unless this silo stops meanwhile.
+        let version = self.membership.view().version();
+        let mut followed = self.followed.subscribe();
+        let caught_up = followed.wait_for(|followed| *followed >= version);
+        let _ = tokio::time::timeout(CATCHING_UP, caught_up).await;
+        changed
     }
 
     /// Follows the health until the membership ends.

@@ -68,6 +68,31 @@ impl Silo {
         &self.caller
     }
 
+    /// Gives this silo another weight while it runs; see [`Membership::set_virtual_nodes`].
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`, `INCOMPATIBLE`, `NOT_RUNNING`, `MEMBERSHIP_UNAVAILABLE`, as there.
+    pub async fn set_virtual_nodes(&self, virtual_nodes: u32) -> Result<()> {
+        self.caller.0.change(|membership| membership.set_virtual_nodes(virtual_nodes)).await
+    }
+
+    /// Drains this silo: it keeps what it owns and gets nothing new, until [`resume`](Self::resume) or its stop; see
+    /// [`Membership::drain`].
+    ///
+    /// # Errors
+    /// `NOT_RUNNING`, `INVALID_ARGUMENT`, `MEMBERSHIP_UNAVAILABLE`, as there.
+    pub async fn drain(&self) -> Result<()> {
+        self.caller.0.change(Membership::drain).await
+    }
+
+    /// Ends a [`drain`](Self::drain). Without one it has no effect.
+    ///
+    /// # Errors
+    /// `NOT_RUNNING`, `MEMBERSHIP_UNAVAILABLE`.
+    pub async fn resume(&self) -> Result<()> {
+        self.caller.0.change(Membership::resume).await
+    }
+
     /// Leaves: tells the others, answers what came in, waits for what runs, `drain` at most, then ends. Calls that still
     /// wait end with `CONNECTION_LOST` when their request had been sent, else with `NOT_RUNNING`. A second stop has no
     /// effect.

@@ -150,8 +150,10 @@ impl Serving {
 impl Rings {
     fn of<'a>(silos: impl Iterator<Item = &'a SiloInfo> + Clone) -> Self {
         let general = Serving::of(None, silos.clone().filter(|info| info.actor_types.is_none()));
-        let types: BTreeSet<&String> =
-            silos.clone().filter_map(|info| info.actor_types.as_ref()).flatten().collect();
+        // What a draining silo keeps of a type it keeps when nobody declares it any more.
+        let kept = silos.clone().filter_map(|info| info.drain.as_ref()).flat_map(Drain::types);
+        let types = silos.clone().filter_map(|info| info.actor_types.as_ref()).flatten().chain(kept);
+        let types: BTreeSet<&String> = types.collect();
         // Types that the same silos serve share one ring, if those that drain keep the same of both.
         let mut shared: HashMap<Vec<(&SiloId, Option<&Kept>)>, Serving> = HashMap::new();
         let declared = types
