@@ -391,6 +391,8 @@ public:
     std::int32_t status() const { return quark_silo_info_status(info_); }
     std::uint64_t incarnation() const { return quark_silo_info_incarnation(info_); }
     std::uint32_t virtual_nodes() const { return quark_silo_info_virtual_nodes(info_); }
+    /// Whether it keeps what it has and gets nothing new.
+    bool is_draining() const { return quark_silo_info_is_draining(info_); }
     std::optional<std::string_view> zone() const { return optional(quark_silo_info_zone(info_)); }
     std::optional<std::string_view> label(const std::string &key) const {
         return optional(quark_silo_info_label(info_, key.c_str()));
@@ -447,7 +449,7 @@ private:
 enum class Change : std::int32_t {
     joined = QUARK_SILO_JOINED,
     left = QUARK_SILO_LEFT,
-    /// Another incarnation, endpoint, status, weight or set of actor types.
+    /// Another incarnation, endpoint, status, weight or set of actor types, or it drains.
     updated = QUARK_SILO_UPDATED,
 };
 
@@ -978,6 +980,18 @@ public:
                                                [](quark_silo_list_t *silos) { return SiloList(silos); });
     }
 
+    /// Who would own an actor if its owner went, then if that one went too, `most` at most; see quark_silo_next_owners.
+    Result<std::vector<std::string>> try_next_owners(std::string_view actor_type, std::string_view actor_id,
+                                                     std::size_t most) const {
+        return ranked(C::next_owners, actor_type, actor_id, most);
+    }
+
+    /// The owner and the silos for copies, spread over zones, `most` at most; see quark_silo_successors.
+    Result<std::vector<std::string>> try_successors(std::string_view actor_type, std::string_view actor_id,
+                                                    std::size_t most) const {
+        return ranked(C::successors, actor_type, actor_id, most);
+    }
+
     Result<Health> try_health() const {
         std::int32_t state = 0;
         std::int64_t since_ms = 0;
@@ -1039,6 +1053,14 @@ public:
         return try_owner(actor_type, actor_id).value();
     }
 
+    std::vector<std::string> next_owners(std::string_view actor_type, std::string_view actor_id, std::size_t most) const {
+        return try_next_owners(actor_type, actor_id, most).value();
+    }
+
+    std::vector<std::string> successors(std::string_view actor_type, std::string_view actor_id, std::size_t most) const {
+        return try_successors(actor_type, actor_id, most).value();
+    }
+
     SiloList silos() const { return try_silos().value(); }
     Health health() const { return try_health().value(); }
     void stop(std::chrono::milliseconds drain = std::chrono::seconds(10)) { try_stop(drain).value(); }
@@ -1078,6 +1100,20 @@ private:
         (*function)(Config::ended(reply, error));
     }
 
+    Result<std::vector<std::string>> ranked(decltype(C::successors) ask, std::string_view actor_type,
+                                            std::string_view actor_id, std::size_t most) const {
+        detail::Arguments arguments;
+        const std::string type = arguments.text("actor_type", actor_type), id = arguments.text("actor_id", actor_id);
+        if (arguments.problem()) return *arguments.problem();
+        return detail::made<quark_silo_list_t>(
+            [&](auto **silos, auto **error) { return ask(get(), type.c_str(), id.c_str(), most, silos, error); },
+            [](quark_silo_list_t *list) {
+                std::vector<std::string> ids;
+                for (const SiloInfo &info : SiloList(list)) ids.emplace_back(info.id());
+                return ids;
+            });
+    }
+
     void leave() noexcept {
         if (handle_ != nullptr) C::stop(get(), 0, nullptr);
         handle_.reset();
@@ -1098,6 +1134,8 @@ struct SiloFunctions {
     static constexpr auto notify = quark_silo_notify;
     static constexpr auto send = quark_silo_send;
     static constexpr auto owner = quark_silo_owner;
+    static constexpr auto next_owners = quark_silo_next_owners;
+    static constexpr auto successors = quark_silo_successors;
     static constexpr auto silos = quark_silo_silos;
     static constexpr auto health = quark_silo_health;
     static constexpr auto id = quark_silo_id;
@@ -1115,6 +1153,8 @@ struct ClientFunctions {
     static constexpr auto notify = quark_client_notify;
     static constexpr auto send = quark_client_send;
     static constexpr auto owner = quark_client_owner;
+    static constexpr auto next_owners = quark_client_next_owners;
+    static constexpr auto successors = quark_client_successors;
     static constexpr auto silos = quark_client_silos;
     static constexpr auto health = quark_client_health;
     static constexpr auto id = quark_client_id;
@@ -1130,6 +1170,23 @@ public:
     static Result<Silo> start(const Config &config) { return started<Silo>(config); }
 #if QUARK_HPP_EXCEPTIONS
     explicit Silo(const Config &config) : Silo(start(config).value()) {}
+#endif
+
+    /// Gives it another weight while it runs; see quark_silo_set_virtual_nodes.
+    Result<void> try_set_virtual_nodes(std::uint32_t count) {
+        return detail::checked([&](auto **error) { return quark_silo_set_virtual_nodes(get(), count, error); });
+    }
+    /// It keeps what it has and gets nothing new, until try_resume(); see quark_silo_drain.
+    Result<void> try_drain() {
+        return detail::checked([&](auto **error) { return quark_silo_drain(get(), error); });
+    }
+    Result<void> try_resume() {
+        return detail::checked([&](auto **error) { return quark_silo_resume(get(), error); });
+    }
+#if QUARK_HPP_EXCEPTIONS
+    void set_virtual_nodes(std::uint32_t count) { try_set_virtual_nodes(count).value(); }
+    void drain() { try_drain().value(); }
+    void resume() { try_resume().value(); }
 #endif
 
     /// Where others dial it.

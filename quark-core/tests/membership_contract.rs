@@ -281,18 +281,13 @@ mod contract {
             sees(member, &["a", "b"]).await;
         }
         a.drain().await.unwrap();
-        let kept = owned(&a.view(), "a");
+        let said = |view: &View| view.silo("a").and_then(|info| info.drain.clone());
+        let (kept, at_first) = (owned(&a.view(), "a"), said(&a.view()));
         let c = cluster.member("c").await;
         let with_c = sees(&b, &["a", "b", "c"]).await;
         let left = owned(&with_c, "a");
         assert!(left.len() < kept.len() && left.iter().all(|actor| kept.contains(actor)), "c takes its part");
-        // It has heard of c, and says what is left.
-        let said = |view: &View| view.silo("a").and_then(|info| info.drain.clone());
-        let first = said(&with_c);
-        sees(&a, &["a", "b", "c"]).await;
-        if first == said(&a.view()) || first == said(&b.view()) {
-            until(&b, "a says what is left", |view| view.silo("c").is_some() && said(view) != first).await;
-        }
+        until(&b, "a has heard of c, and says what is left", |view| said(view) != at_first).await;
         c.stop().await.unwrap();
         for member in [&a, &b] {
             let view = sees(member, &["a", "b"]).await;
@@ -420,6 +415,23 @@ mod gossip {
         })
         .await;
         assert!(!c.may_serve() || c.incarnation() > life);
+    }
+
+    #[tokio::test]
+    async fn a_drain_that_no_datagram_could_carry_is_refused() {
+        let mut cluster = Cluster::new(Kind::Gossip);
+        let (a, b) = (cluster.member("a").await, cluster.member("b").await);
+        sees(&a, &["a", "b"]).await;
+        a.set_virtual_nodes(20_000).await.unwrap();
+        b.set_virtual_nodes(20_000).await.unwrap();
+        crate::support::until(&a, "both are heavy", |view| view.silo("b").unwrap().virtual_nodes == 20_000).await;
+        let error = a.drain().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        assert!(error.message().starts_with("virtual_nodes=20000: has too many hash ranges to drain"), "{error}");
+        assert!(!a.view().silo("a").unwrap().is_draining());
+        a.set_virtual_nodes(150).await.unwrap();
+        a.drain().await.unwrap();
+        crate::support::until(&b, "b sees the drain", |view| view.silo("a").unwrap().is_draining()).await;
     }
 
     #[tokio::test]

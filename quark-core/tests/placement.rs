@@ -137,3 +137,130 @@ async fn a_client_with_a_zone_gets_the_stateless_workers_of_its_zone() {
     assert_eq!(answer(&client, "Worker", "1").await.unwrap(), "far");
     drop(far);
 }
+
+/// The ids of actors that this silo owns by `owner`.
+fn actors_of<'a>(id: &'a str, owner: impl Fn(&str) -> Option<SiloId> + 'a) -> impl Iterator<Item = String> + 'a {
+    (0..).map(|actor: u32| actor.to_string()).filter(move |actor| owner(actor).is_some_and(|owner| owner.as_str() == id))
+}
+
+#[tokio::test]
+async fn policies_do_not_choose_a_silo_that_drains() {
+    /// Chooses whoever does not drain, and tells who does.
+    #[derive(Default)]
+    struct Open(Mutex<Vec<String>>);
+    impl PlacementPolicy for Open {
+        fn place(&self, actor_type: &str, _: &str, view: &Arc<View>, _: &SiloId) -> Result<Option<SiloId>> {
+            let info = |id: &SiloId| view.silo(id.as_str()).unwrap().clone();
+            let (draining, open): (Vec<_>, Vec<_>) =
+                view.ring(actor_type).silos().map(info).partition(|info| info.is_draining());
+            self.0.lock().unwrap().extend(draining.iter().map(|info| info.silo_id.to_string()));
+            Ok(open.first().map(|info| info.silo_id.clone()))
+        }
+    }
+    let (open, cluster) = (Arc::new(Open::default()), "policies and a drain");
+    let place = |id: &'static str| {
+        silo(id, cluster)
+            .placement("Random", Placement::Random)
+            .placement("Worker", Placement::StatelessWorker)
+            .placement("Near", Placement::PreferLocal)
+            .placement("Own", Placement::Custom(open.clone()))
+            .configure(|config| config.zone = Some("z".to_owned()))
+            .handler(named(id))
+            .start()
+    };
+    let (a, b) = (place("a").await.unwrap(), place("b").await.unwrap());
+    until("both see both", || a.silos().len() == 2 && b.silos().len() == 2).await;
+    a.drain().await.unwrap();
+    for _ in 0..20 {
+        for actor_type in ["Random", "Worker", "Own"] {
+            assert_eq!(answer(&a, actor_type, "1").await.unwrap(), "b", "{actor_type}");
+        }
+    }
+    assert!(open.0.lock().unwrap().iter().all(|id| id == "a"), "it is shown who drains");
+    let kept = actors_of("a", |actor| a.owner("Near", actor).unwrap()).next().unwrap();
+    let other = actors_of("b", |actor| a.owner("Near", actor).unwrap()).next().unwrap();
+    assert_eq!(answer(&a, "Near", &kept).await.unwrap(), "a", "what it has it keeps");
+    assert_eq!(answer(&a, "Near", &other).await.unwrap(), "b");
+    b.drain().await.unwrap();
+    until("a sees it", || a.view().silo("b").unwrap().is_draining()).await;
+    let mut answers = Vec::new();
+    for _ in 0..4 {
+        answers.push(answer(&a, "Worker", "1").await.unwrap());
+    }
+    answers.sort();
+    assert_eq!(answers, ["a", "a", "b", "b"], "all of them, when all drain");
+    a.resume().await.unwrap();
+    assert_eq!(answer(&a, "Worker", "1").await.unwrap(), "a");
+}
+
+#[tokio::test]
+async fn what_those_send_to_a_draining_silo_who_do_not_know_of_drains_is_passed_on() {
+    let cluster = "original beside a drain";
+    let start = |id: &'static str| silo(id, cluster).handler(named(id)).start();
+    let (a, b, c) = (start("a").await.unwrap(), start("b").await.unwrap(), start("c").await.unwrap());
+    until("all see all", || [&a, &b, &c].iter().all(|silo| silo.silos().len() == 3)).await;
+    a.drain().await.unwrap();
+    let kept: Vec<_> = actors_of("a", |actor| a.owner("T", actor).unwrap()).take(5).collect();
+    c.stop(LIMIT).await;
+    until("c is gone", || a.silos().len() == 2 && b.silos().len() == 2).await;
+
+    // Who counts 150 points for everybody, and knows no drains.
+    let by_the_plain_ring = |actor: &str| {
+        let mut ring = quark_core::HashRing::new();
+        for id in ["a", "b"] {
+            ring.add(id, 150).unwrap();
+        }
+        ring.owner_of_actor("T", actor).cloned()
+    };
+    let moved: Vec<_> = actors_of("a", by_the_plain_ring)
+        .filter(|actor| a.owner("T", actor).unwrap().unwrap().as_str() == "b")
+        .take(5)
+        .collect();
+    struct Refuse;
+    impl quark_core::Handler for Refuse {
+        fn handle(&self, request: Request) {
+            drop(request);
+        }
+    }
+    let handler: Arc<dyn quark_core::Handler> = Arc::new(Refuse);
+    let config = quark_core::TransportConfig::default();
+    let original = quark_core::Transport::new("original".parse().unwrap(), None, config, handler).unwrap();
+    original.start().await.unwrap();
+    original.connect(a.view().silo("a").unwrap()).await.unwrap();
+    for (actors, handled_by) in [(kept, "a"), (moved, "b")] {
+        assert_eq!(actors.len(), 5);
+        for actor in actors {
+            let request = quark_core::Envelope::request("T", actor, "", "");
+            let response = original.send("a", request, LIMIT).await.unwrap();
+            assert_eq!(response.into_result().unwrap(), handled_by);
+        }
+    }
+    original.stop(LIMIT).await;
+}
+
+#[tokio::test]
+async fn calls_follow_a_drain_and_a_weight_as_soon_as_they_are_made() {
+    let cluster = "followed at once";
+    let start = |id: &'static str| silo(id, cluster).handler(named(id)).start();
+    let (a, b) = (start("a").await.unwrap(), start("b").await.unwrap());
+    until("both see both", || a.silos().len() == 2 && b.silos().len() == 2).await;
+    a.drain().await.unwrap();
+    assert!(a.view().silo("a").unwrap().is_draining());
+    a.resume().await.unwrap();
+    assert!(!a.view().silo("a").unwrap().is_draining());
+    a.set_virtual_nodes(600).await.unwrap();
+    let view = a.view();
+    assert_eq!(view.ring("T").virtual_nodes("a"), Some(600));
+    until("b follows", || b.view().ring("T") == view.ring("T")).await;
+    for actor in 0..20 {
+        let actor = actor.to_string();
+        let owner = a.owner("T", &actor).unwrap().unwrap();
+        assert_eq!(answer(&b, "T", &actor).await.unwrap(), owner.as_str());
+    }
+    let error = a.set_virtual_nodes(100_001).await.unwrap_err();
+    assert_eq!(error.to_string(), "INVALID_ARGUMENT: virtual_nodes=100001: must be 1 to 100000");
+    a.stop(LIMIT).await;
+    for refused in [a.drain().await, a.resume().await, a.set_virtual_nodes(1).await] {
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::NotRunning);
+    }
+}

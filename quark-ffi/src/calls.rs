@@ -195,7 +195,7 @@ impl Calls {
         !fork::is_child() && self.caller.is_running()
     }
 
-    fn check_running(&self) -> Result<()> {
+    pub(crate) fn check_running(&self) -> Result<()> {
         if self.is_running() { Ok(()) } else { Err(Error::new(ErrorKind::NotRunning, "it was stopped")) }
     }
 }

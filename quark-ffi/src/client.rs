@@ -24,7 +24,7 @@ use crate::view::{quark_bytes_t, quark_bytes_view_t};
 /// it, until `quark_client_free`.
 pub struct quark_client_t {
     lifecycle: Lifecycle<Client>,
-    calls: Calls,
+    pub(crate) calls: Calls,
     id: CString,
 }
 

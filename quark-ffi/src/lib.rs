@@ -29,6 +29,7 @@ pub mod silo_info;
 
 pub mod calls;
 pub mod client;
+pub mod owners;
 
 pub mod envelope;
 pub mod membership;

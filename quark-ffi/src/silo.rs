@@ -23,8 +23,8 @@ use crate::view::{quark_bytes_t, quark_bytes_view_t};
 /// A member of a cluster: hosts handlers, owns part of the ring, calls others. Any thread, several at once, may use it,
 /// until `quark_silo_free`.
 pub struct quark_silo_t {
-    lifecycle: Lifecycle<Silo>,
-    calls: Calls,
+    pub(crate) lifecycle: Lifecycle<Silo>,
+    pub(crate) calls: Calls,
     id: CString,
     endpoint: CString,
 }

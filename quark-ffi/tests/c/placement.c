@@ -166,8 +166,84 @@ static void stateless_workers_of_the_own_zone_come_first(void) {
     }
 }
 
+/* Whether a silo sees another one drain. */
+static bool drains(quark_silo_t *silo, const char *id) {
+    quark_error_t *error = NULL;
+    quark_silo_list_t *silos = NULL;
+    bool found = false;
+    OK(quark_silo_silos(silo, &silos, &error));
+    for (size_t i = 0; i < quark_silo_list_len(silos); ++i) {
+        const quark_silo_info_t *info = quark_silo_list_at(silos, i);
+        found |= strcmp(quark_silo_info_id(info), id) == 0 && quark_silo_info_is_draining(info);
+    }
+    quark_silo_list_free(silos);
+    return found;
+}
+
+static size_t ranked(quark_silo_list_t *silos, const char *ids[3]) {
+    static char names[3][32];
+    size_t len = quark_silo_list_len(silos);
+    CHECK(len <= 3);
+    for (size_t i = 0; i < len; ++i) {
+        snprintf(names[i], sizeof names[i], "%s", quark_silo_info_id(quark_silo_list_at(silos, i)));
+        ids[i] = names[i];
+    }
+    quark_silo_list_free(silos);
+    return len;
+}
+
+static void a_drained_silo_keeps_what_it_has_and_weights_change(void) {
+    quark_error_t *error = NULL;
+    quark_silo_list_t *silos = NULL;
+    const char *names[] = {"a", "b", "c"}, *zones[] = {"x", "x", "y"}, *ids[3];
+    quark_silo_t *all[3];
+    for (int i = 0; i < 3; ++i) {
+        quark_config_t *config = config_of(names[i], "memory://placement-drain");
+        CHECK(quark_config_set_zone(config, zones[i]) == QUARK_OK);
+        all[i] = start(config, names[i]);
+    }
+    quark_client_t *client = NULL;
+    quark_config_t *config = config_of(NULL, "memory://placement-drain");
+    OK(quark_client_start(config, &client, &error));
+    quark_config_free(config);
+
+    char *owner = NULL;
+    OK(quark_client_owner(client, "T", "1", &owner, &error));
+    OK(quark_client_successors(client, "T", "1", 2, &silos, &error));
+    CHECK(ranked(silos, ids) == 2 && strcmp(ids[0], owner) == 0);
+    CHECK((strcmp(ids[0], "c") == 0) != (strcmp(ids[1], "c") == 0)); /* another zone */
+    OK(quark_client_next_owners(client, "T", "1", 9, &silos, &error));
+    CHECK(ranked(silos, ids) == 2 && strcmp(ids[0], owner) != 0 && strcmp(ids[1], owner) != 0);
+    quark_string_free(owner);
+    FAILS(quark_client_successors(client, "", "1", 2, &silos, &error), QUARK_INVALID_ARGUMENT, "actor_type=\"\"");
+
+    OK(quark_silo_drain(all[0], &error));
+    OK(quark_silo_drain(all[0], &error));
+    CHECK(drains(all[0], "a") && !drains(all[0], "b"));
+    OK(quark_silo_next_owners(all[0], "T", "1", 9, &silos, &error));
+    size_t len = ranked(silos, ids);
+    CHECK(len == 2 && (strcmp(ids[0], "a") != 0));
+    OK(quark_silo_successors(all[0], "T", "1", 9, &silos, &error));
+    CHECK(ranked(silos, ids) >= 2);
+    OK(quark_silo_resume(all[0], &error));
+    CHECK(!drains(all[0], "a"));
+    OK(quark_silo_set_virtual_nodes(all[0], 300, &error));
+    OK(quark_silo_silos(all[0], &silos, &error));
+    CHECK(quark_silo_info_virtual_nodes(quark_silo_list_at(silos, 0)) == 300);
+    quark_silo_list_free(silos);
+    FAILS(quark_silo_set_virtual_nodes(all[0], 0, &error), QUARK_INVALID_ARGUMENT, "virtual_nodes=0: must be 1 to 100000");
+
+    quark_client_free(client);
+    for (int i = 0; i < 3; ++i) {
+        quark_silo_stop(all[i], 1000, NULL);
+        FAILS(quark_silo_drain(all[i], &error), QUARK_NOT_RUNNING, "");
+        quark_silo_free(all[i]);
+    }
+}
+
 int main(void) {
     the_program_chooses();
+    a_drained_silo_keeps_what_it_has_and_weights_change();
     stateless_workers_of_the_own_zone_come_first();
     return 0;
 }

@@ -43,5 +43,25 @@ int main() {
 #if QUARK_HPP_EXCEPTIONS
     CHECK(fails(caller.try_call("Throwing", "1", ""), QUARK_INVALID_ARGUMENT, "not today, 1"));
 #endif
+
+    CHECK(two.try_drain());
+    auto drains = [&](quark::Silo &silo) {
+        auto silos = silo.try_silos();
+        CHECK(silos && silos->size() == 3);
+        return (*silos)[2].id() == "two" && (*silos)[2].is_draining();
+    };
+    CHECK(drains(two));
+    auto owner = two.try_owner("T", "1");
+    auto next = two.try_next_owners("T", "1", 9), copies = two.try_successors("T", "1", 9);
+    CHECK(owner && next && copies && next->size() == 2 && copies->front() == **owner && next->front() != **owner);
+    CHECK(fails(two.try_next_owners("T", "", 9), QUARK_INVALID_ARGUMENT, "actor_id"));
+    CHECK(two.try_resume() && !drains(two) && two.try_set_virtual_nodes(75));
+    CHECK(fails(two.try_set_virtual_nodes(0), QUARK_INVALID_ARGUMENT, "virtual_nodes=0"));
+#if QUARK_HPP_EXCEPTIONS
+    two.drain();
+    two.resume();
+    two.set_virtual_nodes(150);
+    CHECK(two.next_owners("T", "1", 1).size() == 1 && two.successors("T", "1", 2).size() == 2);
+#endif
     return 0;
 }

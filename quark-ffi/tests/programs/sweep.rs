@@ -301,7 +301,7 @@ fn valid(function: &Function, parameter: &Parameter) -> Option<String> {
         ("quark_status_t", "status") => "QUARK_TIMEOUT",
         ("size_t", "index") => "0",
         ("size_t", "count") => "1",
-        ("size_t", "at_most") => "10",
+        ("size_t", "at_most" | "most") => "10",
         ("int64_t", "value") => "1",
         ("uint32_t", "virtual_nodes") => "10",
         ("uint32_t", "threads") => "2",
