@@ -104,7 +104,8 @@
 #define QUARK_SILO_LEFT 2
 
 /**
- * A silo of the view changed: another incarnation, endpoint, status, weight or set of actor types.
+ * A silo of the view changed: another incarnation, endpoint, status, weight or set of actor types, or
+ * it drains.
  */
 #define QUARK_SILO_UPDATED 3
 
@@ -346,7 +347,7 @@ typedef struct quark_ring_t quark_ring_t;
 typedef struct quark_silo_info_t quark_silo_info_t;
 
 /**
- * The silos of one view, sorted by id. Immutable; free it with `quark_silo_list_free`.
+ * Silos of one view, sorted by id where nothing else is said. Immutable; free it with `quark_silo_list_free`.
  */
 typedef struct quark_silo_list_t quark_silo_list_t;
 
@@ -1234,6 +1235,11 @@ uint64_t quark_silo_info_incarnation(const quark_silo_info_t *silo);
 uint32_t quark_silo_info_virtual_nodes(const quark_silo_info_t *silo);
 
 /**
+ * Whether it drains: it keeps what it has and gets nothing new. False for NULL.
+ */
+bool quark_silo_info_is_draining(const quark_silo_info_t *silo);
+
+/**
  * Its zone; NULL when it has none.
  */
 const char *quark_silo_info_zone(const quark_silo_info_t *silo);
@@ -1371,6 +1377,83 @@ bool quark_client_is_running(const quark_client_t *client);
  * Its id. Lives as long as the client; NULL for NULL.
  */
 const char *quark_client_id(const quark_client_t *client);
+
+/**
+ * Who would own an actor if its owner went, then if that one went too, and so on: `most` silos at most, in the order of the
+ * ring, whatever their zones. Silos that drain come last, but for those that keep this actor. The list, in this order, is
+ * yours: free it with `quark_silo_list_free`. Never blocks.
+ */
+quark_status_t quark_silo_next_owners(const quark_silo_t *silo,
+                                      const char *actor_type,
+                                      const char *actor_id,
+                                      size_t most,
+                                      quark_silo_list_t **silos,
+                                      quark_error_t **error);
+
+/**
+ * The owner of an actor, then the silos after it on the ring, `most` at most, spread over zones: first one of each zone that is
+ * not among them yet (silos without a zone count as one), then the others; among both in the order of the ring. Of the silos
+ * that drain only the owner is among them. For copies of what the owner keeps; who owns the actor when the owner goes says
+ * `quark_silo_next_owners`. The list, in this order, is yours: free it with `quark_silo_list_free`. Never blocks.
+ */
+quark_status_t quark_silo_successors(const quark_silo_t *silo,
+                                     const char *actor_type,
+                                     const char *actor_id,
+                                     size_t most,
+                                     quark_silo_list_t **silos,
+                                     quark_error_t **error);
+
+/**
+ * As `quark_silo_next_owners`.
+ */
+quark_status_t quark_client_next_owners(const quark_client_t *client,
+                                        const char *actor_type,
+                                        const char *actor_id,
+                                        size_t most,
+                                        quark_silo_list_t **silos,
+                                        quark_error_t **error);
+
+/**
+ * As `quark_silo_successors`.
+ */
+quark_status_t quark_client_successors(const quark_client_t *client,
+                                       const char *actor_type,
+                                       const char *actor_id,
+                                       size_t most,
+                                       quark_silo_list_t **silos,
+                                       quark_error_t **error);
+
+/**
+ * Gives the silo another weight while it runs: 1 to 100,000 points on the ring. Its own view and calls follow when this
+ * returns; the others hear of it. Blocks until the store has it.
+ *
+ * `QUARK_INVALID_ARGUMENT`; `QUARK_INCOMPATIBLE` for another number than 150 beside original silos or those of a `static://` list;
+ * `QUARK_MEMBERSHIP_UNAVAILABLE` when the store cannot be told now: it is when it can; `QUARK_NOT_RUNNING`.
+ */
+quark_status_t quark_silo_set_virtual_nodes(quark_silo_t *silo,
+                                            uint32_t virtual_nodes,
+                                            quark_error_t **error);
+
+/**
+ * Drains the silo: it keeps the hash ranges that it owns now and gets nothing new. What would fall to it when others go falls to
+ * the next silo on the ring that does not drain; a silo that joins takes its part of its ranges as always. Policies other
+ * than the ring's do not choose it, as long as there are others; a placement callback is shown it
+ * (`quark_silo_info_is_draining`) and decides. Until `quark_silo_resume`, or its stop. A second time has no effect. Its own view and
+ * calls follow when this returns; the others hear of it. Blocks until the store has it.
+ *
+ * `QUARK_INVALID_ARGUMENT` when there are more ranges than gossip carries; `QUARK_MEMBERSHIP_UNAVAILABLE` when the store cannot be
+ * told now: it is when it can; `QUARK_NOT_RUNNING`.
+ */
+quark_status_t quark_silo_drain(quark_silo_t *silo,
+                                quark_error_t **error);
+
+/**
+ * Ends a `quark_silo_drain`: the silo gets its whole part of the ring. Without one it has no effect. Blocks as that does.
+ *
+ * `QUARK_MEMBERSHIP_UNAVAILABLE`, `QUARK_NOT_RUNNING`.
+ */
+quark_status_t quark_silo_resume(quark_silo_t *silo,
+                                 quark_error_t **error);
 
 /**
  * An empty envelope. To be sent, it needs at least the actor's type and id.

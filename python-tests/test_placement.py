@@ -166,6 +166,8 @@ def test_what_cannot_place_is_refused():
         for kind in (quark.Silo, blocking.Silo):
             with pytest.raises(TypeError, match=r'placement\["T"\]=.*: must be str or a plain function'):
                 kind("a", membership="memory://x", placement={"T": placement})
+    with pytest.raises(quark.InvalidArgumentError, match='placement="": must not be empty'):
+        blocking.Silo("a", membership="memory://x", handler=named("a"), placement={"": "random"}).start()
     with pytest.raises(TypeError, match="placement=7: must be a dict of str to str or a function"):
         quark.Silo("a", membership="memory://x", placement=7)
 
@@ -184,3 +186,104 @@ async def test_stateless_workers_of_the_callers_zone_come_first(cluster_name):
         quark.Client(membership=url(cluster_name), zone=7)
     for silo in silos:
         await silo.stop()
+
+
+async def three(name: str):
+    silos = [
+        quark.Silo(silo_id, membership=url(name), handler=named(silo_id), zone=zone)
+        for silo_id, zone in [("a", "x"), ("b", "x"), ("c", "y")]
+    ]
+    for silo in silos:
+        await silo.start()
+    await until("all see all", lambda: all(len(silo.silos()) == 3 for silo in silos))
+    return silos
+
+
+def owned(silo, by: str):
+    return {str(i) for i in range(300) if silo.owner("T", str(i)) == by}
+
+
+def draining(silo):
+    return {info.silo_id for info in silo.silos() if info.draining}
+
+
+async def test_a_drained_silo_keeps_what_it_has_and_gets_nothing_new(cluster_name):
+    a, b, c = await three(cluster_name)
+    async with a, b:
+        events = b.events()
+        heard = asyncio.ensure_future(events.__anext__())
+        await asyncio.sleep(0)
+        kept = owned(a, "a")
+        await a.drain()
+        await a.drain()
+        assert draining(a) == {"a"} and owned(a, "a") == kept
+        event = await heard
+        assert (event.kind, event.silo.silo_id, event.silo.draining) == ("updated", "a", True)
+        await events.aclose()
+        await c.stop()
+        await until("c is gone", lambda: len(a.silos()) == len(b.silos()) == 2)
+        assert owned(a, "a") == owned(b, "a") == kept
+        for actor_id in [*sorted(kept)[:5], *sorted(owned(b, "b"))[:5]]:
+            assert await b.call("T", actor_id, "") == b.owner("T", actor_id).encode()
+        await a.resume()
+        await a.resume()
+        await until("b sees the end of it", lambda: not draining(b))
+        assert draining(a) == set() and owned(a, "a") == owned(b, "a") > kept
+    with pytest.raises(quark.NotRunningError):
+        await a.drain()
+
+
+async def test_a_weight_changes_while_the_silo_runs(cluster_name):
+    a, b, c = await three(cluster_name)
+    async with a, b, c:
+        before = owned(a, "a")
+        await a.set_virtual_nodes(600)
+        assert {info.silo_id: info.virtual_nodes for info in a.silos()} == {"a": 600, "b": 150, "c": 150}
+        await until("b follows", lambda: owned(b, "a") == owned(a, "a"))
+        assert owned(a, "a") > before
+        for bad, kind, text in [
+            (0, quark.InvalidArgumentError, "virtual_nodes=0: must be 1 to 100000"),
+            (-1, quark.InvalidArgumentError, "virtual_nodes=-1: is negative or too large"),
+            ("9", TypeError, "virtual_nodes='9': must be int, not str"),
+        ]:
+            with pytest.raises(kind, match=text):
+                await a.set_virtual_nodes(bad)
+
+
+async def test_who_owns_an_actor_next_and_where_its_copies_belong(cluster_name):
+    silos = await three(cluster_name)
+    a, b, c = silos
+    async with a, b, c, quark.Client(membership=url(cluster_name)) as client:
+        for actor_id in map(str, range(50)):
+            owner = a.owner("T", actor_id)
+            for asked in (a, client):
+                copies = asked.successors("T", actor_id, 2)
+                assert copies[0] == owner and ("c" in copies), "two zones"
+                assert set(asked.successors("T", actor_id)) == {"a", "b", "c"}
+                next_owners = asked.next_owners("T", actor_id, 9)
+                assert {owner, *next_owners} == {"a", "b", "c"} and len(next_owners) == 2
+                assert asked.next_owners("T", actor_id) == next_owners[:1]
+        of_a = [actor_id for actor_id in map(str, range(50)) if a.owner("T", actor_id) == "a"]
+        expected = [b.next_owners("T", actor_id)[0] for actor_id in of_a]
+        for actor_type, actor_id, most, kind, text in [
+            ("", "1", 1, quark.InvalidArgumentError, 'actor_type="": must not be empty'),
+            ("T", 7, 1, TypeError, "actor_id=7: must be str, not int"),
+            ("T", "1", -1, quark.InvalidArgumentError, "most=-1: is negative"),
+        ]:
+            for ask in (a.successors, a.next_owners):
+                with pytest.raises(kind, match=text):
+                    ask(actor_type, actor_id, most)
+        await a.stop()
+        await until("a is gone", lambda: len(b.silos()) == 2)
+        assert [b.owner("T", actor_id) for actor_id in of_a] == expected
+
+
+def test_the_blocking_face_drains_and_weighs_too(cluster_name):
+    with blocking.Silo("a", membership=url(cluster_name), handler=named("a")) as silo:
+        silo.drain()
+        assert draining(silo) == {"a"}
+        silo.resume()
+        assert draining(silo) == set()
+        silo.set_virtual_nodes(10)
+        assert silo.silos()[0].virtual_nodes == 10
+        assert silo.successors("T", "1") == ["a"] and silo.next_owners("T", "1") == []

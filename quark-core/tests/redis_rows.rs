@@ -256,8 +256,8 @@ async fn a_draining_silo_that_was_put_out_comes_back_with_nothing() {
     let kept = drain(&drained);
     let mut redis = raw(&redis_url()).await;
     let row: String = redis.get(key(&cluster, "silo:b")).await.unwrap();
-    // 150 ranges of eight bytes in base64.
-    assert!((1_600..2_000).contains(&row.len()) && row.contains("\"draining\":[{\"ranges\":"), "{row}");
+    // At most 151 ranges of eight bytes in base64.
+    assert!(row.len() < 2_000 && row.contains("\"draining\":[{\"ranges\":"), "{row}");
     assert_eq!(SiloInfo::from_json(&row).unwrap().drain, kept);
     let life = b.incarnation();
     redis.set::<_, _, ()>(key(&cluster, "incarnation:b"), life + 1).await.unwrap();

@@ -20,6 +20,7 @@ use crate::options::configure;
 use crate::outcome::{Gathering, Outcome, begin, next_view, run, silo_infos, view_parts};
 use crate::placement::{self, Policy};
 use crate::process;
+use crate::ring::HashRing;
 use crate::testing;
 
 /// What was started.
@@ -29,6 +30,13 @@ enum Running {
 }
 
 impl Running {
+    fn of_silo(&self) -> quark_core::Result<&Silo> {
+        match self {
+            Self::Silo(silo) => Ok(silo),
+            Self::Client(_) => Err(Error::new(ErrorKind::NotRunning, "no silo runs here")),
+        }
+    }
+
     fn caller(&self) -> &Caller {
         match self {
             Self::Silo(silo) => silo.caller(),
@@ -69,6 +77,26 @@ impl Node {
         caller.ok_or_else(|| {
             raise(py, &Error::new(ErrorKind::NotRunning, format!("the {what} was not started")))
         })
+    }
+}
+
+/// What is asked for a few silos.
+type Ask = fn(&Caller, &str, &str, usize) -> quark_core::Result<Vec<SiloId>>;
+
+impl Node {
+    fn ranked(&self, py: Python<'_>, ask: Ask, asked: [&Bound<'_, PyAny>; 3]) -> PyResult<Vec<String>> {
+        let [actor_type, actor_id, most] = asked;
+        let (actor_type, actor_id) =
+            (args::text("actor_type", actor_type)?, args::text("actor_id", actor_id)?);
+        let most = args::number("most", most)?;
+        let silos = ask(&self.caller(py)?, &actor_type, &actor_id, most).or_raise(py)?;
+        Ok(silos.iter().map(SiloId::to_string).collect())
+    }
+
+    fn silo(&self, py: Python<'_>) -> PyResult<Arc<Running>> {
+        self.caller(py)?;
+        let running = self.running.lock().expect("no panic while locked").clone();
+        running.ok_or_else(|| raise(py, &Error::new(ErrorKind::NotRunning, "the silo was stopped")))
     }
 }
 
@@ -335,6 +363,58 @@ impl Node {
             (args::text("actor_type", actor_type)?, args::text("actor_id", actor_id)?);
         let owner = self.caller(py)?.owner(&actor_type, &actor_id).or_raise(py)?;
         Ok(owner.map(|id| id.to_string()))
+    }
+
+    /// Who owns an actor next, as many as `most`.
+    fn next_owners(
+        &self,
+        py: Python<'_>,
+        actor_type: &Bound<'_, PyAny>,
+        actor_id: &Bound<'_, PyAny>,
+        most: &Bound<'_, PyAny>,
+    ) -> PyResult<Vec<String>> {
+        self.ranked(py, Caller::next_owners, [actor_type, actor_id, most])
+    }
+
+    /// The owner and the silos for copies, as many as `most`.
+    fn successors(
+        &self,
+        py: Python<'_>,
+        actor_type: &Bound<'_, PyAny>,
+        actor_id: &Bound<'_, PyAny>,
+        most: &Bound<'_, PyAny>,
+    ) -> PyResult<Vec<String>> {
+        self.ranked(py, Caller::successors, [actor_type, actor_id, most])
+    }
+
+    /// The ring of an actor type, with what draining silos keep; a copy. `""`, which is no type, has that of all types that no
+    /// silo declares.
+    fn ring(&self, py: Python<'_>, actor_type: &Bound<'_, PyAny>) -> PyResult<HashRing> {
+        let actor_type = args::text("actor_type", actor_type)?;
+        Ok(self.caller(py)?.view().ring(&actor_type).clone().into())
+    }
+
+    fn drain<'py>(&self, py: Python<'py>, bridge: Option<&Bridge>) -> PyResult<Bound<'py, PyAny>> {
+        let silo = self.silo(py)?;
+        run(py, bridge, async move { silo.of_silo()?.drain().await.map(|()| Outcome::Nothing) })
+    }
+
+    fn resume<'py>(&self, py: Python<'py>, bridge: Option<&Bridge>) -> PyResult<Bound<'py, PyAny>> {
+        let silo = self.silo(py)?;
+        run(py, bridge, async move { silo.of_silo()?.resume().await.map(|()| Outcome::Nothing) })
+    }
+
+    fn set_virtual_nodes<'py>(
+        &self,
+        py: Python<'py>,
+        bridge: Option<&Bridge>,
+        virtual_nodes: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let virtual_nodes = args::number("virtual_nodes", virtual_nodes)?;
+        let silo = self.silo(py)?;
+        run(py, bridge, async move {
+            silo.of_silo()?.set_virtual_nodes(virtual_nodes).await.map(|()| Outcome::Nothing)
+        })
     }
 
     fn silos(&self, py: Python<'_>) -> PyResult<Vec<Py<PyAny>>> {

@@ -174,6 +174,7 @@ pub(crate) fn silo_info(py: Python<'_>, info: &SiloInfo) -> PyResult<Py<PyAny>> 
         info.zone.clone(),
         info.labels.clone(),
         info.protocol_version,
+        info.is_draining(),
     );
     let make = py.import("quark._types")?.getattr("_silo_info")?;
     Ok(make.call1(arguments)?.unbind())

@@ -23,6 +23,12 @@ type Reduced<'py> = (Bound<'py, PyAny>, (BTreeMap<String, u32>,));
 #[derive(Default)]
 pub(crate) struct HashRing(Mutex<quark_core::HashRing>);
 
+impl From<quark_core::HashRing> for HashRing {
+    fn from(ring: quark_core::HashRing) -> Self {
+        Self(Mutex::new(ring))
+    }
+}
+
 impl HashRing {
     fn snapshot(&self) -> quark_core::HashRing {
         self.0.lock().expect("no panic while a ring is locked").clone()

@@ -24,6 +24,20 @@ class Base:
         """The silo that owns an actor on the ring, or None when nobody serves its type."""
         return self._node.owner(actor_type, actor_id)
 
+    def next_owners(self, actor_type: str, actor_id: str, most: int = 1) -> List[str]:
+        """Who would own an actor if its owner went, then if that one went too, and so on: ``most`` silos at most, in the
+        order of the ring, whatever their zones. Silos that drain come last, but for those that keep this actor."""
+        return self._node.next_owners(actor_type, actor_id, most)
+
+    def successors(self, actor_type: str, actor_id: str, most: int = 3) -> List[str]:
+        """The owner of an actor, then the silos after it on the ring, ``most`` at most, spread over zones: first one of
+        each zone that is not among them yet (silos without a zone count as one), then the others.
+
+        For copies of what the owner keeps; who owns the actor when the owner goes says :meth:`next_owners`. Of the silos
+        that drain only the owner is among them.
+        """
+        return self._node.successors(actor_type, actor_id, most)
+
     def silos(self) -> List[SiloInfo]:
         """The silos of the current view, sorted by id."""
         return self._node.silos()

@@ -159,6 +159,18 @@ def _changes(
 class Silo(SiloBase, _Blocking):
     """A member of the cluster; see :class:`quark.Silo`."""
 
+    def drain(self) -> None:
+        """Keeps what it has and gets nothing new, until :meth:`resume` or its stop; see :meth:`quark.Silo.drain`."""
+        self._node.drain(None)
+
+    def resume(self) -> None:
+        """Ends :meth:`drain`."""
+        self._node.resume(None)
+
+    def set_virtual_nodes(self, virtual_nodes: int) -> None:
+        """Gives it another weight while it runs; see :meth:`quark.Silo.set_virtual_nodes`."""
+        self._node.set_virtual_nodes(None, virtual_nodes)
+
 
 class Client(ClientBase, _Blocking):
     """Calls actors and hosts nothing; see :class:`quark.Client`."""

@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from .._quark import HashRing
 from .._types import SiloInfo
@@ -78,25 +78,25 @@ def run(options: Options) -> int:
     if offline:
         if options.membership not in (None, os.environ.get("QUARK_MEMBERSHIP")):
             raise options.refused("--silos and --silo are for a ring without --membership")
-        cluster, version = None, None
+        cluster, version, in_view = None, None, None
         silos = [SiloInfo(silo_id, "", virtual_nodes=number) for silo_id, number in sorted(offline)]
     else:
         cluster = options.cluster
-        version, silos = _look(options)
+        version, silos, in_view = _look(options)
     for silo in silos if cluster is not None else ():
         if silo.silo_id in dict(joining):
             raise options.refused(f"--joining {silo.silo_id}: it is in already")
     asked = Asked(cluster, version, silos, dict(joining), options.only_type, keys)
-    rings = Rings(silos, asked.joining)
+    rings = Rings(silos, asked.joining, in_view)
     (ring_json if options.json else ring_text).show(asked, rings)
     return 0
 
 
-def _look(options: Options) -> Tuple[int, List[SiloInfo]]:
+def _look(options: Options) -> Tuple[int, List[SiloInfo], Callable[[str], HashRing]]:
     client = Client(membership=options.url(), cluster=options.cluster, start_timeout=options.start_timeout)
     try:
         client.start()
-        return client.view_version, client.silos()
+        return client.view_version, client.silos(), client._node.ring
     finally:
         client.stop(0.0)
 
