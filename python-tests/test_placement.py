@@ -28,8 +28,8 @@ def two(name: str, **options):
     return a, quark.Silo("b", membership=url(name), handler=named("b"))
 
 
-async def see_both(*silos) -> None:
-    await until("both are seen", lambda: all(len(silo.silos()) == 2 for silo in silos))
+async def see_each_other(*silos) -> None:
+    await until("all see all", lambda: all(len(silo.silos()) == len(silos) for silo in silos))
 
 
 async def test_a_function_chooses_the_silo_of_each_call(cluster_name):
@@ -41,7 +41,7 @@ async def test_a_function_chooses_the_silo_of_each_call(cluster_name):
 
     a, b = two(cluster_name, placement={"Session": choose, "Other": "random"})
     async with a, b:
-        await see_both(a, b)
+        await see_each_other(a, b)
         for name in ["a", "b", "b"]:
             assert await a.call("Session", name, "") == name.encode()
         await a.notify("Session", "b", "")
@@ -63,7 +63,7 @@ async def test_what_a_function_gives_is_checked(cluster_name, caplog):
 
     a, b = two(cluster_name, placement={"Session": choose})
     async with a, b:
-        await see_both(a, b)
+        await see_each_other(a, b)
 
         async def error(actor_id):
             with pytest.raises(quark.QuarkError) as caught:
@@ -97,7 +97,7 @@ async def test_a_function_may_look_but_not_call(cluster_name):
     a, b = two(cluster_name, placement={"Session": choose})
     with blocking.Client(membership=url(cluster_name)) as silo:
         async with a, b:
-        await see_both(a, b)
+            await see_each_other(a, b)
             assert await a.call("Session", "1", "") == b"b"
 
 
@@ -111,7 +111,7 @@ async def test_what_was_not_sent_when_its_silo_went_is_placed_again_on_another_t
     a, b = two(cluster_name, placement={"Session": choose})
     ghost = quark.Membership(url(cluster_name))
     async with a, b:
-        await see_both(a, b)
+        await see_each_other(a, b)
         await ghost.start("ghost", "127.0.0.1:9")
         await until("the ghost is seen", lambda: len(a.silos()) == 3)
         call = asyncio.ensure_future(a.call("Session", "1", ""))
@@ -188,15 +188,11 @@ async def test_stateless_workers_of_the_callers_zone_come_first(cluster_name):
         await silo.stop()
 
 
-async def three(name: str):
-    silos = [
+def three(name: str):
+    return [
         quark.Silo(silo_id, membership=url(name), handler=named(silo_id), zone=zone)
         for silo_id, zone in [("a", "x"), ("b", "x"), ("c", "y")]
     ]
-    for silo in silos:
-        await silo.start()
-    await until("all see all", lambda: all(len(silo.silos()) == 3 for silo in silos))
-    return silos
 
 
 def owned(silo, by: str):
@@ -208,8 +204,9 @@ def draining(silo):
 
 
 async def test_a_drained_silo_keeps_what_it_has_and_gets_nothing_new(cluster_name):
-    a, b, c = await three(cluster_name)
-    async with a, b:
+    a, b, c = three(cluster_name)
+    async with a, b, c:
+        await see_each_other(a, b, c)
         events = b.events()
         heard = asyncio.ensure_future(events.__anext__())
         await asyncio.sleep(0)
@@ -234,8 +231,9 @@ async def test_a_drained_silo_keeps_what_it_has_and_gets_nothing_new(cluster_nam
 
 
 async def test_a_weight_changes_while_the_silo_runs(cluster_name):
-    a, b, c = await three(cluster_name)
+    a, b, c = three(cluster_name)
     async with a, b, c:
+        await see_each_other(a, b, c)
         before = owned(a, "a")
         await a.set_virtual_nodes(600)
         assert {info.silo_id: info.virtual_nodes for info in a.silos()} == {"a": 600, "b": 150, "c": 150}
@@ -251,9 +249,9 @@ async def test_a_weight_changes_while_the_silo_runs(cluster_name):
 
 
 async def test_who_owns_an_actor_next_and_where_its_copies_belong(cluster_name):
-    silos = await three(cluster_name)
-    a, b, c = silos
+    a, b, c = three(cluster_name)
     async with a, b, c, quark.Client(membership=url(cluster_name)) as client:
+        await see_each_other(a, b, c)
         for actor_id in map(str, range(50)):
             owner = a.owner("T", actor_id)
             for asked in (a, client):

@@ -117,7 +117,8 @@ mod tests {
         for json in ["true", "{}", "7", "\"AAAA\""] {
             assert_eq!(read(json), None, "{json}");
         }
-        for json in ["[]", "[7, null, []]", r#"[{"ranges": 7}, {"ranges": "~"}, {"types": 7, "ranges": ""}]"#] {
+        for json in ["[]", "[7, null, []]", r#"[{"ranges": 7}, {"ranges": "~"}, {"types": 7, "ranges": ""}]"#]
+        {
             assert_eq!(read(json), Some(Drain::default()), "{json}");
         }
         let twice = r#"[{"ranges":"AQAAAAUAAAA="},{"ranges":"BwAAAAkAAAA="}]"#;

@@ -291,7 +291,11 @@ mod tests {
         let mut other = SiloInfo::clone(&leaving);
         other.silo_id = "d".parse().unwrap();
         other.actor_types = Some(vec!["Other".to_owned()]);
-        let silos = view(&["a", "b"]).silos().cloned().chain([Arc::new(leaving), Arc::new(other)]).collect::<Vec<_>>();
+        let silos = view(&["a", "b"])
+            .silos()
+            .cloned()
+            .chain([Arc::new(leaving), Arc::new(other)])
+            .collect::<Vec<_>>();
         let view = Arc::new(View::new(7, silos));
         let place = |answer| placements(fixed(answer), None).place("T", "1", &view, &"a".parse().unwrap());
         let silo = |id: &str| Ok(Some(id.parse().unwrap()));

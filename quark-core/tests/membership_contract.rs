@@ -218,7 +218,9 @@ mod contract {
     /// Those of them that are this silo's.
     fn owned(view: &View, id: &str) -> Vec<usize> {
         let all = owners(view).into_iter().enumerate();
-        all.filter(|(_, owner)| owner.as_ref().is_some_and(|owner| owner.as_str() == id)).map(|(i, _)| i).collect()
+        all.filter(|(_, owner)| owner.as_ref().is_some_and(|owner| owner.as_str() == id))
+            .map(|(i, _)| i)
+            .collect()
     }
 
     fn drains(view: &View, id: &str) -> bool {
@@ -243,7 +245,8 @@ mod contract {
 
         a.set_virtual_nodes(450).await.unwrap();
         assert_eq!(a.view().silo("a").unwrap().virtual_nodes, 450, "it is in the own view at once");
-        let heavier = until(&b, "b sees the weight", |view| view.silo("a").unwrap().virtual_nodes == 450).await;
+        let heavier =
+            until(&b, "b sees the weight", |view| view.silo("a").unwrap().virtual_nodes == 450).await;
         assert_eq!(owners(&heavier), owners(&a.view()));
         assert!(owned(&heavier, "a").len() > owned(&before, "a").len() + 30);
         let error = a.set_virtual_nodes(0).await.unwrap_err();
@@ -253,8 +256,14 @@ mod contract {
         sees(&b, &["b"]).await;
         assert_eq!(a.drain().await.unwrap_err().kind(), ErrorKind::NotRunning);
         let again = cluster.member("a").await;
-        let view = until(&b, "it is back", |view| view.silo("a").is_some_and(|a| a.incarnation == again.incarnation)).await;
-        assert!(!drains(&view, "a") && view.silo("a").unwrap().virtual_nodes == 150, "a new start begins anew");
+        let view = until(&b, "it is back", |view| {
+            view.silo("a").is_some_and(|a| a.incarnation == again.incarnation)
+        })
+        .await;
+        assert!(
+            !drains(&view, "a") && view.silo("a").unwrap().virtual_nodes == 150,
+            "a new start begins anew"
+        );
     }
 
     async fn a_drained_silo_gets_nothing_when_others_go(mut cluster: Cluster) {
@@ -299,7 +308,9 @@ mod contract {
         let fresh = cluster.handle();
         let observer = cluster.observer().await;
         for membership in [&fresh, &observer] {
-            for refused in [membership.drain().await, membership.resume().await, membership.set_virtual_nodes(9).await] {
+            for refused in
+                [membership.drain().await, membership.resume().await, membership.set_virtual_nodes(9).await]
+            {
                 assert_eq!(refused.unwrap_err().to_string(), "NOT_RUNNING: no silo runs here");
             }
         }
@@ -424,10 +435,14 @@ mod gossip {
         sees(&a, &["a", "b"]).await;
         a.set_virtual_nodes(20_000).await.unwrap();
         b.set_virtual_nodes(20_000).await.unwrap();
-        crate::support::until(&a, "both are heavy", |view| view.silo("b").unwrap().virtual_nodes == 20_000).await;
+        crate::support::until(&a, "both are heavy", |view| view.silo("b").unwrap().virtual_nodes == 20_000)
+            .await;
         let error = a.drain().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidArgument);
-        assert!(error.message().starts_with("virtual_nodes=20000: has too many hash ranges to drain"), "{error}");
+        assert!(
+            error.message().starts_with("virtual_nodes=20000: has too many hash ranges to drain"),
+            "{error}"
+        );
         assert!(!a.view().silo("a").unwrap().is_draining());
         a.set_virtual_nodes(150).await.unwrap();
         a.drain().await.unwrap();

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use quark_core::{
-    Caller, Client, Error, ErrorKind, Membership, MembershipConfig, Placement, PlacementPolicy, Request, Result,
-    Role, Silo, SiloBuilder, SiloId, SiloInfo, View,
+    Caller, Client, Error, ErrorKind, Membership, MembershipConfig, Placement, PlacementPolicy, Request,
+    Result, Role, Silo, SiloBuilder, SiloId, SiloInfo, View,
 };
 
 /// Long enough for a loaded machine; nothing waits so long when all is well.
@@ -139,8 +139,13 @@ async fn a_client_with_a_zone_gets_the_stateless_workers_of_its_zone() {
 }
 
 /// The ids of actors that this silo owns by `owner`.
-fn actors_of<'a>(id: &'a str, owner: impl Fn(&str) -> Option<SiloId> + 'a) -> impl Iterator<Item = String> + 'a {
-    (0..).map(|actor: u32| actor.to_string()).filter(move |actor| owner(actor).is_some_and(|owner| owner.as_str() == id))
+fn actors_of<'a>(
+    id: &'a str,
+    owner: impl Fn(&str) -> Option<SiloId> + 'a,
+) -> impl Iterator<Item = String> + 'a {
+    (0..)
+        .map(|actor: u32| actor.to_string())
+        .filter(move |actor| owner(actor).is_some_and(|owner| owner.as_str() == id))
 }
 
 #[tokio::test]

@@ -239,7 +239,10 @@ async fn a_weight_changes_beside_an_original_silo_to_150_only() {
     sees(&a, &["a", "old"]).await;
     let error = a.set_virtual_nodes(200).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Incompatible);
-    assert!(error.message().starts_with("virtual_nodes=200 cannot be used beside the original silo"), "{error}");
+    assert!(
+        error.message().starts_with("virtual_nodes=200 cannot be used beside the original silo"),
+        "{error}"
+    );
     a.set_virtual_nodes(150).await.unwrap();
     let row: String = redis.get(key(&cluster, "silo:a")).await.unwrap();
     assert!(row.contains("\"virtualNodes\":150"), "{row}");

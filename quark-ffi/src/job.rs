@@ -18,9 +18,22 @@ use crate::view::quark_bytes_t;
 
 /// Something that waits for a thread.
 pub(crate) enum Job {
-    Request { callback: Unowned<RequestFn>, request: Request, token: Token },
-    Ending { to: Ended, result: Result<Bytes>, token: Token },
-    Event { callback: Unowned<MembershipFn>, kind: i32, silo: Box<quark_silo_info_t>, token: Token },
+    Request {
+        callback: Unowned<RequestFn>,
+        request: Request,
+        token: Token,
+    },
+    Ending {
+        to: Ended,
+        result: Result<Bytes>,
+        token: Token,
+    },
+    Event {
+        callback: Unowned<MembershipFn>,
+        kind: i32,
+        silo: Box<quark_silo_info_t>,
+        token: Token,
+    },
     /// Something of Quark's own that may call callbacks.
     Later(Box<dyn FnOnce() + Send>, Token),
     Finish(Arc<Host>),

@@ -152,8 +152,7 @@ impl PlacementPolicy for Policy {
             let silos = &raw const shown.silos;
             let local = shown.local.of(local.as_str());
             let chosen = chosen.as_mut_ptr().cast();
-            chose =
-                (callback.function)(callback.data.0, kind.as_ptr(), id.as_ptr(), silos, local, chosen);
+            chose = (callback.function)(callback.data.0, kind.as_ptr(), id.as_ptr(), silos, local, chosen);
         });
         let said = CStr::from_bytes_until_nul(&chosen).ok().and_then(|text| text.to_str().ok());
         let failed = |what: &str| {

@@ -65,10 +65,7 @@ impl quark_silo_list_t {
     /// These, in their order.
     pub(crate) fn ranked<'a>(view: &View, ids: impl IntoIterator<Item = &'a SiloId>) -> Self {
         let silos = ids.into_iter().filter_map(|id| view.silo(id.as_str()));
-        Self {
-            silos: silos.cloned().map(quark_silo_info_t::new).collect(),
-            view_version: view.version(),
-        }
+        Self { silos: silos.cloned().map(quark_silo_info_t::new).collect(), view_version: view.version() }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, Weak};
 
+use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
@@ -91,7 +92,13 @@ impl Policy {
         Ok(silos)
     }
 
-    fn ask(&self, py: Python<'_>, actor_id: &str, view: &Arc<View>, local: &SiloId) -> Result<Option<SiloId>> {
+    fn ask(
+        &self,
+        py: Python<'_>,
+        actor_id: &str,
+        view: &Arc<View>,
+        local: &SiloId,
+    ) -> Result<Option<SiloId>> {
         let Some(choose) = self.choose.get(py) else {
             return Err(Error::new(ErrorKind::NotRunning, "it was dropped"));
         };
@@ -114,11 +121,15 @@ impl Policy {
     }
 
     fn raised(&self, py: Python<'_>, error: &PyErr) -> Error {
-        let told = py.import("quark._placement").and_then(|module| module.getattr("raised"));
-        if let Ok(told) = told {
+        let problem = self.problem(&format!("raised {error}"));
+        let module = |name| py.import(name);
+        if error.is_instance_of::<PyKeyboardInterrupt>(py) {
+            // Whoever waits for the call is interrupted instead; as the last thing, because whatever runs here next would be.
+            let _ = module("_thread").and_then(|thread| thread.call_method0("interrupt_main"));
+        } else if let Ok(told) = module("quark._placement").and_then(|module| module.getattr("raised")) {
             let _ = foreign::call(&told, (&self.actor_type, error.value(py)));
         }
-        self.problem(&format!("raised {error}"))
+        problem
     }
 
     fn problem(&self, what: &str) -> Error {

@@ -29,7 +29,8 @@ impl View {
         let (ring, choices) = (self.ring(actor_type), self.choices(actor_type));
         let (mut zones, mut spread, mut others) = (HashSet::new(), Vec::new(), Vec::new());
         for (rank, place) in ring.order_at(hash_actor(actor_type, actor_id)).enumerate() {
-            if spread.len() == most || (zones.len() == choices.zones() && spread.len() + others.len() >= most) {
+            if spread.len() == most || (zones.len() == choices.zones() && spread.len() + others.len() >= most)
+            {
                 break;
             }
             let Some(id) = ring.silos().nth(place) else { continue };

@@ -160,8 +160,7 @@ impl Rings {
             .into_iter()
             .map(|actor_type| {
                 let serving = silos.clone().filter(|info| info.serves(actor_type));
-                let kept =
-                    |info: &'a SiloInfo| info.drain.as_ref().map(|drain| drain.kept(Some(actor_type)));
+                let kept = |info: &'a SiloInfo| info.drain.as_ref().map(|drain| drain.kept(Some(actor_type)));
                 let ids = serving.clone().map(|info| (&info.silo_id, kept(info))).collect();
                 let new = || Serving::of(Some(actor_type), serving);
                 let ring = shared.entry(ids).or_insert_with(new).clone();

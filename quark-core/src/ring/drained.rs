@@ -23,7 +23,8 @@ pub(super) struct Drained {
 impl HashRing {
     /// The same ring while these of its silos drain, who keep these parts.
     pub(crate) fn draining(self, kept: impl IntoIterator<Item = (SiloId, Kept)>) -> Self {
-        let kept: BTreeMap<_, _> = kept.into_iter().filter(|(silo, _)| self.contains(silo.as_str())).collect();
+        let kept: BTreeMap<_, _> =
+            kept.into_iter().filter(|(silo, _)| self.contains(silo.as_str())).collect();
         Self::of_plain(self.plain().clone(), kept)
     }
 
@@ -132,7 +133,10 @@ fn resolve(plain: &Snapshot, kept: &BTreeMap<SiloId, Kept>) -> Vec<Point> {
         let Some(place) = plain.place_of(silo.as_str()) else { continue };
         keeper_at[place] = Some(keepers.len());
         ranges.extend(kept.ranges().iter().map(|(first, last)| (*first, *last, keepers.len())));
-        keepers.push(Keeper { silo: u32::try_from(place).expect("fewer silos than points"), points: Vec::new() });
+        keepers.push(Keeper {
+            silo: u32::try_from(place).expect("fewer silos than points"),
+            points: Vec::new(),
+        });
     }
     ranges.sort_unstable();
     for (at, point) in points.iter().enumerate() {
@@ -213,7 +217,8 @@ mod tests {
     fn places(ring: &HashRing, kept: &BTreeMap<SiloId, Kept>, more: &[u32]) -> Vec<u32> {
         let near = |place: u32| [place.wrapping_sub(1), place, place.wrapping_add(1)];
         let points = ring.plain().points.iter().map(|point| point.hash);
-        let ends = kept.values().flat_map(|kept| kept.ranges().iter().flat_map(|(first, last)| [*first, *last]));
+        let ends =
+            kept.values().flat_map(|kept| kept.ranges().iter().flat_map(|(first, last)| [*first, *last]));
         points.chain(ends).flat_map(near).chain(more.iter().copied()).chain([0, u32::MAX]).collect()
     }
 

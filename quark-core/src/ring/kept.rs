@@ -44,7 +44,11 @@ impl Kept {
         while let (Some(a), Some(b)) = (ours.peek(), theirs.peek()) {
             both.push((a.0.max(b.0), a.1.min(b.1)));
             // The one that ends first meets nothing more.
-            if a.1 < b.1 { ours.next() } else { theirs.next() };
+            if a.1 < b.1 {
+                ours.next()
+            } else {
+                theirs.next()
+            };
         }
         Self::of(both)
     }
@@ -72,7 +76,8 @@ mod tests {
         let kept = Kept::of([(30, 40), (10, 19), (20, 25), (12, 13), (9, 8), (u32::MAX, u32::MAX)]);
         assert_eq!(kept.ranges(), [(10, 25), (30, 40), (u32::MAX, u32::MAX)]);
         assert_eq!(Kept::of([(0, u32::MAX), (5, 6), (u32::MAX, u32::MAX)]).ranges(), [(0, u32::MAX)]);
-        for (place, is_in) in [(9, false), (10, true), (25, true), (26, false), (40, true), (u32::MAX, true)] {
+        for (place, is_in) in [(9, false), (10, true), (25, true), (26, false), (40, true), (u32::MAX, true)]
+        {
             assert_eq!(kept.contains(place), is_in, "{place}");
         }
         assert_eq!(Kept::from_text(&kept.to_text()), Some(kept));

@@ -1,6 +1,5 @@
 """Functions that choose the silo of each call to actors of a type."""
 
-import _thread
 import logging
 import traceback
 from typing import Callable, Optional, Tuple, Union
@@ -18,9 +17,6 @@ Placement = Union[str, Choose]
 
 def raised(actor_type: str, error: BaseException) -> None:
     """A function raised; the call ends with what it says, and here is the rest."""
-    if isinstance(error, KeyboardInterrupt):
-        _thread.interrupt_main()  # Whoever waits for the call is interrupted instead.
-        return
     try:
         _log.error("the placement of %r failed", actor_type, exc_info=error)
     except Exception:
