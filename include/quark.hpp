@@ -441,6 +441,28 @@ public:
     SiloInfo operator[](std::size_t at) const { return SiloInfo(quark_silo_list_at(list_, at)); }
     std::uint64_t view_version() const { return quark_silo_list_view_version(list_); }
 
+    class Iterator {
+    public:
+        using iterator_category = std::input_iterator_tag;
+        using value_type = SiloInfo;
+        using difference_type = std::ptrdiff_t;
+        using pointer = const SiloInfo *;
+        using reference = SiloInfo;
+
+        Iterator(const quark_silo_list_t *list, std::size_t at) noexcept : list_(list), at_(at) {}
+        SiloInfo operator*() const { return SiloInfo(quark_silo_list_at(list_, at_)); }
+        Iterator &operator++() noexcept { return ++at_, *this; }
+        Iterator operator++(int) noexcept { return Iterator(list_, at_++); }
+        bool operator==(const Iterator &other) const noexcept { return at_ == other.at_; }
+        bool operator!=(const Iterator &other) const noexcept { return at_ != other.at_; }
+
+    private:
+        const quark_silo_list_t *list_;
+        std::size_t at_;
+    };
+    Iterator begin() const noexcept { return Iterator(list_, 0); }
+    Iterator end() const { return Iterator(list_, size()); }
+
 private:
     const quark_silo_list_t *list_;
 };

@@ -141,7 +141,7 @@ pub struct SiloConfig {
     pub advertise: Option<Endpoint>,
     /// Points on the ring; the silo's weight. Default 150.
     pub virtual_nodes: u32,
-    /// The zone.
+    /// The zone, of a client too: `stateless-worker` prefers silos of the caller's, and successors are spread over zones.
     pub zone: Option<String>,
     /// Free labels.
     pub labels: BTreeMap<String, String>,

@@ -259,6 +259,11 @@ impl SiloBuilder {
         self.configure(|config| drop(config.placement.insert(actor_type.into(), placement)))
     }
 
+    /// The zone: `stateless-worker` prefers silos of the caller's, and [`Caller::successors`] are spread over zones. Default none.
+    pub fn zone(self, zone: impl Into<String>) -> Self {
+        self.configure(|config| config.zone = Some(zone.into()))
+    }
+
     /// Speaks over a network inside this process instead of a real one; for tests and simulations.
     pub fn network(mut self, network: &LoopbackNetwork) -> Self {
         self.network = Some(network.clone());
@@ -392,6 +397,11 @@ impl ClientBuilder {
     /// How actors of this type are placed. Default consistent hash.
     pub fn placement(self, actor_type: impl Into<String>, placement: Placement) -> Self {
         Self(self.0.placement(actor_type, placement))
+    }
+
+    /// The zone, whose silos `stateless-worker` prefers. Default none.
+    pub fn zone(self, zone: impl Into<String>) -> Self {
+        Self(self.0.zone(zone))
     }
 
     /// Speaks over a network inside this process instead of a real one; for tests and simulations.

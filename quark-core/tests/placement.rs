@@ -112,16 +112,13 @@ async fn what_was_not_sent_when_its_silo_went_is_placed_again_where_the_policy_w
 #[tokio::test]
 async fn a_client_with_a_zone_gets_the_stateless_workers_of_its_zone() {
     let cluster = "zone of a client";
-    let in_zone = |id: &'static str, zone: &str| {
-        let zone = zone.to_owned();
-        silo(id, cluster).configure(|config| config.zone = Some(zone)).handler(named(id)).start()
-    };
+    let in_zone = |id: &'static str, zone: &str| silo(id, cluster).zone(zone).handler(named(id)).start();
     let near = [in_zone("near", "x").await.unwrap(), in_zone("next", "x").await.unwrap()];
     let far = in_zone("far", "y").await.unwrap();
     let client = Client::builder()
         .membership(format!("memory://{cluster}").parse().unwrap())
         .placement("Worker", Placement::StatelessWorker)
-        .configure(|config| config.zone = Some("x".to_owned()))
+        .zone("x")
         .start()
         .await
         .unwrap();
@@ -169,7 +166,7 @@ async fn policies_do_not_choose_a_silo_that_drains() {
             .placement("Worker", Placement::StatelessWorker)
             .placement("Near", Placement::PreferLocal)
             .placement("Own", Placement::Custom(open.clone()))
-            .configure(|config| config.zone = Some("z".to_owned()))
+            .zone("z")
             .handler(named(id))
             .start()
     };

@@ -303,7 +303,7 @@ pub unsafe extern "C" fn quark_config_set_start_timeout_ms(
     }
 }
 
-/// The silo's zone; NULL for none, which is the default.
+/// The zone of the silo or client; NULL for none, which is the default.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn quark_config_set_zone(
     config: *mut quark_config_t,

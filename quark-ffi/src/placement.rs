@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::{CStr, c_char, c_void};
 use std::sync::{Arc, Mutex, Weak};
 
-use quark_core::{Error, ErrorKind, Placement, PlacementPolicy, Result, SiloConfig, SiloId, View};
+use quark_core::{Error, ErrorKind, Placement, PlacementPolicy, Result, SiloConfig, SiloId, View, host};
 
 use crate::callback::{Callback, Unowned, UserData, quark_finalizer_fn};
 use crate::config::{quark_config_t, set};
@@ -154,6 +154,8 @@ impl PlacementPolicy for Policy {
             let chosen = chosen.as_mut_ptr().cast();
             chose = (callback.function)(callback.data.0, kind.as_ptr(), id.as_ptr(), silos, local, chosen);
         });
+        // It may have forked; what is left of the call is the parent's.
+        host::check_fork()?;
         let said = CStr::from_bytes_until_nul(&chosen).ok().and_then(|text| text.to_str().ok());
         let failed = |what: &str| {
             let message = format!("placement: the callback of {actor_type:?} {what}");

@@ -105,6 +105,8 @@ impl Policy {
         let chosen = self.silos(py, view).and_then(|silos| {
             foreign::call(choose.bind(py), (&self.actor_type, actor_id, silos, local.as_str()))
         });
+        // It may have forked; what is left of the call is the parent's.
+        process::check_fork()?;
         match chosen {
             Err(error) => Err(self.raised(py, &error)),
             Ok(chosen) if chosen.is_none() => Ok(None),

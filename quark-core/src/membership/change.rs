@@ -81,6 +81,7 @@ impl Membership {
             tasks.spawn(work);
             started.tends_drain = Some(tasks);
         }
+        tracing::info!(target: MEMBERSHIP, silo = %me, "drains: keeps what it has and gets nothing new");
         provider.announce(Change::Drain(Some(view.owned_by(&me)))).await
     }
 

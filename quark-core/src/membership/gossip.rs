@@ -67,6 +67,9 @@ struct Running {
     _tasks: JoinSet<()>,
 }
 
+/// What speaks, what it says of this silo, and who says that which must come in order.
+type Speaking = (Arc<Node>, SiloInfo, mpsc::Sender<Command>);
+
 impl GossipMembership {
     pub(super) fn new(bind: Endpoint, seeds: Vec<Endpoint>, config: MembershipConfig) -> Self {
         Self { bind, seeds, config, running: Mutex::new(None) }
@@ -274,7 +277,7 @@ impl GossipMembership {
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` when no datagram could carry it.
-    fn with(&self, change: Change) -> Result<Option<(Arc<Node>, SiloInfo, mpsc::Sender<Command>)>> {
+    fn with(&self, change: Change) -> Result<Option<Speaking>> {
         let mut running = self.running.lock().expect("no panic while locked");
         let Some(running) = running.as_mut() else { return Ok(None) };
         let Some(myself) = running.myself.as_mut() else { return Ok(None) };

@@ -21,6 +21,9 @@ int main() {
         .placement("Long", [](std::string_view, std::string_view, auto, auto) { return std::string(2000, 'x'); })
         .placement("Last", [&](std::string_view type, std::string_view id, quark::Silos silos, std::string_view local) {
             CHECK(type == "Last" && local == "caller" && silos.size() == 3 && silos.view_version() > 0);
+            std::string ids;
+            for (quark::SiloInfo info : silos) ids += info.id();
+            CHECK(ids == "calleronetwo");
             ++asked;
             if (id == "none") return std::optional<std::string>();
             return std::optional<std::string>(silos[silos.size() - 1].id());
