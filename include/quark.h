@@ -39,7 +39,8 @@
  *     there on a thread of Quark's ends the child, with 0.
  *
  * Callbacks
- *     A callback runs on threads of Quark's that do nothing else. Each handler has one of its own, and so have replies
+ *     A callback runs on threads of Quark's that do nothing else, but for quark_placement_fn, which is asked where a call
+ *     is made. Each handler has one of its own, and so have replies
  *     and events together, unless quark_config_set_callback_threads says otherwise: one that never returns holds up
  *     nobody else. Requests of one handler start in the order of arrival. Everything may be called from inside: a
  *     blocking call lets another thread take over meanwhile; a stop begins and happens after the callback has returned.
@@ -104,7 +105,8 @@
 #define QUARK_SILO_LEFT 2
 
 /**
- * A silo of the view changed: another incarnation, endpoint, status, weight or set of actor types.
+ * A silo of the view changed: another incarnation, endpoint, status, weight or set of actor types, or
+ * it drains.
  */
 #define QUARK_SILO_UPDATED 3
 
@@ -137,6 +139,11 @@
  * Log level: everything.
  */
 #define QUARK_LOG_TRACE 5
+
+/**
+ * Bytes of the text that a `quark_placement_fn` writes.
+ */
+#define QUARK_PLACEMENT_BYTES 1024
 
 /**
  * A silo is starting and not yet in the ring.
@@ -356,7 +363,7 @@ typedef struct quark_ring_t quark_ring_t;
 typedef struct quark_silo_info_t quark_silo_info_t;
 
 /**
- * The silos of one view, sorted by id. Immutable; free it with `quark_silo_list_free`.
+ * Silos of one view, sorted by id where nothing else is said. Immutable; free it with `quark_silo_list_free`.
  */
 typedef struct quark_silo_list_t quark_silo_list_t;
 
@@ -478,6 +485,19 @@ typedef struct {
  * Hears of what a silo gains and loses. `change` lives until the callback returns, as do its ranges.
  */
 typedef void (*quark_ownership_fn)(void *user_data, const quark_ownership_change_t *change);
+
+/**
+ * Chooses the silo for a call to an actor. `silos` are those that serve the type, at least one; `local_id` is the id of the
+ * silo or client that calls. Writes the id of the chosen one to `chosen`, a string with its NUL in at most
+ * `QUARK_PLACEMENT_BYTES` bytes, and returns true; an empty text, which is there before, means none. To fail, writes why and returns false.
+ * All pointers live until it returns.
+ */
+typedef bool (*quark_placement_fn)(void *user_data,
+                                   const char *actor_type,
+                                   const char *actor_id,
+                                   const quark_silo_list_t *silos,
+                                   const char *local_id,
+                                   char *chosen);
 
 /**
  * Positions of the ring, from `first` to `last`, both of them in it; `first` is never behind `last`.
@@ -793,7 +813,7 @@ quark_status_t quark_config_set_start_timeout_ms(quark_config_t *config,
                                                  uint64_t timeout_ms);
 
 /**
- * The silo's zone; NULL for none, which is the default.
+ * The zone of the silo or client; NULL for none, which is the default.
  */
 quark_status_t quark_config_set_zone(quark_config_t *config, const char *zone);
 
@@ -857,13 +877,6 @@ quark_status_t quark_config_set_callback_threads(quark_config_t *config,
  */
 quark_status_t quark_config_set_loop(quark_config_t *config,
                                      const quark_loop_t *event_loop);
-
-/**
- * How actors of a type are placed: `consistent-hash` (the default), `random`, `prefer-local` or `stateless-worker`.
- */
-quark_status_t quark_config_set_placement(quark_config_t *config,
-                                          const char *actor_type,
-                                          const char *placement);
 
 /**
  * The handler of requests for every actor type that has none of its own. Once per config.
@@ -947,6 +960,29 @@ quark_status_t quark_silo_owns(const quark_silo_t *silo,
                                const char *actor_id,
                                bool *owns,
                                quark_error_t **error);
+
+/**
+ * How actors of a type are placed: `consistent-hash` (the default), `random`, `prefer-local` or `stateless-worker` (in turn,
+ * those of the own zone if there are any).
+ */
+quark_status_t quark_config_set_placement(quark_config_t *config,
+                                          const char *actor_type,
+                                          const char *placement);
+
+/**
+ * Has `callback` choose the silo of each call to actors of a type, in place of `quark_config_set_placement`. It is asked on the
+ * thread that calls, inside the call, by several threads at once if several call; what had not been sent when its silo
+ * went is asked for once more, on a thread of the callbacks. It should be quick. It may ask for owners and silos; a call that it makes
+ * ends with `QUARK_REENTRANT`. It must not free the silo or client.
+ *
+ * A call ends with `QUARK_NO_SILO` when it chooses none, or one that is not in the view or does not serve the type, and with
+ * `QUARK_INVALID_ARGUMENT` when it fails.
+ */
+quark_status_t quark_config_set_placement_callback(quark_config_t *config,
+                                                   const char *actor_type,
+                                                   quark_placement_fn callback,
+                                                   void *user_data,
+                                                   quark_finalizer_fn finalizer);
 
 /**
  * The ranges, in order, as many as `quark_hash_ranges_len` says. Lives as long as `ranges`; NULL for NULL.
@@ -1327,6 +1363,11 @@ uint64_t quark_silo_info_incarnation(const quark_silo_info_t *silo);
 uint32_t quark_silo_info_virtual_nodes(const quark_silo_info_t *silo);
 
 /**
+ * Whether it drains: it keeps what it has and gets nothing new. False for NULL.
+ */
+bool quark_silo_info_is_draining(const quark_silo_info_t *silo);
+
+/**
  * Its zone; NULL when it has none.
  */
 const char *quark_silo_info_zone(const quark_silo_info_t *silo);
@@ -1464,6 +1505,83 @@ bool quark_client_is_running(const quark_client_t *client);
  * Its id. Lives as long as the client; NULL for NULL.
  */
 const char *quark_client_id(const quark_client_t *client);
+
+/**
+ * Who would own an actor if its owner went, then if that one went too, and so on: `most` silos at most, in the order of the
+ * ring, whatever their zones. Silos that drain come last, but for those that keep this actor. The list, in this order, is
+ * yours: free it with `quark_silo_list_free`. Never blocks.
+ */
+quark_status_t quark_silo_next_owners(const quark_silo_t *silo,
+                                      const char *actor_type,
+                                      const char *actor_id,
+                                      size_t most,
+                                      quark_silo_list_t **silos,
+                                      quark_error_t **error);
+
+/**
+ * The owner of an actor, then the silos after it on the ring, `most` at most, spread over zones: first one of each zone that is
+ * not among them yet (silos without a zone count as one), then the others; among both in the order of the ring. Of the silos
+ * that drain only the owner is among them. For copies of what the owner keeps; who owns the actor when the owner goes says
+ * `quark_silo_next_owners`. The list, in this order, is yours: free it with `quark_silo_list_free`. Never blocks.
+ */
+quark_status_t quark_silo_successors(const quark_silo_t *silo,
+                                     const char *actor_type,
+                                     const char *actor_id,
+                                     size_t most,
+                                     quark_silo_list_t **silos,
+                                     quark_error_t **error);
+
+/**
+ * As `quark_silo_next_owners`.
+ */
+quark_status_t quark_client_next_owners(const quark_client_t *client,
+                                        const char *actor_type,
+                                        const char *actor_id,
+                                        size_t most,
+                                        quark_silo_list_t **silos,
+                                        quark_error_t **error);
+
+/**
+ * As `quark_silo_successors`.
+ */
+quark_status_t quark_client_successors(const quark_client_t *client,
+                                       const char *actor_type,
+                                       const char *actor_id,
+                                       size_t most,
+                                       quark_silo_list_t **silos,
+                                       quark_error_t **error);
+
+/**
+ * Gives the silo another weight while it runs: 1 to 100,000 points on the ring. Its own view and calls follow when this
+ * returns; the others hear of it. Blocks until the store has it.
+ *
+ * `QUARK_INVALID_ARGUMENT`; `QUARK_INCOMPATIBLE` for another number than 150 beside original silos or those of a `static://` list;
+ * `QUARK_MEMBERSHIP_UNAVAILABLE` when the store cannot be told now: it is when it can; `QUARK_NOT_RUNNING`.
+ */
+quark_status_t quark_silo_set_virtual_nodes(quark_silo_t *silo,
+                                            uint32_t virtual_nodes,
+                                            quark_error_t **error);
+
+/**
+ * Drains the silo: it keeps the hash ranges that it owns now and gets nothing new. What would fall to it when others go falls to
+ * the next silo on the ring that does not drain; a silo that joins takes its part of its ranges as always. Policies other
+ * than the ring's do not choose it, as long as there are others; a placement callback is shown it
+ * (`quark_silo_info_is_draining`) and decides. Until `quark_silo_resume`, or its stop. A second time has no effect. Its own view and
+ * calls follow when this returns; the others hear of it. Blocks until the store has it.
+ *
+ * `QUARK_INVALID_ARGUMENT` when there are more ranges than gossip carries; `QUARK_MEMBERSHIP_UNAVAILABLE` when the store cannot be
+ * told now: it is when it can; `QUARK_NOT_RUNNING`.
+ */
+quark_status_t quark_silo_drain(quark_silo_t *silo,
+                                quark_error_t **error);
+
+/**
+ * Ends a `quark_silo_drain`: the silo gets its whole part of the ring. Without one it has no effect. Blocks as that does.
+ *
+ * `QUARK_MEMBERSHIP_UNAVAILABLE`, `QUARK_NOT_RUNNING`.
+ */
+quark_status_t quark_silo_resume(quark_silo_t *silo,
+                                 quark_error_t **error);
 
 /**
  * A ring of the same silos, to be changed without changing this one; free it with `quark_ring_free`. NULL for NULL.

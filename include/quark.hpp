@@ -396,6 +396,8 @@ public:
     std::int32_t status() const { return quark_silo_info_status(info_); }
     std::uint64_t incarnation() const { return quark_silo_info_incarnation(info_); }
     std::uint32_t virtual_nodes() const { return quark_silo_info_virtual_nodes(info_); }
+    /// Whether it keeps what it has and gets nothing new.
+    bool is_draining() const { return quark_silo_info_is_draining(info_); }
     std::optional<std::string_view> zone() const { return optional(quark_silo_info_zone(info_)); }
     std::optional<std::string_view> label(const std::string &key) const {
         return optional(quark_silo_info_label(info_, key.c_str()));
@@ -435,11 +437,46 @@ private:
     std::vector<SiloInfo> silos_;
 };
 
+/// The silos that a placement may choose from, sorted by id. Borrowed: until it returns.
+class Silos {
+public:
+    explicit Silos(const quark_silo_list_t *list) noexcept : list_(list) {}
+
+    std::size_t size() const { return quark_silo_list_len(list_); }
+    SiloInfo operator[](std::size_t at) const { return SiloInfo(quark_silo_list_at(list_, at)); }
+    std::uint64_t view_version() const { return quark_silo_list_view_version(list_); }
+
+    class Iterator {
+    public:
+        using iterator_category = std::input_iterator_tag;
+        using value_type = SiloInfo;
+        using difference_type = std::ptrdiff_t;
+        using pointer = const SiloInfo *;
+        using reference = SiloInfo;
+
+        Iterator(const quark_silo_list_t *list, std::size_t at) noexcept : list_(list), at_(at) {}
+        SiloInfo operator*() const { return SiloInfo(quark_silo_list_at(list_, at_)); }
+        Iterator &operator++() noexcept { return ++at_, *this; }
+        Iterator operator++(int) noexcept { return Iterator(list_, at_++); }
+        bool operator==(const Iterator &other) const noexcept { return at_ == other.at_; }
+        bool operator!=(const Iterator &other) const noexcept { return at_ != other.at_; }
+
+    private:
+        const quark_silo_list_t *list_;
+        std::size_t at_;
+    };
+    Iterator begin() const noexcept { return Iterator(list_, 0); }
+    Iterator end() const { return Iterator(list_, size()); }
+
+private:
+    const quark_silo_list_t *list_;
+};
+
 /// What became of a silo.
 enum class Change : std::int32_t {
     joined = QUARK_SILO_JOINED,
     left = QUARK_SILO_LEFT,
-    /// Another incarnation, endpoint, status, weight or set of actor types.
+    /// Another incarnation, endpoint, status, weight or set of actor types, or it drains.
     updated = QUARK_SILO_UPDATED,
 };
 
@@ -763,6 +800,16 @@ public:
         return set(quark_config_set_placement, type.c_str(), name.c_str());
     }
 
+    /// A callable `(std::string_view actor_type, std::string_view actor_id, Silos silos, std::string_view local_id)` that gives the id
+    /// of one of the silos: a text, or a std::optional of one. Nothing, or an empty text, means none of them; an exception ends the call with
+    /// QUARK_INVALID_ARGUMENT and its what(). See quark_config_set_placement_callback.
+    template <class F, class = std::enable_if_t<std::is_invocable_v<F &, std::string_view, std::string_view, Silos, std::string_view>>>
+    Config &placement(std::string_view actor_type, F function) {
+        const std::string type = arguments_.text("actor_type", actor_type);
+        return set(quark_config_set_placement_callback, type.c_str(), choose<F>, kept(std::move(function)),
+                   detail::destroy<F>);
+    }
+
     Config &default_timeout(std::chrono::milliseconds time) {
         return set_time(quark_config_set_default_timeout_ms, "default_timeout", time);
     }
@@ -976,6 +1023,34 @@ private:
             },
             [](const char *) {});
         return gave;
+    }
+
+    /// Says whether all of it fitted.
+    static bool write(std::string_view text, char *to) noexcept {
+        const std::size_t size = text.size() < QUARK_PLACEMENT_BYTES ? text.size() : QUARK_PLACEMENT_BYTES - 1;
+        std::memcpy(to, text.data(), size);
+        to[size] = 0;
+        return size == text.size();
+    }
+
+    template <class F>
+    static bool choose(void *user_data, const char *actor_type, const char *actor_id, const quark_silo_list_t *silos,
+                       const char *local_id, char *chosen) noexcept {
+        bool chose = false;
+        guarded(
+            [&] {
+                using Text = std::string_view;
+                const auto choice = detail::callable<F>(user_data)(Text(actor_type), Text(actor_id), Silos(silos), Text(local_id));
+                using Choice = std::decay_t<decltype(choice)>;
+                if constexpr (std::is_convertible_v<const Choice &, std::string_view>) {
+                    chose = write(choice, chosen);
+                } else {
+                    chose = !choice || write(*choice, chosen);
+                }
+                if (!chose) write("the chosen id is too long", chosen);
+            },
+            [&](const char *why) { write(why, chosen); });
+        return chose;
     }
 
     template <class F>
@@ -1208,6 +1283,18 @@ public:
                                                [](quark_silo_list_t *silos) { return SiloList(silos); });
     }
 
+    /// Who would own an actor if its owner went, then if that one went too, `most` at most; see quark_silo_next_owners.
+    Result<std::vector<std::string>> try_next_owners(std::string_view actor_type, std::string_view actor_id,
+                                                     std::size_t most) const {
+        return ranked(C::next_owners, actor_type, actor_id, most);
+    }
+
+    /// The owner and the silos for copies, spread over zones, `most` at most; see quark_silo_successors.
+    Result<std::vector<std::string>> try_successors(std::string_view actor_type, std::string_view actor_id,
+                                                    std::size_t most) const {
+        return ranked(C::successors, actor_type, actor_id, most);
+    }
+
     Result<Health> try_health() const {
         std::int32_t state = 0;
         std::int64_t since_ms = 0;
@@ -1273,6 +1360,15 @@ public:
         return try_explain(actor_type, actor_id).value();
     }
     HashRing ring(std::string_view actor_type) const { return try_ring(actor_type).value(); }
+
+    std::vector<std::string> next_owners(std::string_view actor_type, std::string_view actor_id, std::size_t most) const {
+        return try_next_owners(actor_type, actor_id, most).value();
+    }
+
+    std::vector<std::string> successors(std::string_view actor_type, std::string_view actor_id, std::size_t most) const {
+        return try_successors(actor_type, actor_id, most).value();
+    }
+
     SiloList silos() const { return try_silos().value(); }
     Health health() const { return try_health().value(); }
     void stop(std::chrono::milliseconds drain = std::chrono::seconds(10)) { try_stop(drain).value(); }
@@ -1312,6 +1408,20 @@ private:
         (*function)(Config::ended(reply, error));
     }
 
+    Result<std::vector<std::string>> ranked(decltype(C::successors) ask, std::string_view actor_type,
+                                            std::string_view actor_id, std::size_t most) const {
+        detail::Arguments arguments;
+        const std::string type = arguments.text("actor_type", actor_type), id = arguments.text("actor_id", actor_id);
+        if (arguments.problem()) return *arguments.problem();
+        return detail::made<quark_silo_list_t>(
+            [&](auto **silos, auto **error) { return ask(get(), type.c_str(), id.c_str(), most, silos, error); },
+            [](quark_silo_list_t *list) {
+                std::vector<std::string> ids;
+                for (const SiloInfo &info : SiloList(list)) ids.emplace_back(info.id());
+                return ids;
+            });
+    }
+
     void leave() noexcept {
         if (handle_ != nullptr) C::stop(get(), 0, nullptr);
         handle_.reset();
@@ -1334,6 +1444,8 @@ struct SiloFunctions {
     static constexpr auto owner = quark_silo_owner;
     static constexpr auto explain = quark_silo_explain;
     static constexpr auto ring = quark_silo_ring;
+    static constexpr auto next_owners = quark_silo_next_owners;
+    static constexpr auto successors = quark_silo_successors;
     static constexpr auto silos = quark_silo_silos;
     static constexpr auto health = quark_silo_health;
     static constexpr auto id = quark_silo_id;
@@ -1353,6 +1465,8 @@ struct ClientFunctions {
     static constexpr auto owner = quark_client_owner;
     static constexpr auto explain = quark_client_explain;
     static constexpr auto ring = quark_client_ring;
+    static constexpr auto next_owners = quark_client_next_owners;
+    static constexpr auto successors = quark_client_successors;
     static constexpr auto silos = quark_client_silos;
     static constexpr auto health = quark_client_health;
     static constexpr auto id = quark_client_id;
@@ -1384,6 +1498,23 @@ public:
     bool owns(std::string_view actor_type, std::string_view actor_id) const {
         return try_owns(actor_type, actor_id).value();
     }
+#endif
+
+    /// Gives it another weight while it runs; see quark_silo_set_virtual_nodes.
+    Result<void> try_set_virtual_nodes(std::uint32_t count) {
+        return detail::checked([&](auto **error) { return quark_silo_set_virtual_nodes(get(), count, error); });
+    }
+    /// It keeps what it has and gets nothing new, until try_resume(); see quark_silo_drain.
+    Result<void> try_drain() {
+        return detail::checked([&](auto **error) { return quark_silo_drain(get(), error); });
+    }
+    Result<void> try_resume() {
+        return detail::checked([&](auto **error) { return quark_silo_resume(get(), error); });
+    }
+#if QUARK_HPP_EXCEPTIONS
+    void set_virtual_nodes(std::uint32_t count) { try_set_virtual_nodes(count).value(); }
+    void drain() { try_drain().value(); }
+    void resume() { try_resume().value(); }
 #endif
 
     /// Where others dial it.

@@ -613,6 +613,32 @@ def test_the_ring_of_a_cluster_is_that_of_its_silos(host: Silo):
         host.wait_for("- weighty left")
 
 
+def test_a_draining_silo_is_said_to_drain_and_has_the_share_that_it_kept(host: Silo):
+    with silo("other", "--membership", host.gossip) as other, quark.blocking.Silo(
+        "tired", membership=host.gossip, cluster=CLUSTER, handler=lambda request: b""
+    ) as tired:
+        host.wait_for(r"\+ other joined")
+        host.wait_for(r"\+ tired joined")
+        at_first = json.loads(printed("ring", "--membership", host.gossip, "--json"))["rings"][0]["shares"]
+        tired.drain()
+        assert other.end(signal.SIGTERM) == 0
+        host.wait_for("- other left")
+        end = time.monotonic() + LIMIT
+        while len(tired.silos()) > 2:
+            assert time.monotonic() < end, "not in time: it sees the other leave"
+            time.sleep(0.01)
+        keys = [f"T/{i}" for i in range(60)]
+        said = json.loads(printed("ring", "--membership", host.gossip, "--json", "--joining", "new", *keys))
+        assert {silo_said["id"]: silo_said["draining"] for silo_said in said["silos"]} == {"host": False, "tired": True}
+        assert said["rings"][0]["shares"]["tired"] == at_first["tired"]
+        assert all(key["owner"] == tired.owner("T", key["id"]) for key in said["keys"])
+        assert said["rings"][0]["joined"]["tired"] < at_first["tired"]
+        people = printed("ring", "--membership", host.gossip)
+        assert re.search(rf"^  tired +{tired.endpoint} +draining ", people, re.MULTILINE), people
+        tired.stop()
+        host.wait_for("- tired left")
+
+
 def test_an_empty_cluster_has_a_ring_that_one_can_join():
     said = printed("ring", "--membership", "memory://empty", "T/1")
     assert f"0 silos in cluster {CLUSTER}" in said and "ring of all types: no silo" in said

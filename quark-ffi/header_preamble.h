@@ -30,7 +30,8 @@
  *     there on a thread of Quark's ends the child, with 0.
  *
  * Callbacks
- *     A callback runs on threads of Quark's that do nothing else. Each handler has one of its own, and so have replies
+ *     A callback runs on threads of Quark's that do nothing else, but for quark_placement_fn, which is asked where a call
+ *     is made. Each handler has one of its own, and so have replies
  *     and events together, unless quark_config_set_callback_threads says otherwise: one that never returns holds up
  *     nobody else. Requests of one handler start in the order of arrival. Everything may be called from inside: a
  *     blocking call lets another thread take over meanwhile; a stop begins and happens after the callback has returned.

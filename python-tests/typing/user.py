@@ -1,6 +1,6 @@
 """A user's program, checked by `mypy --strict`."""
 
-from typing import List, Optional
+from typing import List, Optional, Tuple
 
 import quark
 from quark import blocking
@@ -14,12 +14,21 @@ def plain(request: quark.Request) -> bytes:
     return request.actor_id.encode()
 
 
+def choose(actor_type: str, actor_id: str, silos: Tuple[quark.SiloInfo, ...], local: str) -> Optional[str]:
+    return next((silo.silo_id for silo in silos if not silo.draining), None)
+
+
 async def main() -> None:
     async with quark.Silo("a", membership="memory://typing", handler=handler, handlers={"T": plain}) as silo:
         reply: bytes = await silo.call("T", "1", "get", b"x", timeout=5.0)
         owner: Optional[str] = silo.owner("T", reply.decode())
         infos: List[quark.SiloInfo] = silo.silos()
         print(owner, [info.endpoint for info in infos], silo.view_version)
+        await silo.drain()
+        await silo.resume()
+        await silo.set_virtual_nodes(300)
+        copies: List[str] = silo.successors("T", "1", 3) + silo.next_owners("T", "1")
+        print(copies)
         async for event in silo.events():
             print(event.kind, event.silo.silo_id)
         async for change in silo.ownership():
@@ -36,7 +45,7 @@ async def main() -> None:
 
 
 def without_a_loop() -> bytes:
-    with blocking.Client(membership="memory://typing") as client:
+    with blocking.Client(membership="memory://typing", placement={"T": choose, "U": "random"}, zone="x") as client:
         return client.call("T", "1", "get")
 
 

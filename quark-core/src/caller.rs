@@ -150,6 +150,25 @@ impl Caller {
         self.0.watch_ownership(actor_type)
     }
 
+    /// Who would own an actor if its owner went, then if that one went too, and so on, `most` at most; see
+    /// [`View::next_owners`].
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` naming the type or the id.
+    pub fn next_owners(&self, actor_type: &str, actor_id: &str, most: usize) -> Result<Vec<SiloId>> {
+        crate::id::check_actor(actor_type, actor_id)?;
+        Ok(self.view().next_owners(actor_type, actor_id, most))
+    }
+
+    /// The owner of an actor and the silos for its copies, spread over zones, `most` at most; see [`View::successors`].
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` naming the type or the id.
+    pub fn successors(&self, actor_type: &str, actor_id: &str, most: usize) -> Result<Vec<SiloId>> {
+        crate::id::check_actor(actor_type, actor_id)?;
+        Ok(self.view().successors(actor_type, actor_id, most))
+    }
+
     /// A receiver that wakes at each new view; compare two with [`View::events_since`].
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<Arc<View>> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Result};
-use crate::id::SiloId;
+use crate::id::{MAX_ACTOR_NAME_BYTES, SiloId, check_name};
 use crate::membership::{MembershipConfig, MembershipUrl};
 use crate::placement::Placement;
 use crate::silo_info::DEFAULT_VIRTUAL_NODES;
@@ -141,7 +141,7 @@ pub struct SiloConfig {
     pub advertise: Option<Endpoint>,
     /// Points on the ring; the silo's weight. Default 150.
     pub virtual_nodes: u32,
-    /// The zone.
+    /// The zone, of a client too: `stateless-worker` prefers silos of the caller's, and successors are spread over zones.
     pub zone: Option<String>,
     /// Free labels.
     pub labels: BTreeMap<String, String>,
@@ -197,6 +197,9 @@ impl SiloConfig {
         self.membership_url()?;
         self.transport.validate()?;
         crate::ring::check_virtual_nodes(self.virtual_nodes)?;
+        for actor_type in self.placement.keys() {
+            check_name("placement", actor_type, MAX_ACTOR_NAME_BYTES)?;
+        }
         check_range("inbox_capacity", self.inbox_capacity, 1, 1 << 24)?;
         check_range("inbox_bytes", self.inbox_bytes, 1, isize::MAX as usize)?;
         if self.listen.is_wildcard() && self.advertise.is_none() {
@@ -289,6 +292,15 @@ mod tests {
         assert!(config.validate().unwrap_err().message().contains("allow_plaintext"));
         config.set_allow_plaintext(true);
         assert!(config.validate().is_ok());
+    }
+
+    #[test]
+    fn only_an_actor_type_can_be_placed() {
+        let mut config = SiloConfig::new("a".parse().unwrap());
+        config.membership = Some("memory://x".parse().unwrap());
+        config.placement.insert("tab\t".to_owned(), Placement::Random);
+        let error = config.validate().unwrap_err();
+        assert!(error.message().starts_with("placement=\"tab\\t\": must not contain"), "{error}");
     }
 
     #[test]

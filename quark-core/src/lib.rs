@@ -20,6 +20,7 @@ mod batch;
 mod caller;
 mod config;
 mod context;
+mod drain;
 mod endpoint;
 mod envelope;
 mod error;
@@ -50,6 +51,7 @@ mod transports;
 
 pub use caller::{Actor, Call, CallHandle, Caller, Notification};
 pub use config::{MAX_TIMEOUT, SiloConfig, TransportConfig, timeout_from_seconds};
+pub use drain::Drain;
 pub use endpoint::Endpoint;
 pub use envelope::{Envelope, EnvelopeKind, Text};
 pub use error::{Delivered, Error, ErrorKind, Result};

@@ -6,11 +6,11 @@
 mod ownership;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::envelope::Envelope;
@@ -19,16 +19,19 @@ use crate::id::SiloId;
 use crate::inbox::Inbox;
 use crate::membership::{Membership, MembershipEvent, View};
 use crate::ownership::Watches;
-use crate::placement::Placements;
+use crate::placement::{Placements, check_not_asking};
 use crate::request::Request;
 use crate::silo_info::{SiloInfo, SiloStatus};
 use crate::transport::{Claim, Completion, Dispatch, Engine, Frame, Peer, Receive, Ticket, Waiting};
 
 /// The router of one silo or client.
 pub(crate) struct Router {
+    this: Weak<Self>,
     engine: Arc<Engine>,
     membership: Arc<Membership>,
     view: ArcSwap<View>,
+    /// The version of the view that calls follow.
+    followed: watch::Sender<u64>,
     placements: Placements,
     inbox: Inbox,
     leaving: AtomicBool,
@@ -36,6 +39,9 @@ pub(crate) struct Router {
     declared_types: Option<Box<[String]>>,
     watches: Watches,
 }
+
+/// How long a change waits until calls follow it.
+const CATCHING_UP: Duration = Duration::from_secs(1);
 
 /// Where one call goes.
 enum Target {
@@ -85,10 +91,13 @@ impl Router {
         inbox: Inbox,
         declared_types: Option<Vec<String>>,
     ) -> Arc<Self> {
-        Arc::new(Self {
-            view: ArcSwap::new(membership.view()),
+        let view = ArcSwap::new(membership.view());
+        Arc::new_cyclic(|this| Self {
+            this: this.clone(),
             engine,
             membership,
+            view,
+            followed: watch::Sender::default(),
             placements,
             inbox,
             leaving: AtomicBool::new(false),
@@ -145,6 +154,7 @@ impl Router {
             }
         }
         self.look_at_ownership();
+        self.followed.send_replace(view.version());
     }
 
     /// Follows the membership until it ends.
@@ -157,6 +167,21 @@ impl Router {
                 return;
             }
         }
+    }
+
+    /// Changes what this silo says of itself; calls follow the change when this returns.
+    pub(crate) async fn change<'a, F: Future<Output = Result<()>>>(
+        &'a self,
+        change: impl FnOnce(&'a Membership) -> F,
+    ) -> Result<()> {
+        self.engine.check_running()?;
+        let changed = change(&self.membership).await;
+        // The view follows at once, unless this silo stops meanwhile.
+        let version = self.membership.view().version();
+        let mut followed = self.followed.subscribe();
+        let caught_up = followed.wait_for(|followed| *followed >= version);
+        let _ = tokio::time::timeout(CATCHING_UP, caught_up).await;
+        changed
     }
 
     /// Follows the health until the membership ends.
@@ -186,10 +211,7 @@ impl Router {
     fn target(&self, envelope: &mut Envelope) -> Result<Target> {
         let view = self.view.load();
         let (actor_type, actor_id) = (&envelope.actor_type, &envelope.actor_id);
-        let chosen = self.placements.place(actor_type, actor_id, &view, self.engine.local());
-        let Some(chosen) = chosen else {
-            return Err(Error::new(ErrorKind::NoSilo, format!("no silo serves actor type {actor_type:?}")));
-        };
+        let chosen = self.placements.place(actor_type, actor_id, &view, self.engine.local())?;
         envelope.view_version = view.version();
         envelope.anywhere = !self.placements.is_by_ring(actor_type);
         if chosen == *self.engine.local() {
@@ -202,7 +224,7 @@ impl Router {
             Some(info) => Ok(Target::There(info.clone())),
             None => Err(Error::new(
                 ErrorKind::NoSilo,
-                format!("the placement chose {chosen}, which is not in the view"),
+                format!("silo {chosen} owns {actor_type}/{actor_id} and is not in the view"),
             )),
         }
     }
@@ -214,6 +236,7 @@ impl Router {
         timeout: Option<Duration>,
     ) -> Result<(Box<Envelope>, Instant)> {
         self.engine.check_running()?;
+        check_not_asking()?;
         self.engine.prepare(envelope, timeout.unwrap_or(self.engine.config().default_timeout))
     }
 
@@ -382,6 +405,25 @@ impl Router {
         }
     }
 
+    fn send_again(&self, mut frame: Frame) {
+        match self.target(&mut frame.envelope) {
+            Ok(Target::There(info)) => {
+                let peer = self.engine.peer_of(&info);
+                self.engine.resend(&peer, frame);
+            }
+            Ok(Target::Here) => {
+                if let Some(request) = self.engine.take_over(frame) {
+                    self.admit(request);
+                }
+            }
+            Err(error) => {
+                if let Some(ticket) = frame.ticket {
+                    self.engine.calls().fail(ticket, error);
+                }
+            }
+        }
+    }
+
     /// Passes a request on to the actor's owner, once and without trying again.
     fn forward(&self, request: Request, owner: &SiloInfo) {
         let deadline = request.deadline();
@@ -456,22 +498,12 @@ impl Receive for Router {
 
     /// What was not sent goes to whoever owns the actor now.
     fn resend(&self, frames: Vec<Frame>) {
-        for mut frame in frames {
-            match self.target(&mut frame.envelope) {
-                Ok(Target::There(info)) => {
-                    let peer = self.engine.peer_of(&info);
-                    self.engine.resend(&peer, frame);
+        for frame in frames {
+            match (self.placements.policy(&frame.envelope.actor_type), self.this.upgrade()) {
+                (Some(policy), Some(router)) => {
+                    policy.ask_again(Box::new(move || router.send_again(frame)));
                 }
-                Ok(Target::Here) => {
-                    if let Some(request) = self.engine.take_over(frame) {
-                        self.admit(request);
-                    }
-                }
-                Err(error) => {
-                    if let Some(ticket) = frame.ticket {
-                        self.engine.calls().fail(ticket, error);
-                    }
-                }
+                _ => self.send_again(frame),
             }
         }
     }

@@ -70,6 +70,31 @@ impl Silo {
         &self.caller
     }
 
+    /// Gives this silo another weight while it runs; see [`Membership::set_virtual_nodes`].
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`, `INCOMPATIBLE`, `NOT_RUNNING`, `MEMBERSHIP_UNAVAILABLE`, as there.
+    pub async fn set_virtual_nodes(&self, virtual_nodes: u32) -> Result<()> {
+        self.caller.0.change(|membership| membership.set_virtual_nodes(virtual_nodes)).await
+    }
+
+    /// Drains this silo: it keeps what it owns and gets nothing new, until [`resume`](Self::resume) or its stop; see
+    /// [`Membership::drain`].
+    ///
+    /// # Errors
+    /// `NOT_RUNNING`, `INVALID_ARGUMENT`, `MEMBERSHIP_UNAVAILABLE`, as there.
+    pub async fn drain(&self) -> Result<()> {
+        self.caller.0.change(Membership::drain).await
+    }
+
+    /// Ends a [`drain`](Self::drain). Without one it has no effect.
+    ///
+    /// # Errors
+    /// `NOT_RUNNING`, `MEMBERSHIP_UNAVAILABLE`.
+    pub async fn resume(&self) -> Result<()> {
+        self.caller.0.change(Membership::resume).await
+    }
+
     /// Leaves: tells the others, answers what came in, waits for what runs, and for those who watch what the silo owns to
     /// have done with the loss of it, `drain` at most, then ends. Calls that still wait end with `CONNECTION_LOST` when their request had been sent, else with `NOT_RUNNING`. A second stop has no
     /// effect.
@@ -237,6 +262,11 @@ impl SiloBuilder {
         self.configure(|config| drop(config.placement.insert(actor_type.into(), placement)))
     }
 
+    /// The zone: `stateless-worker` prefers silos of the caller's, and [`Caller::successors`] are spread over zones. Default none.
+    pub fn zone(self, zone: impl Into<String>) -> Self {
+        self.configure(|config| config.zone = Some(zone.into()))
+    }
+
     /// Speaks over a network inside this process instead of a real one; for tests and simulations.
     pub fn network(mut self, network: &LoopbackNetwork) -> Self {
         self.network = Some(network.clone());
@@ -381,6 +411,11 @@ impl ClientBuilder {
         Self(self.0.placement(actor_type, placement))
     }
 
+    /// The zone, whose silos `stateless-worker` prefers. Default none.
+    pub fn zone(self, zone: impl Into<String>) -> Self {
+        Self(self.0.zone(zone))
+    }
+
     /// Speaks over a network inside this process instead of a real one; for tests and simulations.
     pub fn network(self, network: &LoopbackNetwork) -> Self {
         Self(self.0.network(network))
@@ -444,7 +479,7 @@ fn assemble(
     let actor_types = handlers.actor_types();
     let capacity = Capacity { requests: config.inbox_capacity, bytes: config.inbox_bytes };
     let inbox = Inbox::new(handlers, capacity);
-    let placements = Placements::new(config.placement.clone());
+    let placements = Placements::new(config.placement.clone(), config.zone.clone());
     let router = Router::new(engine, membership, placements, inbox, actor_types.clone());
     Ok((router.clone(), Guard { router, actor_types, armed: true }))
 }

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::drain::Drain;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::SiloId;
@@ -76,6 +77,8 @@ pub struct SiloInfo {
     /// Which networks its transport speaks; HTTP/2 for silos that do not say. Names of networks that this build does not
     /// know are not in it.
     pub transports: Transports,
+    /// That it drains, and what it keeps; `None` for a silo that does not.
+    pub drain: Option<Drain>,
 }
 
 impl SiloInfo {
@@ -94,6 +97,7 @@ impl SiloInfo {
             labels: BTreeMap::new(),
             protocol_version: Some(PROTOCOL_VERSION),
             transports: Transports::HTTP2,
+            drain: None,
         }
     }
 
@@ -109,6 +113,12 @@ impl SiloInfo {
         self.actor_types.as_ref().is_none_or(|types| types.iter().any(|t| t == actor_type))
     }
 
+    /// Whether it keeps what it has and gets nothing new.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.drain.is_some()
+    }
+
     /// Whether everything but the heartbeat is the same.
     #[must_use]
     pub fn same_but_heartbeat(&self, other: &Self) -> bool {
@@ -120,7 +130,7 @@ impl SiloInfo {
     pub fn to_json(&self) -> String {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
-        struct Row<'a> {
+        struct Row<'a, D> {
             silo_id: &'a str,
             address: &'a str,
             port: u16,
@@ -138,6 +148,8 @@ impl SiloInfo {
             protocol_version: Option<u32>,
             #[serde(skip_serializing_if = "Option::is_none")]
             transports: Option<Vec<&'static str>>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            draining: Option<D>,
         }
         let row = Row {
             silo_id: self.silo_id.as_str(),
@@ -152,6 +164,7 @@ impl SiloInfo {
             labels: &self.labels,
             protocol_version: self.protocol_version,
             transports: (self.transports != Transports::HTTP2).then(|| self.transports.names().collect()),
+            draining: self.drain.as_ref().map(Drain::to_json),
         };
         serde_json::to_string(&row).expect("a struct of strings and numbers always becomes JSON")
     }
@@ -216,6 +229,7 @@ impl SiloInfo {
                 Some(Value::Array(names)) => Transports::among(names.iter().filter_map(Value::as_str)),
                 _ => Transports::HTTP2,
             },
+            drain: row.member("draining").and_then(Drain::from_json),
         })
     }
 }
@@ -273,6 +287,8 @@ mod tests {
         info.virtual_nodes = 300;
         assert!(!info.to_json().contains("transports"), "what everybody speaks is not said");
         info.transports = Transports::BOTH;
+        info.drain = Some(Drain::default());
+        assert_eq!(SiloInfo::from_json(&info.to_json()).unwrap(), info);
         assert_eq!(SiloInfo::from_json(&info.to_json()).unwrap(), info);
         assert!(info.to_json().contains("\"siloId\":\"a:b\",\"address\":\"::1\",\"port\":5000,\"status\":1"));
     }

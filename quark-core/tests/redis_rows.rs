@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
-use quark_core::{ErrorKind, MembershipUrl, Role, SiloId, SiloInfo, SiloStatus};
+use quark_core::{ErrorKind, MembershipUrl, Role, SiloId, SiloInfo, SiloStatus, View};
 use redis::AsyncCommands as _;
 
 use support::{Cluster, Kind, OwnRedis, eventually, ids, info, listener, raw, redis_url, sees, until};
@@ -224,6 +224,52 @@ async fn beside_an_original_silo_other_virtual_nodes_are_refused() {
     let error = cluster.try_start(info).await.err().expect("300 beside 150");
     assert_eq!(error.kind(), ErrorKind::Incompatible);
     assert!(error.message().contains("300") && error.message().contains("old"), "{error}");
+}
+
+#[tokio::test]
+async fn a_weight_changes_beside_an_original_silo_to_150_only() {
+    let mut cluster = Cluster::new(Kind::Redis);
+    let a = cluster.member("a").await;
+    a.set_virtual_nodes(300).await.unwrap();
+    let endpoint = listener();
+    let row = original_row("old", endpoint.local_addr().unwrap());
+    let mut redis = raw(&redis_url()).await;
+    redis.set::<_, _, ()>(key(&cluster, "silo:old"), row).await.unwrap();
+    redis.publish::<_, _, ()>(key(&cluster, "membership"), "join:old").await.unwrap();
+    sees(&a, &["a", "old"]).await;
+    let error = a.set_virtual_nodes(200).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Incompatible);
+    assert!(
+        error.message().starts_with("virtual_nodes=200 cannot be used beside the original silo"),
+        "{error}"
+    );
+    a.set_virtual_nodes(150).await.unwrap();
+    let row: String = redis.get(key(&cluster, "silo:a")).await.unwrap();
+    assert!(row.contains("\"virtualNodes\":150"), "{row}");
+}
+
+#[tokio::test]
+async fn a_draining_silo_that_was_put_out_comes_back_with_nothing() {
+    let mut cluster = Cluster::new(Kind::Redis);
+    let (a, b) = (cluster.member("a").await, cluster.member("b").await);
+    sees(&a, &["a", "b"]).await;
+    b.drain().await.unwrap();
+    let drain = |view: &View| view.silo("b").and_then(|info| info.drain.clone());
+    let drained = until(&a, "a sees the drain", |view| drain(view).is_some()).await;
+    let kept = drain(&drained);
+    let mut redis = raw(&redis_url()).await;
+    let row: String = redis.get(key(&cluster, "silo:b")).await.unwrap();
+    // At most 151 ranges of eight bytes in base64.
+    assert!(row.len() < 2_000 && row.contains("\"draining\":[{\"ranges\":"), "{row}");
+    assert_eq!(SiloInfo::from_json(&row).unwrap().drain, kept);
+    let life = b.incarnation();
+    redis.set::<_, _, ()>(key(&cluster, "incarnation:b"), life + 1).await.unwrap();
+    redis.del::<_, ()>(key(&cluster, "silo:b")).await.unwrap();
+    redis.publish::<_, _, ()>(key(&cluster, "membership"), "leave:b").await.unwrap();
+    let again = |view: &View| view.silo("b").is_some_and(|info| info.incarnation > life);
+    let view = until(&a, "a sees the later life", again).await;
+    assert_eq!(drain(&view), Some(quark_core::Drain::default()));
+    assert!((0..100).all(|i| view.owner("T", &i.to_string()).unwrap().as_str() == "a"));
 }
 
 #[tokio::test]

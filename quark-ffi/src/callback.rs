@@ -57,7 +57,8 @@ pub type quark_membership_fn =
 pub const QUARK_SILO_JOINED: i32 = 1;
 /// A silo went out of the view.
 pub const QUARK_SILO_LEFT: i32 = 2;
-/// A silo of the view changed: another incarnation, endpoint, status, weight or set of actor types.
+/// A silo of the view changed: another incarnation, endpoint, status, weight or set of actor types, or
+/// it drains.
 pub const QUARK_SILO_UPDATED: i32 = 3;
 
 /// Bytes of each of the two texts that a `quark_credentials_fn` writes.

@@ -57,6 +57,14 @@ impl Message {
     }
 }
 
+/// Begins on this thread, where a placement callback may be asked, and waits for the outcome.
+fn begun_here<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+    match host::begin_here(host::inheriting(work))? {
+        host::Here::Ended(ended) => ended,
+        host::Here::Waits(work) => host::run(work),
+    }
+}
+
 impl Calls {
     /// # Safety
     /// As the header demands.
@@ -119,10 +127,7 @@ impl Calls {
     fn post(&self, envelope: Envelope, timeout_ms: u64) -> Result<()> {
         let caller = self.caller.clone();
         let posted = async move { caller.post(envelope, timeout(timeout_ms)).await };
-        match host::begin_here(host::inheriting(posted))? {
-            host::Here::Ended(posted) => posted,
-            host::Here::Waits(posted) => host::run(posted),
-        }
+        begun_here(posted)
     }
 
     /// # Safety
@@ -144,7 +149,7 @@ impl Calls {
         }
         let caller = self.caller.clone();
         let sent = async move { caller.send(envelope, timeout(timeout_ms)).await };
-        let answer = host::run(host::inheriting(sent))?;
+        let answer = begun_here(sent)?;
         response.give(quark_envelope_t::new(answer));
         Ok(())
     }
@@ -220,7 +225,7 @@ impl Calls {
         !fork::is_child() && self.caller.is_running()
     }
 
-    fn check_running(&self) -> Result<()> {
+    pub(crate) fn check_running(&self) -> Result<()> {
         if self.is_running() { Ok(()) } else { Err(Error::new(ErrorKind::NotRunning, "it was stopped")) }
     }
 }

@@ -14,6 +14,7 @@ use crate::guard;
 use crate::handle::{self, Out};
 use crate::hosting::Host;
 use crate::lifecycle::{self, Lifecycle};
+use crate::placement;
 use crate::silo_info::quark_silo_list_t;
 use crate::status::{quark_error_t, quark_status_t};
 use crate::text::c_string;
@@ -23,7 +24,7 @@ use crate::view::{quark_bytes_t, quark_bytes_view_t};
 /// it, until `quark_client_free`.
 pub struct quark_client_t {
     lifecycle: Lifecycle<Client>,
-    calls: Calls,
+    pub(crate) calls: Calls,
     id: CString,
 }
 
@@ -54,8 +55,10 @@ pub unsafe extern "C" fn quark_client_start(
 }
 
 fn start(config: &quark_config_t) -> quark_core::Result<quark_client_t> {
-    let builder = Client::from_config(config.for_client()?);
+    let mut settings = config.for_client()?;
     let host = Host::new(config);
+    placement::install(&host, &config.placements, &mut settings);
+    let builder = Client::from_config(settings);
     let client = host.or_close(host::run(builder.start()))?;
     if let Some(callback) = &config.on_membership {
         lifecycle::follow(&host, callback, client.watch())?;

@@ -11,6 +11,7 @@ use quark_core::{Endpoint, Error, MembershipConfig, Result, SiloConfig, SiloId, 
 use crate::callback::{Callback, EndingBatchFn, MembershipFn, RequestFn};
 use crate::event_loop::{self, Loop, quark_loop_t};
 use crate::ownership::OwnershipFn;
+use crate::placement::Placements;
 use crate::status::quark_status_t;
 use crate::{guard, handle};
 
@@ -28,6 +29,7 @@ pub struct quark_config_t {
     pub(crate) event_loop: Option<Arc<Loop>>,
     pub(crate) handler: Option<Callback<RequestFn>>,
     pub(crate) handlers: BTreeMap<String, Callback<RequestFn>>,
+    pub(crate) placements: Placements,
     pub(crate) on_membership: Option<Callback<MembershipFn>>,
     /// By actor type.
     pub(crate) on_ownership: BTreeMap<Option<String>, Callback<OwnershipFn>>,
@@ -135,6 +137,7 @@ pub unsafe extern "C" fn quark_config_new(silo_id: *const c_char) -> *mut quark_
             event_loop: None,
             handler: None,
             handlers: BTreeMap::new(),
+            placements: Placements::new(),
             on_membership: None,
             on_ownership: BTreeMap::new(),
             on_endings: None,
@@ -314,7 +317,7 @@ pub unsafe extern "C" fn quark_config_set_start_timeout_ms(
     }
 }
 
-/// The silo's zone; NULL for none, which is the default.
+/// The zone of the silo or client; NULL for none, which is the default.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn quark_config_set_zone(
     config: *mut quark_config_t,
@@ -466,24 +469,6 @@ pub unsafe extern "C" fn quark_config_set_loop(
     unsafe {
         set(config, "loop", |config| {
             config.event_loop = event_loop::of(event_loop);
-            Ok(())
-        })
-    }
-}
-
-/// How actors of a type are placed: `consistent-hash` (the default), `random`, `prefer-local` or `stateless-worker`.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn quark_config_set_placement(
-    config: *mut quark_config_t,
-    actor_type: *const c_char,
-    placement: *const c_char,
-) -> quark_status_t {
-    // SAFETY: the header demands NULL or a live config, and NULL or strings.
-    unsafe {
-        set(config, "placement", |config| {
-            let actor_type = handle::text(actor_type, "actor_type")?;
-            let placement = handle::text(placement, "placement")?.parse()?;
-            config.settings.placement.insert(actor_type.to_owned(), placement);
             Ok(())
         })
     }

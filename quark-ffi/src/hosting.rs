@@ -179,6 +179,18 @@ impl Host {
         });
     }
 
+    /// Keeps a callback's data until the last callback has returned.
+    pub(crate) fn own<F: Copy>(&self, callback: &Callback<F>) {
+        self.ending().owned.push(callback.data());
+    }
+
+    /// Runs something that may call callbacks where those run; after the end not at all.
+    pub(crate) fn run_later(self: &Arc<Self>, work: Box<dyn FnOnce() + Send>) {
+        if let Some(token) = self.enter() {
+            self.desk.push(Job::Later(work, token));
+        }
+    }
+
     /// A handler that gives requests to this callback.
     pub(crate) fn handler(self: &Arc<Self>, callback: &Callback<RequestFn>) -> Arc<dyn Handler> {
         self.own(callback);
@@ -188,11 +200,6 @@ impl Host {
         };
         let desk = Desk::new("quark-handler", self.threads, event_loop);
         Arc::new(CHandler { host: self.clone(), desk, callback: callback.unowned() })
-    }
-
-    /// Keeps a callback's data until the finalizers run.
-    pub(crate) fn own<F: Copy>(&self, callback: &Callback<F>) {
-        self.ending().owned.push(callback.data());
     }
 
     /// Does something where callbacks run.

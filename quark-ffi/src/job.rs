@@ -19,10 +19,28 @@ use crate::view::quark_bytes_t;
 
 /// Something that waits for a thread.
 pub(crate) enum Job {
-    Request { callback: Unowned<RequestFn>, request: Request, token: Token },
-    Ending { to: Ended, result: Result<Bytes>, token: Token },
-    Event { callback: Unowned<MembershipFn>, kind: i32, silo: Box<quark_silo_info_t>, token: Token },
-    Ownership { telling: Box<Telling>, token: Token },
+    Request {
+        callback: Unowned<RequestFn>,
+        request: Request,
+        token: Token,
+    },
+    Ending {
+        to: Ended,
+        result: Result<Bytes>,
+        token: Token,
+    },
+    Event {
+        callback: Unowned<MembershipFn>,
+        kind: i32,
+        silo: Box<quark_silo_info_t>,
+        token: Token,
+    },
+    Ownership {
+        telling: Box<Telling>,
+        token: Token,
+    },
+    /// Something of Quark's own that may call callbacks.
+    Later(Box<dyn FnOnce() + Send>, Token),
     Finish(Arc<Host>),
 }
 
@@ -111,6 +129,10 @@ impl Job {
                 token.call(|| unsafe { (callback.function)(callback.data.0, kind, &raw const *silo) });
             }
             Self::Ownership { telling, token } => token.call(|| telling.tell()),
+            Self::Later(work, token) => {
+                work();
+                drop(token);
+            }
             Self::Finish(host) => host.finish(),
         }
     }

@@ -22,6 +22,7 @@ pub mod log;
 pub mod config;
 pub mod handlers;
 pub mod ownership;
+pub mod placement;
 pub mod ranges;
 pub mod request;
 pub mod security;
@@ -30,6 +31,7 @@ pub mod silo_info;
 
 pub mod calls;
 pub mod client;
+pub mod owners;
 
 pub mod balance;
 pub mod envelope;

@@ -15,6 +15,7 @@ use crate::handle::{self, Out};
 use crate::hosting::Host;
 use crate::lifecycle::{self, Lifecycle};
 use crate::ownership;
+use crate::placement;
 use crate::silo_info::quark_silo_list_t;
 use crate::status::{quark_error_t, quark_status_t};
 use crate::text::c_string;
@@ -23,8 +24,8 @@ use crate::view::{quark_bytes_t, quark_bytes_view_t};
 /// A member of a cluster: hosts handlers, owns part of the ring, calls others. Any thread, several at once, may use it,
 /// until `quark_silo_free`.
 pub struct quark_silo_t {
-    lifecycle: Lifecycle<Silo>,
-    calls: Calls,
+    pub(crate) lifecycle: Lifecycle<Silo>,
+    pub(crate) calls: Calls,
     id: CString,
     endpoint: CString,
 }
@@ -64,8 +65,10 @@ pub unsafe extern "C" fn quark_silo_start(
 }
 
 fn start(config: &quark_config_t) -> quark_core::Result<(quark_silo_t, impl FnOnce() + use<>)> {
-    let mut builder = Silo::from_config(config.for_silo()?);
+    let mut settings = config.for_silo()?;
     let host = Host::new(config);
+    placement::install(&host, &config.placements, &mut settings);
+    let mut builder = Silo::from_config(settings);
     if let Some(callback) = &config.handler {
         builder = builder.raw_handler(None, host.handler(callback));
     }

@@ -4,7 +4,7 @@ use std::ffi::c_char;
 use std::ptr;
 use std::sync::Arc;
 
-use quark_core::{SiloInfo, View};
+use quark_core::{SiloId, SiloInfo, View};
 
 use crate::text::Text;
 use crate::{guard, handle};
@@ -28,7 +28,8 @@ pub struct quark_silo_info_t {
     labels: Vec<Text>,
 }
 
-/// The silos of one view, sorted by id. Immutable; free it with `quark_silo_list_free`.
+/// Silos of one view, sorted by id where nothing else is said. Immutable; free it with `quark_silo_list_free`.
+#[derive(Default)]
 pub struct quark_silo_list_t {
     silos: Vec<quark_silo_info_t>,
     view_version: u64,
@@ -54,6 +55,17 @@ impl quark_silo_list_t {
             silos: view.silos().cloned().map(quark_silo_info_t::new).collect(),
             view_version: view.version(),
         }
+    }
+
+    /// Those that serve an actor type.
+    pub(crate) fn serving(view: &View, actor_type: &str) -> Self {
+        Self::ranked(view, view.ring(actor_type).silos())
+    }
+
+    /// These, in their order.
+    pub(crate) fn ranked<'a>(view: &View, ids: impl IntoIterator<Item = &'a SiloId>) -> Self {
+        let silos = ids.into_iter().filter_map(|id| view.silo(id.as_str()));
+        Self { silos: silos.cloned().map(quark_silo_info_t::new).collect(), view_version: view.version() }
     }
 }
 
@@ -133,6 +145,13 @@ pub unsafe extern "C" fn quark_silo_info_incarnation(silo: *const quark_silo_inf
 pub unsafe extern "C" fn quark_silo_info_virtual_nodes(silo: *const quark_silo_info_t) -> u32 {
     // SAFETY: the header demands NULL or a live object.
     unsafe { read(silo, 0, |silo| silo.info.virtual_nodes) }
+}
+
+/// Whether it drains: it keeps what it has and gets nothing new. False for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quark_silo_info_is_draining(silo: *const quark_silo_info_t) -> bool {
+    // SAFETY: the header demands NULL or a live object.
+    unsafe { read(silo, false, |silo| silo.info.is_draining()) }
 }
 
 /// Its zone; NULL when it has none.

@@ -81,6 +81,7 @@ programs! {
     drops_in_every_order: "quark-ffi/tests/c/drops.c", "cc", "c11";
     errors_in_c: "quark-ffi/tests/c/errors.c", "cc", "c11";
     handlers_that_are_stuck_late_or_call: "quark-ffi/tests/c/handlers.c", "cc", "c11";
+    placement_in_c: "quark-ffi/tests/c/placement.c", "cc", "c11";
     lifecycle_in_c: "quark-ffi/tests/c/lifecycle.c", "cc", "c11";
     ownership_in_c: "quark-ffi/tests/c/ownership.c", "cc", "c11";
     pressure_in_c: "quark-ffi/tests/c/pressure.c", "cc", "c11";
@@ -88,6 +89,7 @@ programs! {
     the_parts_alone_in_c: "quark-ffi/tests/c/parts.c", "cc", "c11";
     exceptions_in_cpp: "quark-ffi/tests/cpp/exceptions.cpp", "c++", "c++20" "c++17";
     ownership_in_cpp: "quark-ffi/tests/cpp/ownership.cpp", "c++", "c++20" "c++17";
+    placement_in_cpp: "quark-ffi/tests/cpp/placement.cpp", "c++", "c++20" "c++17";
     results_in_cpp: "quark-ffi/tests/cpp/results.cpp", "c++", "c++20" "c++17";
     the_c_example: "examples/c/echo.c", "cc", "c99";
     the_cpp_example: "examples/cpp/echo.cpp", "c++", "c++17";

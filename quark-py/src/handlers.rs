@@ -26,7 +26,7 @@ impl Slot {
         Arc::new(Self(Mutex::new(Some(call))))
     }
 
-    fn get(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+    pub(crate) fn get(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         self.0.lock().expect("no panic while locked").as_ref().map(|call| call.clone_ref(py))
     }
 
@@ -98,6 +98,19 @@ impl Handler for AsyncHandler {
     }
 }
 
+/// A state of the interpreter's for as long as the thread lives: making one for each request costs, and may hang a child
+/// that is forked meanwhile (CPython before 3.12). One crossing for all that is there.
+pub(crate) fn surroundings() -> Surroundings {
+    Surroundings {
+        thread: |work| {
+            let _ = Python::try_attach(|py| py.detach(work));
+        },
+        batch: |work| {
+            let _ = Python::try_attach(|_| work());
+        },
+    }
+}
+
 /// The threads of plain handlers. Each is a lane of its own and an actor has one lane, so that its requests start in
 /// order.
 struct Lanes {
@@ -107,16 +120,6 @@ struct Lanes {
 
 impl Lanes {
     fn new(threads: usize) -> Self {
-        // A state of the interpreter's for as long as the thread lives: making one for each request costs, and may hang a
-        // child that is forked meanwhile (CPython before 3.12). One crossing for all that is there.
-        let surroundings = || Surroundings {
-            thread: |work| {
-                let _ = Python::try_attach(|py| py.detach(work));
-            },
-            batch: |work| {
-                let _ = Python::try_attach(|_| work());
-            },
-        };
         let lane = || {
             let run = |(slot, request): (Arc<Slot>, CoreRequest)| {
                 if process::is_ending() {

@@ -19,6 +19,7 @@ mod node;
 mod options;
 mod outcome;
 mod ownership;
+mod placement;
 mod process;
 mod ranges;
 mod request;

@@ -19,6 +19,7 @@ use crate::message::{self, Current, Message, handling};
 use crate::options::configure;
 use crate::outcome::{Gathering, Outcome, begin, next_view, run, silo_info, silo_infos, view_parts};
 use crate::ownership::OwnershipWatch;
+use crate::placement::{self, Policy};
 use crate::process;
 use crate::ring::HashRing;
 use crate::testing;
@@ -30,6 +31,13 @@ enum Running {
 }
 
 impl Running {
+    fn of_silo(&self) -> quark_core::Result<&Silo> {
+        match self {
+            Self::Silo(silo) => Ok(silo),
+            Self::Client(_) => Err(Error::new(ErrorKind::NotRunning, "no silo runs here")),
+        }
+    }
+
     fn caller(&self) -> &Caller {
         match self {
             Self::Silo(silo) => silo.caller(),
@@ -48,6 +56,8 @@ pub(crate) struct Node {
     config: Mutex<Option<(SiloConfig, usize)>>,
     /// Each with its actor type, and whether it is a coroutine function.
     handlers: Vec<(Option<String>, Arc<Slot>, bool)>,
+    /// Functions that place actors.
+    policies: Vec<Arc<Policy>>,
     is_silo: bool,
     /// The name in `memory://name`, by which `quark.testing` finds it.
     network: Option<String>,
@@ -71,6 +81,26 @@ impl Node {
     }
 }
 
+/// What is asked for a few silos.
+type Ask = fn(&Caller, &str, &str, usize) -> quark_core::Result<Vec<SiloId>>;
+
+impl Node {
+    fn ranked(&self, py: Python<'_>, ask: Ask, asked: [&Bound<'_, PyAny>; 3]) -> PyResult<Vec<String>> {
+        let [actor_type, actor_id, most] = asked;
+        let (actor_type, actor_id) =
+            (args::text("actor_type", actor_type)?, args::text("actor_id", actor_id)?);
+        let most = args::number("most", most)?;
+        let silos = ask(&self.caller(py)?, &actor_type, &actor_id, most).or_raise(py)?;
+        Ok(silos.iter().map(SiloId::to_string).collect())
+    }
+
+    fn silo(&self, py: Python<'_>) -> PyResult<Arc<Running>> {
+        self.caller(py)?;
+        let running = self.running.lock().expect("no panic while locked").clone();
+        running.ok_or_else(|| raise(py, &Error::new(ErrorKind::NotRunning, "the silo was stopped")))
+    }
+}
+
 #[pymethods]
 impl Node {
     /// `silo_id` is None for a client.
@@ -87,10 +117,12 @@ impl Node {
             None => SiloId::new_client(),
         };
         let mut config = SiloConfig::new(id.clone());
-        let mut threads = 4;
+        let (mut threads, mut policies) = (4, Vec::new());
         for (name, value) in options.iter() {
             let name = args::text("option", &name)?;
-            if !value.is_none() {
+            if name == "placement" && !value.is_none() {
+                policies = placement::configure(&mut config, &value)?;
+            } else if !value.is_none() {
                 configure(&mut config, &mut threads, &name, &value)?;
             }
         }
@@ -104,6 +136,7 @@ impl Node {
                 .into_iter()
                 .map(|(name, call, is_async)| (name, Slot::new(call), is_async))
                 .collect(),
+            policies,
             is_silo,
             network,
             running: Arc::default(),
@@ -295,7 +328,14 @@ impl Node {
         let timeout = args::timeout("timeout", timeout)?;
         let envelope = Envelope::of("envelope", envelope)?;
         let sent = async move { Ok(Outcome::Envelope(Box::new(caller.send(envelope, timeout).await?))) };
-        run(py, bridge, handling(current, || host::inheriting(sent)))
+        // Begun here, where a function may be asked for the placement.
+        match host::begin_here(handling(current, || host::inheriting(sent))).or_raise(py)? {
+            host::Here::Ended(sent) => begin(py, bridge, |ending| {
+                ending.tell(sent);
+                Begun::from_iter([])
+            }),
+            host::Here::Waits(sent) => run(py, bridge, sent),
+        }
     }
 
     /// The view that [`next_view`](Self::next_view) goes on from; calls may still follow the one before.
@@ -364,9 +404,56 @@ impl Node {
             .into_any())
     }
 
+    /// The ring of an actor type, with what draining silos keep; a copy. `""`, which is no type, has that of all types that no
+    /// silo declares.
     fn ring(&self, py: Python<'_>, actor_type: &Bound<'_, PyAny>) -> PyResult<HashRing> {
-        let actor_type = args::borrowed_text("actor_type", actor_type)?;
-        Ok(self.caller(py)?.view().ring(actor_type).clone().into())
+        let actor_type = args::text("actor_type", actor_type)?;
+        Ok(self.caller(py)?.view().ring(&actor_type).clone().into())
+    }
+
+    /// Who owns an actor next, as many as `most`.
+    fn next_owners(
+        &self,
+        py: Python<'_>,
+        actor_type: &Bound<'_, PyAny>,
+        actor_id: &Bound<'_, PyAny>,
+        most: &Bound<'_, PyAny>,
+    ) -> PyResult<Vec<String>> {
+        self.ranked(py, Caller::next_owners, [actor_type, actor_id, most])
+    }
+
+    /// The owner and the silos for copies, as many as `most`.
+    fn successors(
+        &self,
+        py: Python<'_>,
+        actor_type: &Bound<'_, PyAny>,
+        actor_id: &Bound<'_, PyAny>,
+        most: &Bound<'_, PyAny>,
+    ) -> PyResult<Vec<String>> {
+        self.ranked(py, Caller::successors, [actor_type, actor_id, most])
+    }
+
+    fn drain<'py>(&self, py: Python<'py>, bridge: Option<&Bridge>) -> PyResult<Bound<'py, PyAny>> {
+        let silo = self.silo(py)?;
+        run(py, bridge, async move { silo.of_silo()?.drain().await.map(|()| Outcome::Nothing) })
+    }
+
+    fn resume<'py>(&self, py: Python<'py>, bridge: Option<&Bridge>) -> PyResult<Bound<'py, PyAny>> {
+        let silo = self.silo(py)?;
+        run(py, bridge, async move { silo.of_silo()?.resume().await.map(|()| Outcome::Nothing) })
+    }
+
+    fn set_virtual_nodes<'py>(
+        &self,
+        py: Python<'py>,
+        bridge: Option<&Bridge>,
+        virtual_nodes: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let virtual_nodes = args::number("virtual_nodes", virtual_nodes)?;
+        let silo = self.silo(py)?;
+        run(py, bridge, async move {
+            silo.of_silo()?.set_virtual_nodes(virtual_nodes).await.map(|()| Outcome::Nothing)
+        })
     }
 
     fn silos(&self, py: Python<'_>) -> PyResult<Vec<Py<PyAny>>> {
@@ -415,12 +502,14 @@ impl Node {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        self.handlers.iter().try_for_each(|(_, slot, _)| slot.visit(&visit))
+        self.handlers.iter().try_for_each(|(_, slot, _)| slot.visit(&visit))?;
+        self.policies.iter().try_for_each(|policy| policy.visit(&visit))
     }
 
     /// Nobody but its own handlers knows of it any more.
     fn __clear__(&self) {
         self.handlers.iter().for_each(|(_, slot, _)| slot.clear());
+        self.policies.iter().for_each(|policy| policy.clear());
         if !process::is_forked() {
             drop(self.running.lock().expect("no panic while locked").take());
         }
@@ -434,6 +523,7 @@ impl Drop for Node {
         } else {
             // Here, with the GIL, and not on the runtime's thread, whoever there lets go of them last.
             self.handlers.iter().for_each(|(_, slot, _)| slot.clear());
+            self.policies.iter().for_each(|policy| policy.clear());
         }
     }
 }

@@ -52,11 +52,6 @@ pub(crate) fn configure(
         "heartbeat" => config.timing.heartbeat = timeout()?,
         "start_timeout" => config.timing.start_timeout = timeout()?,
         "redis_credentials" => config.timing.redis_credentials = Some(args::credentials(name, value)?),
-        "placement" => {
-            for (actor_type, placement) in args::pairs(name, value)? {
-                config.placement.insert(actor_type, placement.parse().or_raise(py)?);
-            }
-        }
         "handler_threads" => {
             *threads = args::number(name, value)?;
             if !(1..=256).contains(threads) {

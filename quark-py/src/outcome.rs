@@ -99,6 +99,10 @@ fn wait(py: Python<'_>, mut waiter: Waiter<Outcome>, interrupted: impl FnOnce())
     const SLICE: Duration = Duration::from_millis(50);
     loop {
         if let Some(ended) = py.detach(|| waiter.wait_for(SLICE)) {
+            if ended.is_err() {
+                // Ctrl-C in a function of the program's that the call asked says more than what became of the call.
+                py.check_signals()?;
+            }
             return ended.or_raise(py);
         }
         if let Err(signal) = py.check_signals() {
@@ -163,6 +167,7 @@ pub(crate) fn silo_info(py: Python<'_>, info: &SiloInfo) -> PyResult<Py<PyAny>> 
         info.zone.clone(),
         info.labels.clone(),
         info.protocol_version,
+        info.is_draining(),
     );
     let make = py.import("quark._types")?.getattr("_silo_info")?;
     Ok(make.call1(arguments)?.unbind())

@@ -2,12 +2,14 @@
 
 use std::fmt::Debug;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use crate::endpoint::Endpoint;
 use crate::envelope::Envelope;
 use crate::error::{Error, ErrorKind};
-use crate::membership::MembershipUrl;
-use crate::silo_info::SiloInfo;
+use crate::id::SiloId;
+use crate::membership::{MembershipUrl, View};
+use crate::silo_info::{SiloInfo, SiloStatus};
 use crate::trace;
 
 /// An error's message is for people: it quotes, it does not repeat.
@@ -33,11 +35,32 @@ pub(super) fn envelope(bytes: &[u8]) {
 pub(super) fn silo_info(bytes: &[u8]) {
     let Ok(json) = std::str::from_utf8(bytes) else { return };
     match SiloInfo::from_json(json) {
-        Ok(info) => assert_eq!(SiloInfo::from_json(&info.to_json()).unwrap(), info),
+        Ok(info) => {
+            assert_eq!(SiloInfo::from_json(&info.to_json()).unwrap(), info);
+            view_with(info);
+        }
         Err(error) => {
             assert_eq!(error.kind(), ErrorKind::Protocol);
             is_short(&error);
         }
+    }
+}
+
+/// Whatever a silo says that it keeps, every actor has an owner, and as many others come after it as there are.
+fn view_with(mut info: SiloInfo) {
+    info.virtual_nodes = info.virtual_nodes.min(20);
+    info.status = SiloStatus::Active;
+    let mut other = SiloInfo::new(SiloId::new("other").unwrap(), info.endpoint.clone());
+    other.virtual_nodes = 7;
+    let types = info.actor_types.iter().flatten().map(String::as_str).chain(["A", "Other"]);
+    let types: Vec<_> = types.take(3).map(str::to_owned).collect();
+    let view = View::new(1, [Arc::new(info), Arc::new(other)]);
+    for actor_type in types {
+        let ring = view.ring(&actor_type);
+        let owner = view.owner(&actor_type, "1").unwrap();
+        assert_eq!(view.successors(&actor_type, "1", 9).first(), Some(owner));
+        assert_eq!(view.next_owners(&actor_type, "1", 9).len(), ring.len() - 1);
+        assert_eq!(ring.shares().iter().sum::<f64>(), 1.0);
     }
 }
 

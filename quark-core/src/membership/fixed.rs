@@ -4,11 +4,12 @@
 
 use std::sync::{Arc, Mutex};
 
+use super::change::Change;
 use super::{Provider, Role, ViewPublisher, Work};
 use crate::endpoint::Endpoint;
 use crate::id::SiloId;
 use crate::probe::Prober;
-use crate::silo_info::{SiloInfo, SiloStatus};
+use crate::silo_info::SiloInfo;
 use crate::transports::Transports;
 
 /// The incarnation of every life: nobody remembers an earlier one.
@@ -63,11 +64,11 @@ impl Provider for FixedMembership {
         })
     }
 
-    fn announce(&self, status: SiloStatus) -> Work<'_> {
+    fn announce(&self, change: Change) -> Work<'_> {
         Box::pin(async move {
             if let Some(started) = &mut *self.started.lock().expect("no panic while locked") {
                 if let Some(myself) = &mut started.myself {
-                    myself.status = status;
+                    change.apply(myself);
                 }
                 self.publish(started);
             }

@@ -25,6 +25,7 @@ use self::follower::{Command, Follower};
 use self::gathering::Sighting;
 use self::node::Node;
 use self::socket::BoundTransport;
+use super::change::Change;
 use super::{MembershipConfig, Provider, Role, ViewPublisher, Work};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind, Result};
@@ -44,6 +45,8 @@ const SIGN_OF_LIFE_LIMIT: Duration = Duration::from_secs(2);
 /// How often a farewell is told, and how long each telling gets.
 const FAREWELLS: usize = 3;
 const FAREWELL_PAUSE: Duration = Duration::from_millis(50);
+/// What a silo may say of itself while it drains, in bytes: half of a datagram.
+const MAX_VALUE: usize = 32 * 1024;
 /// How many suspicions may wait; more are dropped, heartbeats are watched anyway.
 const COMMANDS: usize = 256;
 
@@ -63,6 +66,9 @@ struct Running {
     /// Dropping the set ends the tasks.
     _tasks: JoinSet<()>,
 }
+
+/// What speaks, what it says of this silo, and who says that which must come in order.
+type Speaking = (Arc<Node>, SiloInfo, mpsc::Sender<Command>);
 
 impl GossipMembership {
     pub(super) fn new(bind: Endpoint, seeds: Vec<Endpoint>, config: MembershipConfig) -> Self {
@@ -267,13 +273,25 @@ impl GossipMembership {
         Error::new(ErrorKind::MembershipUnavailable, format!("{url}: {why}"))
     }
 
-    /// The node and this silo with its new status, if it runs as one.
-    fn with_status(&self, status: SiloStatus) -> Option<(Arc<Node>, SiloInfo, mpsc::Sender<Command>)> {
+    /// The node and this silo with what it changes, if it runs as one.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` when no datagram could carry it.
+    fn with(&self, change: Change) -> Result<Option<Speaking>> {
         let mut running = self.running.lock().expect("no panic while locked");
-        let running = running.as_mut()?;
-        let myself = running.myself.as_mut()?;
-        myself.status = status;
-        Some((running.node.clone(), myself.clone(), running.commands.clone()))
+        let Some(running) = running.as_mut() else { return Ok(None) };
+        let Some(myself) = running.myself.as_mut() else { return Ok(None) };
+        let mut changed = myself.clone();
+        change.apply(&mut changed);
+        let bytes = changed.to_json().len();
+        if changed.is_draining() && bytes > MAX_VALUE {
+            let problem = format!(
+                "has too many hash ranges to drain: they make {bytes} bytes, and gossip carries {MAX_VALUE}"
+            );
+            return Err(Error::invalid("virtual_nodes", changed.virtual_nodes, &problem));
+        }
+        myself.clone_from(&changed);
+        Ok(Some((running.node.clone(), changed, running.commands.clone())))
     }
 }
 
@@ -315,9 +333,9 @@ impl Provider for GossipMembership {
         Box::pin(self.begin(role, views, prober))
     }
 
-    fn announce(&self, status: SiloStatus) -> Work<'_> {
+    fn announce(&self, change: Change) -> Work<'_> {
         Box::pin(async move {
-            if let Some((_, myself, commands)) = self.with_status(status) {
+            if let Some((_, myself, commands)) = self.with(change)? {
                 // The task says it, which knows this silo's life.
                 let (say, said) = oneshot::channel();
                 let _ = commands.send(Command::Myself(myself, say)).await;
@@ -329,7 +347,7 @@ impl Provider for GossipMembership {
 
     fn stop(&self) -> Work<'_> {
         Box::pin(async move {
-            let farewell = self.with_status(SiloStatus::Dead);
+            let farewell = self.with(Change::Status(SiloStatus::Dead)).ok().flatten();
             let Some(running) = self.running.lock().expect("no panic while locked").take() else {
                 return Ok(());
             };

@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::change::Change;
 use super::{MembershipConfig, Provider, Role, ViewPublisher, Work};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::SiloId;
 use crate::probe::Prober;
-use crate::silo_info::{SiloInfo, SiloStatus};
+use crate::silo_info::SiloInfo;
 
 /// Rooms stay, because incarnations must grow over the lives of their silos.
 static ROOMS: LazyLock<Mutex<Rooms>> = LazyLock::new(Mutex::default);
@@ -160,13 +161,13 @@ impl Provider for MemoryMembership {
         })
     }
 
-    fn announce(&self, status: SiloStatus) -> Work<'_> {
+    fn announce(&self, change: Change) -> Work<'_> {
         Box::pin(async move {
             let place = self.place.lock().expect("no panic while locked");
             if let Some(silo) = place.as_ref().and_then(|place| place.silo.as_ref()) {
                 let mut room = self.room();
                 if let Some(info) = room.silos.get_mut(silo) {
-                    Arc::make_mut(info).status = status;
+                    change.apply(Arc::make_mut(info));
                 }
                 room.publish();
             }

@@ -4,6 +4,10 @@
 //! [`ViewPublisher`]; everybody else reads views and never reaches back, but for one hint: a link that broke makes a
 //! provider look sooner ([`Membership::suspect`]).
 
+#[cfg(test)]
+mod agreement;
+mod change;
+mod choices;
 mod fixed;
 #[cfg(any(test, quark_fuzzing))]
 pub(crate) mod fuzzing {
@@ -20,24 +24,27 @@ mod memory;
 mod redis;
 mod redis_credentials;
 mod redis_url;
+mod succession;
 mod url;
 mod view;
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
+use self::change::Change;
 use self::hello::Knock;
 use self::lease::Lease;
 use crate::error::{Error, ErrorKind, Result};
 use crate::health::Health;
 use crate::id::SiloId;
 use crate::probe::Prober;
-use crate::silo_info::{SiloInfo, SiloStatus};
+use crate::silo_info::SiloInfo;
 use crate::transports::Transports;
 
 pub use self::redis_credentials::RedisCredentials;
@@ -116,8 +123,8 @@ pub(crate) type Work<'a, T = ()> = Pin<Box<dyn Future<Output = Result<T>> + Send
 pub(crate) trait Provider: Send + Sync {
     /// Begins, and returns the incarnation of this life (0 for observers). The first view is published before it returns.
     fn start(&self, role: Role, views: ViewPublisher, prober: Arc<dyn Prober>) -> Work<'_, u64>;
-    /// Tells the others of a new status of this silo (Active → ShuttingDown).
-    fn announce(&self, status: SiloStatus) -> Work<'_>;
+    /// Tells the others what this silo changes in what it says of itself. Its own view shows it when this returns.
+    fn announce(&self, change: Change) -> Work<'_>;
     /// Leaves: tells the others, removes what this life wrote, ends every task. A second stop has no effect.
     fn stop(&self) -> Work<'_>;
     /// A link to this silo broke or could not be made: look sooner than planned. A hint; does not wait.
@@ -132,6 +139,7 @@ pub struct Membership {
     prober: Arc<dyn Prober>,
     views: ViewPublisher,
     state: Mutex<State>,
+    started: Mutex<Option<Started>>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -139,6 +147,14 @@ enum State {
     Fresh,
     Started,
     Stopped,
+}
+
+/// What runs.
+struct Started {
+    /// `None` for a client.
+    silo: Option<SiloId>,
+    /// Since the first drain. Dropping it ends the task.
+    tends_drain: Option<JoinSet<()>>,
 }
 
 impl Membership {
@@ -181,6 +197,7 @@ impl Membership {
             prober: Arc::new(Knock),
             views: ViewPublisher::default(),
             state: Mutex::new(State::Fresh),
+            started: Mutex::default(),
         })
     }
 
@@ -202,17 +219,14 @@ impl Membership {
             }
             *state = State::Started;
         }
+        let silo = match &role {
+            Role::Member(info) => Some(info.silo_id.clone()),
+            Role::Observer(_) => None,
+        };
         let incarnation = self.provider()?.start(role, self.views.clone(), self.prober.clone()).await?;
         self.views.incarnation.fetch_max(incarnation, Ordering::AcqRel);
+        *self.started() = Some(Started { silo, tends_drain: None });
         Ok(incarnation)
-    }
-
-    /// Tells the others of a new status of this silo.
-    ///
-    /// # Errors
-    /// What the provider's store says; the silo may go on.
-    pub async fn announce(&self, status: SiloStatus) -> Result<()> {
-        self.provider()?.announce(status).await
     }
 
     /// Leaves the cluster and ends. Stopping twice, or before the start, has no effect.
@@ -227,10 +241,15 @@ impl Membership {
             }
             *state = State::Stopped;
         }
+        drop(self.started().take());
         match self.provider() {
             Ok(provider) => provider.stop().await,
             Err(_ended) => Ok(()),
         }
+    }
+
+    fn started(&self) -> MutexGuard<'_, Option<Started>> {
+        self.started.lock().expect("no panic while locked")
     }
 
     fn provider(&self) -> Result<Arc<dyn Provider>> {
@@ -240,6 +259,7 @@ impl Membership {
 
     /// Ends every task without a word to the others, who find out by themselves.
     pub(crate) fn abort(&self) {
+        drop(self.started().take());
         drop(self.provider.lock().expect("no panic while locked").take());
     }
 

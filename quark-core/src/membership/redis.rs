@@ -32,13 +32,14 @@ use self::keeper::{Command, Keeper};
 use self::listener::Heard;
 use self::refusal::Refusal;
 use self::store::{Server, Store as _, find_originals};
+use super::change::{Change, beside_original};
 use super::judge::{Judge, Row};
 use super::lookout::{LOOK_INTERVAL, Lookout};
 use super::{MembershipConfig, Provider, RedisUrl, Role, ViewPublisher, Work};
 use crate::error::{Error, ErrorKind, Result};
 use crate::probe::Prober;
 use crate::retry::Backoff;
-use crate::silo_info::{DEFAULT_VIRTUAL_NODES, SiloInfo, SiloStatus};
+use crate::silo_info::{DEFAULT_VIRTUAL_NODES, SiloInfo};
 use crate::telemetry::MEMBERSHIP;
 
 /// How long a start waits for the subscription. Without one the silo works too, only slower.
@@ -182,21 +183,15 @@ impl<V: Server> RedisMembership<V> {
     }
 }
 
-/// Original silos count 150 virtual nodes for everybody: beside them another number would tear the ring apart.
 fn check_beside_originals(info: &SiloInfo, originals: &[Row]) -> Result<()> {
     let original = originals.iter().find_map(|row| match row {
         Row::Readable(other) if other.is_original() && other.silo_id != info.silo_id => Some(other),
         _ => None,
     });
     match original {
-        Some(original) if info.virtual_nodes != DEFAULT_VIRTUAL_NODES => Err(Error::new(
-            ErrorKind::Incompatible,
-            format!(
-                "virtual_nodes={} cannot be used beside the original silo {:?} at {}, which counts \
-                 {DEFAULT_VIRTUAL_NODES} virtual nodes for every silo",
-                info.virtual_nodes, original.silo_id, original.endpoint
-            ),
-        )),
+        Some(original) if info.virtual_nodes != DEFAULT_VIRTUAL_NODES => {
+            Err(beside_original(info.virtual_nodes, original))
+        }
         _ => Ok(()),
     }
 }
@@ -206,11 +201,11 @@ impl<V: Server> Provider for RedisMembership<V> {
         Box::pin(self.begin(role, views, prober))
     }
 
-    fn announce(&self, status: SiloStatus) -> Work<'_> {
+    fn announce(&self, change: Change) -> Work<'_> {
         Box::pin(async move {
             let (reply, answer) = oneshot::channel();
             let gone = |()| Error::new(ErrorKind::NotRunning, "membership has ended");
-            self.commands()?.send(Command::Announce(status, reply)).await.map_err(|_| gone(()))?;
+            self.commands()?.send(Command::Announce(change, reply)).await.map_err(|_| gone(()))?;
             answer.await.map_err(|_| gone(()))?.map_err(|refusal| self.unavailable(&refusal))
         })
     }

@@ -6,8 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use super::choices::Choices;
+use crate::drain::Drain;
 use crate::id::SiloId;
-use crate::ring::HashRing;
+use crate::ring::{HashRing, Kept};
 use crate::silo_info::{SiloInfo, SiloStatus};
 
 /// Who is in the cluster, as this silo knows it.
@@ -69,13 +71,29 @@ impl View {
     /// The ring of an actor type: the active silos that serve it.
     #[must_use]
     pub fn ring(&self, actor_type: &str) -> &HashRing {
-        self.rings.of_type(actor_type)
+        &self.rings.of_type(actor_type).ring
+    }
+
+    /// What a silo owns, as it would keep it if it drained from now on.
+    pub(crate) fn owned_by(&self, silo: &SiloId) -> Drain {
+        let declared = self.rings.declared.iter();
+        let serves = |serving: &Serving| serving.ring.contains(silo.as_str());
+        // A silo that serves only what it declares owns nothing of other types, which goes without saying.
+        let others = &self.rings.general;
+        let by_type = declared.filter(|(_, serving)| serves(serving) || serves(others));
+        let by_type = by_type.map(|(name, serving)| (name.clone(), serving.ring.owned_by(silo))).collect();
+        Drain::keeping(by_type, others.ring.owned_by(silo))
+    }
+
+    /// Whom policies choose from that do not go by the ring of an actor type.
+    pub(crate) fn choices(&self, actor_type: &str) -> &Choices {
+        &self.rings.of_type(actor_type).choices
     }
 
     /// The ring of the actor types that no silo declares: the active silos that serve all types.
     #[must_use]
     pub fn general_ring(&self) -> &HashRing {
-        &self.rings.general
+        &self.rings.general.ring
     }
 
     /// The silo that owns an actor, if anybody serves its type.
@@ -110,33 +128,55 @@ impl View {
 #[derive(Debug, Default)]
 struct Rings {
     /// Silos that serve everything; the ring of every type that nobody declares.
-    general: HashRing,
-    declared: HashMap<String, HashRing>,
+    general: Serving,
+    declared: HashMap<String, Serving>,
+}
+
+/// Who serves a type.
+#[derive(Clone, Debug, Default)]
+struct Serving {
+    ring: HashRing,
+    choices: Arc<Choices>,
+}
+
+impl Serving {
+    /// These silos, which serve a type; for `None` all types that nobody declares.
+    fn of<'a>(actor_type: Option<&str>, silos: impl Iterator<Item = &'a SiloInfo> + Clone) -> Self {
+        let mut ring = HashRing::of(silos.clone().map(|info| (info.silo_id.clone(), info.virtual_nodes)));
+        if silos.clone().any(SiloInfo::is_draining) {
+            let drains = silos.clone().filter_map(|info| Some((&info.silo_id, info.drain.as_ref()?)));
+            ring = ring.draining(drains.map(|(id, drain)| (id.clone(), drain.kept(actor_type).clone())));
+        }
+        let by_id: HashMap<_, _> = silos.map(|info| (&info.silo_id, info)).collect();
+        let choices = Choices::of(&ring, |id| by_id.get(id).copied());
+        Self { ring, choices: Arc::new(choices) }
+    }
 }
 
 impl Rings {
     fn of<'a>(silos: impl Iterator<Item = &'a SiloInfo> + Clone) -> Self {
-        let ring_of = |serving: &mut dyn Iterator<Item = &SiloInfo>| {
-            HashRing::of(serving.map(|info| (info.silo_id.clone(), info.virtual_nodes)))
-        };
-        let general = ring_of(&mut silos.clone().filter(|info| info.actor_types.is_none()));
-        let types: BTreeSet<&String> =
-            silos.clone().filter_map(|info| info.actor_types.as_ref()).flatten().collect();
-        // Types that the same silos serve share one ring.
-        let mut shared: HashMap<Vec<&SiloId>, HashRing> = HashMap::new();
+        let general = Serving::of(None, silos.clone().filter(|info| info.actor_types.is_none()));
+        // What a draining silo keeps of a type it keeps when nobody declares it any more.
+        let kept = silos.clone().filter_map(|info| info.drain.as_ref()).flat_map(Drain::types);
+        let types = silos.clone().filter_map(|info| info.actor_types.as_ref()).flatten().chain(kept);
+        let types: BTreeSet<&String> = types.collect();
+        // Types that the same silos serve share one ring, if those that drain keep the same of both.
+        let mut shared: HashMap<Vec<(&SiloId, Option<&Kept>)>, Serving> = HashMap::new();
         let declared = types
             .into_iter()
             .map(|actor_type| {
                 let serving = silos.clone().filter(|info| info.serves(actor_type));
-                let ids = serving.clone().map(|info| &info.silo_id).collect();
-                let ring = shared.entry(ids).or_insert_with(|| ring_of(&mut serving.into_iter())).clone();
+                let kept = |info: &'a SiloInfo| info.drain.as_ref().map(|drain| drain.kept(Some(actor_type)));
+                let ids = serving.clone().map(|info| (&info.silo_id, kept(info))).collect();
+                let new = || Serving::of(Some(actor_type), serving);
+                let ring = shared.entry(ids).or_insert_with(new).clone();
                 (actor_type.clone(), ring)
             })
             .collect();
         Self { general, declared }
     }
 
-    fn of_type(&self, actor_type: &str) -> &HashRing {
+    fn of_type(&self, actor_type: &str) -> &Serving {
         self.declared.get(actor_type).unwrap_or(&self.general)
     }
 }

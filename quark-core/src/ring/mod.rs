@@ -7,7 +7,9 @@
 //! A lookup costs the MD5 of the key and O(1): the hash is uniform, so an index on its top bits finds the point within
 //! a step or two. A change merges the new silo's points into a new snapshot; readers of the old one notice nothing.
 
+mod drained;
 mod hash;
+mod kept;
 mod md5_lanes;
 mod memo;
 mod ranges;
@@ -19,6 +21,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use hash::{hash, hash_actor};
+pub(crate) use kept::Kept;
 pub use ranges::{HashRange, HashRanges};
 use snapshot::{Point, Snapshot};
 
@@ -68,21 +71,21 @@ impl HashRing {
     pub fn add(&mut self, silo_id: &str, virtual_nodes: u32) -> Result<bool> {
         check_name("silo_id", silo_id, MAX_SILO_ID_BYTES)?;
         check_virtual_nodes(virtual_nodes)?;
-        let ring = &*self.0;
+        let ring = self.plain();
         let Err(place) = ring.silos.binary_search_by(|(id, _)| id.as_str().cmp(silo_id)) else {
             return Ok(false);
         };
         let id = SiloId::new(silo_id)?;
         let place_u32 = u32::try_from(place).expect("fewer silos than points");
         let new = points_of(&id, virtual_nodes, place_u32);
-        self.0 = Arc::new(ring.with(place, (id, virtual_nodes), &new));
+        *self = Self::of_plain(ring.with(place, (id, virtual_nodes), &new), self.kept());
         Ok(true)
     }
 
     /// Removes a silo and says whether it was there.
     pub fn remove(&mut self, silo_id: &str) -> bool {
         let Some((place, points)) = self.points_of_silo(silo_id) else { return false };
-        self.0 = Arc::new(self.0.without(place, &points));
+        *self = Self::of_plain(self.plain().without(place, &points), self.kept());
         true
     }
 
@@ -175,8 +178,7 @@ impl HashRing {
     /// How many virtual nodes a silo has, if it is there.
     #[must_use]
     pub fn virtual_nodes(&self, silo_id: &str) -> Option<u32> {
-        let place = self.0.silos.binary_search_by(|(id, _)| id.as_str().cmp(silo_id)).ok()?;
-        Some(self.0.silos[place].1)
+        Some(self.0.silos[self.0.place_of(silo_id)?].1)
     }
 
     /// Whether the silo is on the ring.
@@ -200,8 +202,9 @@ impl HashRing {
 
 impl PartialEq for HashRing {
     fn eq(&self, other: &Self) -> bool {
-        // The points follow from the silos.
-        Arc::ptr_eq(&self.0, &other.0) || self.0.silos == other.0.silos
+        // The points follow from the silos, and from who drains.
+        let kept = |ring: &Self| ring.0.drained.as_ref().map(|drained| drained.kept.clone());
+        Arc::ptr_eq(&self.0, &other.0) || self.0.silos == other.0.silos && kept(self) == kept(other)
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a ring is at one time: its points, and the index that finds them. Immutable; a change makes a new one, out of
 //! long pieces of the old one that are copied as they are.
 
+use super::drained::Drained;
 use crate::id::SiloId;
 
 /// A silo's point on the circle.
@@ -11,7 +12,7 @@ pub(super) struct Point {
     pub(super) silo: u32,
 }
 
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Snapshot {
     /// Silos with their virtual nodes, sorted by id, so that comparing places compares ids.
     pub(super) silos: Vec<(SiloId, u32)>,
@@ -21,6 +22,8 @@ pub(super) struct Snapshot {
     index: Vec<u32>,
     /// How far to shift a hash to get its top bits.
     shift: u32,
+    /// What it was made of, when some of the silos drain.
+    pub(super) drained: Option<Box<Drained>>,
 }
 
 impl Snapshot {
@@ -34,7 +37,12 @@ impl Snapshot {
             index.resize(index.len().max(slot + 1), place);
         }
         index.resize(slots, u32::try_from(points.len()).expect("fewer than 2^32 points"));
-        Self { silos, points, index, shift }
+        Self { silos, points, index, shift, drained: None }
+    }
+
+    /// A silo's place among the silos.
+    pub(super) fn place_of(&self, silo: &str) -> Option<usize> {
+        self.silos.binary_search_by(|(id, _)| id.as_str().cmp(silo)).ok()
     }
 
     /// The same with one more silo, whose sorted points these are.
@@ -92,7 +100,7 @@ impl Snapshot {
             count += 1;
         }
         index.extend(self.index[index.len()..].iter().map(|first| by(*first, count)));
-        Self { silos, points, index, shift: self.shift }
+        Self { silos, points, index, shift: self.shift, drained: None }
     }
 
     /// The first point from `from` on that is not earlier than something at `hash`.

@@ -129,6 +129,14 @@ static bool give_credentials(void *user_data, char *user, char *password) {
     return true;
 }
 
+static bool choose_the_first(void *user_data, const char *actor_type, const char *actor_id, const quark_silo_list_t *silos,
+                             const char *local_id, char *chosen) {
+    CHECK(user_data == NULL || user_data == &token);
+    CHECK(actor_type != NULL && actor_id != NULL && local_id != NULL);
+    strcpy(chosen, quark_silo_info_id(quark_silo_list_at(silos, 0)));
+    return true;
+}
+
 static void on_log(void *user_data, int32_t level, const char *target, const char *message) {
     (void)user_data;
     CHECK(level >= 1 && level <= 5 && target != NULL && message != NULL);

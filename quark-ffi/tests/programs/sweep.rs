@@ -191,8 +191,7 @@ fn variants(function: &Function, parameter: &Parameter) -> Vec<Variant> {
             variants.push(variant("invalid UTF-8", "\"a\\xff\"", refused));
             // Ids have limits; what else is too long is told by one of the ways of REFUSED, or it is fine.
             let id = of_message || parameter.name == "silo_id";
-            let calls = function.name.contains("_call") && !function.name.ends_with("_callback");
-            let is_checked = calls
+            let is_checked = function.name.contains("_call") && !function.name.ends_with("_callback")
                 || function.name.ends_with("_notify")
                 || ["quark_ring_add", "quark_transport_connect", "quark_config_new"]
                     .contains(&&*function.name);
@@ -314,7 +313,7 @@ fn valid(function: &Function, parameter: &Parameter) -> Option<String> {
         ("quark_status_t", "status") => "QUARK_TIMEOUT",
         ("size_t", "index") => "0",
         ("size_t", "count") => "1",
-        ("size_t", "at_most") => "10",
+        ("size_t", "at_most" | "most") => "10",
         ("int64_t", "value") => "1",
         ("uint32_t", "virtual_nodes") => "10",
         ("uint32_t", "threads") => "2",
@@ -338,6 +337,7 @@ fn valid(function: &Function, parameter: &Parameter) -> Option<String> {
         ("quark_ownership_fn", _) => "on_ownership",
         ("quark_log_fn", _) => "on_log",
         ("quark_credentials_fn", _) => "give_credentials",
+        ("quark_placement_fn", _) => "choose_the_first",
         _ => return None,
     };
     Some(value.to_owned())

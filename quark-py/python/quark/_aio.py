@@ -204,6 +204,32 @@ class Silo(SiloBase, _Async):
         """
         return _ownership(self._node.watch_ownership(actor_type))
 
+    async def drain(self) -> None:
+        """Keeps what it has and gets nothing new, until :meth:`resume` or its stop.
+
+        It keeps the part of the ring that it owns now. What would fall to it when others go falls to the next silo on the
+        ring that does not drain; a silo that joins takes its part as always. Policies other than the ring's do not choose
+        it, as long as there are others; a function for ``placement`` is shown it (``draining``) and decides. Its own view
+        and calls follow when this returns; the others hear of it. A second time has no effect.
+
+        ``InvalidArgumentError`` when it has more virtual nodes than gossip can tell of; ``MembershipUnavailableError``
+        when the store cannot be told now: it is when it can.
+        """
+        await _end(self._node.drain(_loop.bridge()))
+
+    async def resume(self) -> None:
+        """Ends :meth:`drain`: it gets its whole part of the ring. Without one it has no effect."""
+        await _end(self._node.resume(_loop.bridge()))
+
+    async def set_virtual_nodes(self, virtual_nodes: int) -> None:
+        """Gives it another weight while it runs: 1 to 100,000 points on the ring.
+
+        Its own view and calls follow when this returns; the others hear of it. ``IncompatibleError`` for another number
+        than 150 beside silos of the original Quark, or of a ``static://`` list; ``MembershipUnavailableError`` when the
+        store cannot be told now: it is when it can.
+        """
+        await _end(self._node.set_virtual_nodes(_loop.bridge(), virtual_nodes))
+
 
 async def _ownership(watch: OwnershipWatch) -> AsyncIterator[OwnershipChange]:
     while True:

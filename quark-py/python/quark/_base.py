@@ -6,6 +6,7 @@ from typing import Any, Callable, List, Mapping, Optional, TypeVar, Union
 
 from . import _handlers, _loop, _quark
 from ._errors import QuarkError
+from ._placement import Placement
 from ._quark import Request
 from ._types import Credentials, Explanation, Health, SiloInfo, Tls, _health
 
@@ -30,6 +31,20 @@ class Base:
     def ring(self, actor_type: str) -> _quark.HashRing:
         """The ring of an actor type in the current view: the silos that own its actors. A copy."""
         return self._node.ring(actor_type)
+
+    def next_owners(self, actor_type: str, actor_id: str, most: int = 1) -> List[str]:
+        """Who would own an actor if its owner went, then if that one went too, and so on: ``most`` silos at most, in the
+        order of the ring, whatever their zones. Silos that drain come last, but for those that keep this actor."""
+        return self._node.next_owners(actor_type, actor_id, most)
+
+    def successors(self, actor_type: str, actor_id: str, most: int = 3) -> List[str]:
+        """The owner of an actor, then the silos after it on the ring, ``most`` at most, spread over zones: first one of
+        each zone that is not among them yet (silos without a zone count as one), then the others.
+
+        For copies of what the owner keeps; who owns the actor when the owner goes says :meth:`next_owners`. Of the silos
+        that drain only the owner is among them.
+        """
+        return self._node.successors(actor_type, actor_id, most)
 
     def silos(self) -> List[SiloInfo]:
         """The silos of the current view, sorted by id."""
@@ -70,7 +85,7 @@ class SiloBase(Base):
         listen: str = "127.0.0.1:0",
         advertise: Optional[str] = None,
         cluster: str = "quark",
-        placement: Optional[Mapping[str, str]] = None,
+        placement: Optional[Mapping[str, Placement]] = None,
         virtual_nodes: int = 150,
         default_timeout: Optional[float] = None,
         max_payload: Optional[int] = None,
@@ -102,9 +117,16 @@ class SiloBase(Base):
 
         ``membership`` is one of ``redis://…``, ``gossip://…``, ``static://…`` and ``memory://…``. ``handlers`` has a
         function for each actor type; a silo with these only owns no actor of another type. ``handler`` gets all other
-        types. Durations are in seconds, sizes in bytes. ``placement`` names a policy for an actor type:
-        ``consistent-hash``, ``random``, ``prefer-local`` or ``stateless-worker``. ``handler_threads`` (default 4) are
-        for each plain function; an actor always has the same one, and one that never returns keeps it.
+        types. Durations are in seconds, sizes in bytes. ``handler_threads`` (default 4) are for each plain function; an actor
+        always has the same one, and one that never returns keeps it.
+
+        ``placement`` names a policy for an actor type: ``consistent-hash``, ``random``, ``prefer-local`` or
+        ``stateless-worker`` (in turn, those of the own ``zone`` if there are any); or it is a function
+        ``choose(actor_type, actor_id, silos, local)`` that gives the id of one of ``silos``, which serve the type, or None.
+        It is asked inside each call, on the thread that calls (what had not been sent when its silo went: once more, on
+        another). It should be quick, may ask for owners and silos, and cannot make calls. None ends the call with
+        :class:`quark.NoSiloError`, and so does a silo that is not there; an exception with
+        :class:`quark.InvalidArgumentError`, whose rest is in the log.
 
         A handler may have ``inbox_capacity`` requests (65,536) of ``inbox_bytes`` (256 MiB) at once; more are refused
         with :class:`quark.OverloadedError`, and so are those of a peer that lets more than ``answer_capacity`` (64 MiB)
@@ -194,7 +216,8 @@ class ClientBase(Base):
         *,
         membership: str,
         cluster: str = "quark",
-        placement: Optional[Mapping[str, str]] = None,
+        placement: Optional[Mapping[str, Placement]] = None,
+        zone: Optional[str] = None,
         default_timeout: Optional[float] = None,
         max_payload: Optional[int] = None,
         outbox_capacity: Optional[int] = None,
@@ -205,12 +228,16 @@ class ClientBase(Base):
         tls: Optional[Tls] = None,
         allow_plaintext: bool = False,
     ) -> None:
-        """Describes a client, which calls actors and hosts nothing; :meth:`start` starts it."""
+        """Describes a client, which calls actors and hosts nothing; :meth:`start` starts it.
+
+        The options are those of a silo. Its ``zone`` is the one whose silos ``stateless-worker`` prefers.
+        """
         _must_be_text("membership", membership)
         options = {
             "membership": membership,
             "cluster": cluster,
             "placement": _plain_dict(placement),
+            "zone": zone,
             "default_timeout": default_timeout,
             "max_payload": max_payload,
             "outbox_capacity": outbox_capacity,

@@ -65,6 +65,8 @@ class SiloInfo:
     labels: Mapping[str, str] = field(default_factory=dict, hash=False)
     #: The protocol it speaks; None for a silo of the original Quark.
     protocol_version: Optional[int] = None
+    #: It keeps what it has and gets nothing new.
+    draining: bool = False
 
 
 def _silo_info(
@@ -77,10 +79,11 @@ def _silo_info(
     zone: Optional[str],
     labels: Dict[str, str],
     protocol_version: Optional[int],
+    draining: bool,
 ) -> SiloInfo:
     types = None if actor_types is None else tuple(actor_types)
     return SiloInfo(
-        silo_id, endpoint, SiloStatus(status), incarnation, virtual_nodes, types, zone, labels, protocol_version
+        silo_id, endpoint, SiloStatus(status), incarnation, virtual_nodes, types, zone, labels, protocol_version, draining
     )
 
 

@@ -164,6 +164,18 @@ class Silo(SiloBase, _Blocking):
         :meth:`quark.Silo.ownership`."""
         return _ownership(self._node.watch_ownership(actor_type))
 
+    def drain(self) -> None:
+        """Keeps what it has and gets nothing new, until :meth:`resume` or its stop; see :meth:`quark.Silo.drain`."""
+        self._node.drain(None)
+
+    def resume(self) -> None:
+        """Ends :meth:`drain`."""
+        self._node.resume(None)
+
+    def set_virtual_nodes(self, virtual_nodes: int) -> None:
+        """Gives it another weight while it runs; see :meth:`quark.Silo.set_virtual_nodes`."""
+        self._node.set_virtual_nodes(None, virtual_nodes)
+
 
 def _ownership(watch: OwnershipWatch) -> Iterator[OwnershipChange]:
     while True:

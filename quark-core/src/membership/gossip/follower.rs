@@ -14,6 +14,7 @@ use super::gathering::{Gathering, Life};
 use super::node::Node;
 use crate::health::Health;
 use crate::id::SiloId;
+use crate::membership::change::begin_anew;
 use crate::membership::judge::{Action, Judge};
 use crate::membership::lookout::{LOOK_INTERVAL, Lookout, Turn};
 use crate::membership::{MembershipConfig, ViewPublisher};
@@ -105,6 +106,7 @@ impl Follower {
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (node, lease) = (self.node.clone(), self.views.lease().clone());
         loop {
+            let mut told = None;
             tokio::select! {
                 () = node.ended() => {
                     tracing::error!(target: MEMBERSHIP, "gossip has ended; the last view stands");
@@ -115,7 +117,7 @@ impl Follower {
                         // Its life may be a later one than the handle knows.
                         myself.incarnation = self.myself.as_ref().map_or(0, |known| known.incarnation);
                         self.say(myself).await;
-                        let _ = said.send(());
+                        told = Some(said);
                     }
                     Some(Command::Suspect(id, incarnation)) => self.lookout.judge.suspect(&id, incarnation),
                     None => return,
@@ -128,6 +130,9 @@ impl Follower {
                 _ = rounds.tick() => {}
             }
             self.look().await;
+            if let Some(told) = told {
+                let _ = told.send(());
+            }
         }
     }
 
@@ -249,6 +254,7 @@ impl Follower {
         if self.gathering.hears(&info.silo_id) {
             return;
         }
+        begin_anew(&mut info);
         info.incarnation = self.gathering.lives(&info.silo_id).max(info.incarnation.saturating_add(1));
         self.views.set_incarnation(info.incarnation);
         self.lookout.rejoined(info.clone());

@@ -19,12 +19,13 @@ use super::listener::Heard;
 use super::refusal::Refusal;
 use super::store::{Server, Store};
 use crate::id::SiloId;
+use crate::membership::change::{Change, begin_anew};
 use crate::membership::judge::{Action, Row};
 use crate::membership::lookout::{Lookout, Turn};
 use crate::membership::{MembershipConfig, ViewPublisher};
 use crate::probe::{Probe, Prober};
 use crate::retry::Backoff;
-use crate::silo_info::{SiloInfo, SiloStatus};
+use crate::silo_info::SiloInfo;
 use crate::telemetry::MEMBERSHIP;
 
 /// How often the elected silo looks for original silos.
@@ -36,7 +37,7 @@ type Reply = oneshot::Sender<Result<(), Refusal>>;
 
 /// What the provider's handle asks for.
 pub(super) enum Command {
-    Announce(SiloStatus, Reply),
+    Announce(Change, Reply),
     Stop(Reply),
     Suspect(SiloId, u64),
 }
@@ -137,8 +138,8 @@ impl<V: Server> Keeper<V> {
                         let _ = reply.send(self.leave().await);
                         return;
                     }
-                    Some(Command::Announce(status, reply)) => {
-                        let _ = reply.send(self.announce(status).await);
+                    Some(Command::Announce(change, reply)) => {
+                        let _ = reply.send(self.announce(change).await);
                         Ok(())
                     }
                     Some(Command::Suspect(id, incarnation)) => {
@@ -296,6 +297,7 @@ impl<V: Server> Keeper<V> {
             self.lookout.rejoin_later();
             return Ok(());
         }
+        begin_anew(&mut info);
         let (config, prober) = (self.config.clone(), self.prober.clone());
         let claimed = self.ask(claim(&store, &mut info, &config, &*prober, Instant::now())).await;
         match claimed {
@@ -328,10 +330,11 @@ impl<V: Server> Keeper<V> {
         }
     }
 
-    async fn announce(&mut self, status: SiloStatus) -> Result<(), Refusal> {
+    async fn announce(&mut self, change: Change) -> Result<(), Refusal> {
         let Some(myself) = &mut self.myself else { return Ok(()) };
-        myself.status = status;
+        change.apply(myself);
         self.lookout.judge.set_myself(myself.clone());
+        self.publish();
         let store = self.link.store.clone().ok_or_else(Refusal::no_answer)?;
         self.restore(&store).await
     }

@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from typing import List, NamedTuple, Optional, Tuple
+from typing import Callable, List, NamedTuple, Optional, Tuple
 
 from .._quark import HashRing
 from .._types import SiloInfo
@@ -99,11 +99,11 @@ def run(options: Options) -> int:
     if offline:
         if options.membership not in (None, os.environ.get("QUARK_MEMBERSHIP")):
             raise options.refused("--silos and --silo are for a ring without --membership")
-        cluster, version = None, None
+        cluster, version, in_view = None, None, None
         silos = [SiloInfo(silo_id, "", virtual_nodes=number) for silo_id, number in sorted(offline)]
     else:
         cluster = options.cluster
-        version, silos = _look(options)
+        version, silos, in_view = _look(options)
     changes = Changes(dict(joining), options.leaving, dict(weights))
     there = {silo.silo_id for silo in silos}
     for option, named, is_there in (
@@ -115,18 +115,18 @@ def run(options: Options) -> int:
             if (silo_id in there) != is_there:
                 raise options.refused(f"{option} {silo_id}: it is {'not in' if is_there else 'in already'}")
     asked = Asked(cluster, version, silos, changes, options.only_type, keys)
-    rings = Rings(silos, changes)
+    rings = Rings(silos, changes, in_view)
     if options.svg is not None:
         ring_svg.write(options.svg, asked, rings)
     (ring_json if options.json else ring_text).show(asked, rings)
     return 0
 
 
-def _look(options: Options) -> Tuple[int, List[SiloInfo]]:
+def _look(options: Options) -> Tuple[int, List[SiloInfo], Callable[[str], HashRing]]:
     client = Client(membership=options.url(), cluster=options.cluster, start_timeout=options.start_timeout)
     try:
         client.start()
-        return client.view_version, client.silos()
+        return client.view_version, client.silos(), client.ring
     finally:
         client.stop(0.0)
 

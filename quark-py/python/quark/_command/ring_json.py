@@ -37,6 +37,7 @@ def _silo(silo: SiloInfo, there: bool) -> Dict[str, Any]:
         said.update(
             endpoint=silo.endpoint,
             status=silo.status.name.lower(),
+            draining=silo.draining,
             incarnation=silo.incarnation,
             zone=silo.zone,
             actor_types=silo.actor_types,

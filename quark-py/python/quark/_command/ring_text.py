@@ -3,6 +3,7 @@
 import sys
 from typing import TYPE_CHECKING, List
 
+from .._types import SiloStatus
 from . import output
 from .rings import Changes, Ring, Rings
 
@@ -36,7 +37,8 @@ def _members(asked: "Asked") -> List[str]:
     rows = [["", "silo", "endpoint", "status", "incarnation", "zone", "virtual nodes", "types"]]
     for silo in asked.silos:
         types = "all" if silo.actor_types is None else ", ".join(silo.actor_types)
-        status = silo.status.name.lower().replace("_", " ")
+        active = silo.status == SiloStatus.ACTIVE
+        status = "draining" if active and silo.draining else silo.status.name.lower().replace("_", " ")
         numbers = [str(silo.incarnation), silo.zone or "-", str(silo.virtual_nodes)]
         rows.append(["", *map(output.printable, [silo.silo_id, silo.endpoint, status, *numbers, types or "none"])])
     return [line, *output.table(rows)]

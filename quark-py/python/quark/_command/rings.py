@@ -1,6 +1,6 @@
 """The rings of a view: one for each set of silos that serve the same actor types; and what they would be."""
 
-from typing import Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
 from .._quark import HashRing
 from .._types import SiloInfo, SiloStatus
@@ -20,10 +20,16 @@ class Changes(NamedTuple):
         """Whether anything happens."""
         return bool(self.joining or self.leaving or self.weights)
 
-    def made_to(self, silos: Mapping[str, int]) -> Dict[str, int]:
-        """The silos of a ring afterwards."""
-        stay = {silo: self.weights.get(silo, number) for silo, number in silos.items() if silo not in self.leaving}
-        return {**stay, **self.joining}
+    def made_to(self, ring: HashRing) -> HashRing:
+        """Changes a ring, where some of those who change may not be, and gives it back."""
+        for silo_id in self.leaving:
+            ring.remove(silo_id)
+        for silo_id, number in self.weights.items():
+            if ring.remove(silo_id):
+                ring.add(silo_id, number)
+        for silo_id, number in self.joining.items():
+            ring.add(silo_id, number)
+        return ring
 
 
 class Ring(NamedTuple):
@@ -54,26 +60,40 @@ class Ring(NamedTuple):
 
 
 class Rings:
-    """All rings, now and after the changes."""
+    """All rings, now and after the changes.
 
-    def __init__(self, silos: Iterable[SiloInfo], changes: Changes) -> None:
-        self._active = [silo for silo in silos if silo.status == SiloStatus.ACTIVE]
+    ``in_view`` gives a copy of the ring of a type in a view, where some silos may drain; without it the silos are only
+    thought of.
+    """
+
+    def __init__(
+        self, silos: Sequence[SiloInfo], changes: Changes, in_view: Optional[Callable[[str], HashRing]] = None
+    ) -> None:
+        active = [silo for silo in silos if silo.status == SiloStatus.ACTIVE]
         self._changes = changes
-        self._made: Dict[Tuple[str, ...], Tuple[HashRing, HashRing]] = {}
-        self.declared = sorted({name for silo in self._active for name in silo.actor_types or ()})
+        self._in_view = in_view or (lambda actor_type: _ring_of(active))
+        self._made: List[Tuple[HashRing, HashRing]] = []
+        self.declared = sorted({name for silo in active for name in silo.actor_types or ()})
+        self.draining = {silo.silo_id for silo in active if silo.draining}
 
     def of_type(self, actor_type: str) -> Ring:
         """The ring of one type."""
-        return self._ring((actor_type,), actor_type)
+        return Ring((actor_type,), *self._now_and_after(actor_type))
 
     def all(self) -> List[Ring]:
         """Every ring that differs from the others, with the types it is for."""
-        alike: Dict[Tuple[str, ...], List[str]] = {}
+        rings: List[Ring] = []
         for name in self.declared:
-            alike.setdefault(tuple(silo.silo_id for silo in self._serving(name)), []).append(name)
-        rings = [self._ring(tuple(names), names[0]) for names in alike.values()]
-        if self._serving(None) or not rings:
-            rings.append(self._ring(None, None))
+            now, after = self._now_and_after(name)
+            alike = next((place for place, ring in enumerate(rings) if ring.now is now), None)
+            if alike is None:
+                rings.append(Ring((name,), now, after))
+            else:
+                rings[alike] = Ring((*(rings[alike].types or ()), name), now, after)
+        # No type is called "": its ring is that of all that nobody declares.
+        now, after = self._now_and_after("")
+        if len(now) or not rings:
+            rings.append(Ring(None, now, after))
         return rings
 
     def name(self, ring: Ring) -> str:
@@ -86,19 +106,19 @@ class Rings:
         """Whether a ring is that of a type."""
         return actor_type not in self.declared if ring.types is None else actor_type in ring.types
 
-    def _serving(self, actor_type: Optional[str]) -> Sequence[SiloInfo]:
-        return [silo for silo in self._active if silo.actor_types is None or actor_type in silo.actor_types]
+    def _now_and_after(self, actor_type: str) -> Tuple[HashRing, HashRing]:
+        """Equal rings are one, which is looked at once."""
+        now = self._in_view(actor_type)
+        for made in self._made:
+            if made[0] == now:
+                return made
+        after = self._changes.made_to(self._in_view(actor_type)) if self._changes.are_some else now
+        self._made.append((now, after))
+        return self._made[-1]
 
-    def _ring(self, types: Optional[Tuple[str, ...]], actor_type: Optional[str]) -> Ring:
-        silos = {silo.silo_id: silo.virtual_nodes for silo in self._serving(actor_type)}
-        if tuple(silos) not in self._made:
-            now = _ring_of(silos)
-            self._made[tuple(silos)] = now, _ring_of(self._changes.made_to(silos)) if self._changes.are_some else now
-        return Ring(types, *self._made[tuple(silos)])
 
-
-def _ring_of(silos: Mapping[str, int]) -> HashRing:
+def _ring_of(silos: Sequence[SiloInfo]) -> HashRing:
     ring = HashRing()
-    for silo_id, virtual_nodes in silos.items():
-        ring.add(silo_id, virtual_nodes)
+    for silo in silos:
+        ring.add(silo.silo_id, silo.virtual_nodes)
     return ring
