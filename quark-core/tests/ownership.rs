@@ -289,8 +289,15 @@ async fn a_request_is_passed_on_once_and_then_refused_with_the_view_of_who_refus
     drop(fourth);
 }
 
-async fn until_views(silo: &Silo, holds: impl FnMut(&Arc<View>) -> bool) {
-    tokio::time::timeout(LIMIT, silo.watch().wait_for(holds)).await.expect("within the limit").unwrap();
+async fn until_views(silo: &Silo, mut holds: impl FnMut(&Arc<View>) -> bool) {
+    let holds = async {
+        silo.watch().wait_for(&mut holds).await.unwrap();
+        // Calls follow it soon.
+        while !holds(&silo.view()) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LIMIT, holds).await.expect("within the limit");
 }
 
 #[tokio::test]
@@ -321,4 +328,51 @@ async fn an_explanation_says_who_owns_an_actor_and_who_would() {
     let why = nobody.explain("T", "1").unwrap();
     assert_eq!((why.owner, why.next_owners.len(), why.serving, why.is_owned_here), (None, 0, 0, false));
     drop((b, c));
+}
+
+#[tokio::test]
+async fn a_silo_that_drains_hears_of_nothing_when_others_leave_and_gains_when_it_resumes() {
+    let [a, b, c] = ["a", "b", "c"].map(|id| start(silo(id, "drains")));
+    let (a, b, c) = (a.await, b.await, c.await);
+    for silo in [&a, &b, &c] {
+        until_views(silo, |view| view.silos().count() == 3).await;
+    }
+    let (mut heard, mut heard_by_c) = (a.watch_ownership(None).unwrap(), c.watch_ownership(None).unwrap());
+    let owned = next(&mut heard).await.unwrap().owned;
+    let owned_by_c = next(&mut heard_by_c).await.unwrap().owned;
+    a.drain().await.unwrap();
+    assert_eq!(ranges(&a, &a), owned);
+    until_views(&c, |view| view.silo("a").is_some_and(|info| info.is_draining())).await;
+    b.stop(LIMIT).await;
+    until_views(&a, |view| view.silos().count() == 2).await;
+    let change = next(&mut heard_by_c).await.unwrap();
+    assert_eq!(change.owned, HashRanges::all().difference(&owned), "c takes all that was b's");
+    assert_eq!((&change.lost, change.gained), (&HashRanges::new(), change.owned.difference(&owned_by_c)));
+    for i in 0..100 {
+        let id = i.to_string();
+        let why = a.explain("T", &id).unwrap();
+        assert_eq!((why.is_owned_here, c.owns("T", &id).unwrap()), {
+            let is_kept = owned.contains_actor("T", &id);
+            (is_kept, !is_kept)
+        });
+        let named: Vec<_> = why.next_owners.iter().map(|info| info.silo_id.clone()).collect();
+        assert_eq!(named, a.next_owners("T", &id, 9).unwrap());
+        let view = a.view();
+        assert_eq!(named.iter().collect::<Vec<_>>(), view.ring("T").next_owners(&format!("T:{id}"), 9));
+    }
+    // The first that it hears after all that: nothing was told before.
+    a.resume().await.unwrap();
+    let change = next(&mut heard).await.unwrap();
+    let mut plain = quark_core::HashRing::new();
+    for id in ["a", "c"] {
+        plain.add(id, 150).unwrap();
+    }
+    assert_eq!((&change.owned, &change.lost), (&plain.ranges("a"), &HashRanges::new()));
+    assert_eq!(change.gained, change.owned.difference(&owned));
+    assert_eq!(next(&mut heard_by_c).await.unwrap().lost, change.gained);
+    // A weight that changes is told too.
+    a.set_virtual_nodes(300).await.unwrap();
+    let heavier = next(&mut heard).await.unwrap();
+    assert_eq!((&heavier.owned, heavier.view_version), (&ranges(&a, &a), a.view_version()));
+    assert_eq!((heavier.gained.share() > 0.0, heavier.lost), (true, HashRanges::new()));
 }

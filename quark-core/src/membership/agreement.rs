@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::View;
 use super::change::Change;
 use crate::id::SiloId;
-use crate::ring::Kept;
+use crate::ring::HashRanges;
 use crate::silo_info::{SiloInfo, SiloStatus};
 
 /// A type that some silos declare, one that others do, and one that nobody does.
@@ -102,12 +102,12 @@ impl Cluster {
     }
 }
 
-fn owned(view: &View, silo: &SiloId, actor_type: &str) -> Kept {
-    view.ring(actor_type).owned_by(silo)
+fn owned(view: &View, silo: &SiloId, actor_type: &str) -> HashRanges {
+    view.ring(actor_type).ranges(silo.as_str())
 }
 
-fn is_within(inner: &Kept, outer: &Kept) -> bool {
-    inner.and(outer) == *inner
+fn is_within(inner: &HashRanges, outer: &HashRanges) -> bool {
+    inner.difference(outer).is_empty()
 }
 
 /// Who may give and who may get by a step; `None` is anybody.

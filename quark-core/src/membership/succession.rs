@@ -13,9 +13,8 @@ impl View {
     /// Where copies of an actor belong says [`successors`](Self::successors).
     #[must_use]
     pub fn next_owners(&self, actor_type: &str, actor_id: &str, most: usize) -> Vec<SiloId> {
-        let ring = self.ring(actor_type);
-        let places = ring.order_at(hash_actor(actor_type, actor_id)).skip(1).take(most);
-        places.filter_map(|place| ring.silos().nth(place).cloned()).collect()
+        let next = self.ring(actor_type).next_owners_at(hash_actor(actor_type, actor_id), most);
+        next.into_iter().cloned().collect()
     }
 
     /// The owner of an actor, then the silos after it on the ring, `most` at most, spread over zones: first one of each
@@ -28,12 +27,11 @@ impl View {
     pub fn successors(&self, actor_type: &str, actor_id: &str, most: usize) -> Vec<SiloId> {
         let (ring, choices) = (self.ring(actor_type), self.choices(actor_type));
         let (mut zones, mut spread, mut others) = (HashSet::new(), Vec::new(), Vec::new());
-        for (rank, place) in ring.order_at(hash_actor(actor_type, actor_id)).enumerate() {
+        for (rank, id) in ring.order_at(hash_actor(actor_type, actor_id)).enumerate() {
             if spread.len() == most || (zones.len() == choices.zones() && spread.len() + others.len() >= most)
             {
                 break;
             }
-            let Some(id) = ring.silos().nth(place) else { continue };
             let Some(info) = self.silo(id.as_str()) else { continue };
             if rank > 0 && info.is_draining() {
                 continue;

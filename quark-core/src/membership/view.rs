@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::choices::Choices;
 use crate::drain::Drain;
 use crate::id::SiloId;
-use crate::ring::{HashRing, Kept};
+use crate::ring::{HashRanges, HashRing};
 use crate::silo_info::{SiloInfo, SiloStatus};
 
 /// Who is in the cluster, as this silo knows it.
@@ -81,8 +81,9 @@ impl View {
         // A silo that serves only what it declares owns nothing of other types, which goes without saying.
         let others = &self.rings.general;
         let by_type = declared.filter(|(_, serving)| serves(serving) || serves(others));
-        let by_type = by_type.map(|(name, serving)| (name.clone(), serving.ring.owned_by(silo))).collect();
-        Drain::keeping(by_type, others.ring.owned_by(silo))
+        let by_type =
+            by_type.map(|(name, serving)| (name.clone(), serving.ring.ranges(silo.as_str()))).collect();
+        Drain::keeping(by_type, others.ring.ranges(silo.as_str()))
     }
 
     /// Whom policies choose from that do not go by the ring of an actor type.
@@ -161,7 +162,7 @@ impl Rings {
         let types = silos.clone().filter_map(|info| info.actor_types.as_ref()).flatten().chain(kept);
         let types: BTreeSet<&String> = types.collect();
         // Types that the same silos serve share one ring, if those that drain keep the same of both.
-        let mut shared: HashMap<Vec<(&SiloId, Option<&Kept>)>, Serving> = HashMap::new();
+        let mut shared: HashMap<Vec<(&SiloId, Option<&HashRanges>)>, Serving> = HashMap::new();
         let declared = types
             .into_iter()
             .map(|actor_type| {

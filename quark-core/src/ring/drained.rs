@@ -6,9 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use super::HashRing;
-use super::kept::Kept;
 use super::snapshot::{Point, Snapshot};
+use super::{HashRanges, HashRing};
 use crate::id::SiloId;
 
 /// What a ring with draining silos was made of.
@@ -17,19 +16,19 @@ pub(super) struct Drained {
     /// The ring as it would be if nobody drained.
     pub(super) plain: Snapshot,
     /// Silos that drain, with what they keep.
-    pub(super) kept: BTreeMap<SiloId, Kept>,
+    pub(super) kept: BTreeMap<SiloId, HashRanges>,
 }
 
 impl HashRing {
     /// The same ring while these of its silos drain, who keep these parts.
-    pub(crate) fn draining(self, kept: impl IntoIterator<Item = (SiloId, Kept)>) -> Self {
+    pub(crate) fn draining(self, kept: impl IntoIterator<Item = (SiloId, HashRanges)>) -> Self {
         let kept: BTreeMap<_, _> =
             kept.into_iter().filter(|(silo, _)| self.contains(silo.as_str())).collect();
         Self::of_plain(self.plain().clone(), kept)
     }
 
     /// A ring of what it would be if nobody drained, and who does.
-    pub(super) fn of_plain(plain: Snapshot, mut kept: BTreeMap<SiloId, Kept>) -> Self {
+    pub(super) fn of_plain(plain: Snapshot, mut kept: BTreeMap<SiloId, HashRanges>) -> Self {
         kept.retain(|silo, _| plain.place_of(silo.as_str()).is_some());
         if kept.is_empty() {
             return Self(plain.into());
@@ -45,74 +44,8 @@ impl HashRing {
     }
 
     /// Who drains, with what it keeps.
-    pub(super) fn kept(&self) -> BTreeMap<SiloId, Kept> {
-        self.0.drained.as_ref().map_or_else(BTreeMap::new, |drained| drained.kept.clone())
-    }
-
-    /// What a silo owns.
-    pub(crate) fn owned_by(&self, silo: &SiloId) -> Kept {
-        let points = &self.0.points;
-        let (Some(place), Some(last)) = (self.0.place_of(silo.as_str()), points.last()) else {
-            return Kept::default();
-        };
-        let is_own = |point: &Point| point.silo as usize == place;
-        let between = points.windows(2).filter(|pair| is_own(&pair[1]) && pair[0].hash < pair[1].hash);
-        let around = points.first().filter(|first| is_own(first));
-        let around = around.into_iter().flat_map(|first| {
-            let end = last.hash.checked_add(1).map(|after_last| (after_last, u32::MAX));
-            end.into_iter().chain([(0, first.hash)])
-        });
-        Kept::of(between.map(|pair| (pair[0].hash + 1, pair[1].hash)).chain(around))
-    }
-
-    /// All silos, as places in [`silos`](Self::silos), in the order in which they would own a position if those before them
-    /// went; the owner first.
-    pub(crate) fn order_at(&self, position: u32) -> Order<'_> {
-        let plain = self.plain();
-        let drained = self.0.drained.as_deref();
-        let may_own = |(silo, _): &(SiloId, u32)| {
-            drained.and_then(|drained| drained.kept.get(silo)).is_none_or(|kept| kept.contains(position))
-        };
-        let begin = plain.points.partition_point(|point| point.hash < position);
-        Order {
-            points: plain.points[begin..].iter().chain(&plain.points[..begin]),
-            left: plain.silos.iter().map(|silo| Some(may_own(silo))).collect(),
-            count: plain.silos.len(),
-            put_off: Vec::new(),
-            put_off_given: 0,
-        }
-    }
-}
-
-/// See [`HashRing::order_at`].
-pub(crate) struct Order<'a> {
-    points: std::iter::Chain<std::slice::Iter<'a, Point>, std::slice::Iter<'a, Point>>,
-    /// Of each silo that was not met yet, whether it may own the position as long as others are there.
-    left: Vec<Option<bool>>,
-    /// How many were not met yet.
-    count: usize,
-    /// Those that were met and may not: they come last.
-    put_off: Vec<usize>,
-    put_off_given: usize,
-}
-
-impl Iterator for Order<'_> {
-    type Item = usize;
-
-    fn next(&mut self) -> Option<usize> {
-        while self.count > 0
-            && let Some(point) = self.points.next()
-        {
-            let place = point.silo as usize;
-            let Some(may_own) = self.left[place].take() else { continue };
-            self.count -= 1;
-            if may_own {
-                return Some(place);
-            }
-            self.put_off.push(place);
-        }
-        self.put_off_given += 1;
-        self.put_off.get(self.put_off_given - 1).copied()
+    pub(super) fn kept(&self) -> Option<&BTreeMap<SiloId, HashRanges>> {
+        self.0.drained.as_ref().map(|drained| &drained.kept)
     }
 }
 
@@ -124,7 +57,7 @@ struct Keeper {
 }
 
 /// The points of a ring of which each owns up to the one before it.
-fn resolve(plain: &Snapshot, kept: &BTreeMap<SiloId, Kept>) -> Vec<Point> {
+fn resolve(plain: &Snapshot, kept: &BTreeMap<SiloId, HashRanges>) -> Vec<Point> {
     let points = &plain.points;
     let mut keeper_at: Vec<Option<usize>> = vec![None; plain.silos.len()];
     let mut keepers = Vec::with_capacity(kept.len());
@@ -132,7 +65,7 @@ fn resolve(plain: &Snapshot, kept: &BTreeMap<SiloId, Kept>) -> Vec<Point> {
     for (silo, kept) in kept {
         let Some(place) = plain.place_of(silo.as_str()) else { continue };
         keeper_at[place] = Some(keepers.len());
-        ranges.extend(kept.ranges().iter().map(|(first, last)| (*first, *last, keepers.len())));
+        ranges.extend(kept.iter().map(|range| (range.first, range.last, keepers.len())));
         keepers.push(Keeper {
             silo: u32::try_from(place).expect("fewer silos than points"),
             points: Vec::new(),
@@ -201,9 +134,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::ring::HashRange;
 
     /// The rule as it is said, one step after the other.
-    fn owner_by_the_rule(ring: &HashRing, kept: &BTreeMap<SiloId, Kept>, position: u32) -> Option<u32> {
+    fn owner_by_the_rule(ring: &HashRing, kept: &BTreeMap<SiloId, HashRanges>, position: u32) -> Option<u32> {
         let points = &ring.plain().points;
         let begin = points.partition_point(|point| point.hash < position);
         let along = || points[begin..].iter().chain(&points[..begin]);
@@ -214,17 +148,20 @@ mod tests {
         along().find(may_own).or(along().next()).map(|point| point.silo)
     }
 
-    fn places(ring: &HashRing, kept: &BTreeMap<SiloId, Kept>, more: &[u32]) -> Vec<u32> {
+    fn places(ring: &HashRing, kept: &BTreeMap<SiloId, HashRanges>, more: &[u32]) -> Vec<u32> {
         let near = |place: u32| [place.wrapping_sub(1), place, place.wrapping_add(1)];
         let points = ring.plain().points.iter().map(|point| point.hash);
-        let ends =
-            kept.values().flat_map(|kept| kept.ranges().iter().flat_map(|(first, last)| [*first, *last]));
+        let ends = kept.values().flat_map(|kept| kept.iter().flat_map(|range| [range.first, range.last]));
         points.chain(ends).flat_map(near).chain(more.iter().copied()).chain([0, u32::MAX]).collect()
     }
 
-    fn kept() -> impl Strategy<Value = Kept> {
-        prop::collection::vec((any::<u32>(), 0u32..1 << 30), 0..6)
-            .prop_map(|ranges| Kept::of(ranges.into_iter().map(|(at, size)| (at, at.saturating_add(size)))))
+    fn kept() -> impl Strategy<Value = HashRanges> {
+        prop::collection::vec((any::<u32>(), 0u32..1 << 30), 0..6).prop_map(|ranges| {
+            ranges
+                .into_iter()
+                .map(|(first, size)| HashRange { first, last: first.saturating_add(size) })
+                .collect()
+        })
     }
 
     proptest! {
@@ -246,18 +183,19 @@ mod tests {
 
                 let order: Vec<_> = ring.order_at(place).collect();
                 prop_assert_eq!(order.len(), ring.len());
+                prop_assert_eq!(&order[1..], ring.next_owners_at(place, 9));
                 let mut without = ring.clone();
-                for next in order {
-                    let id = ring.silos().nth(next).unwrap();
+                for id in order {
                     prop_assert_eq!(without.owner_at(place), Some(id), "{}", place);
                     without.remove(id.as_str());
                 }
                 prop_assert_eq!(without.owner_at(place), None);
             }
-            let shares: f64 = ring.shares().iter().sum();
-            prop_assert_eq!(shares, 1.0);
-            for silo in ring.silos() {
-                let owned = ring.owned_by(silo);
+            let shares = ring.shares();
+            prop_assert_eq!(shares.iter().sum::<f64>(), 1.0);
+            for (silo, share) in ring.silos().zip(shares) {
+                let owned = ring.ranges(silo.as_str());
+                prop_assert_eq!(owned.share(), share);
                 for place in places(&ring, &kept, &more) {
                     prop_assert_eq!(owned.contains(place), ring.owner_at(place) == Some(silo), "{} {}", silo, place);
                 }
@@ -283,7 +221,7 @@ mod tests {
             let plain = HashRing::of(ids.iter().map(|id| (id.parse().unwrap(), 150)));
             for id in ids {
                 let id: SiloId = id.parse().unwrap();
-                let drained = plain.clone().draining([(id.clone(), plain.owned_by(&id))]);
+                let drained = plain.clone().draining([(id.clone(), plain.ranges(id.as_str()))]);
                 assert!(plain.moves(&drained).is_empty());
                 assert_ne!(plain, drained);
             }

@@ -9,7 +9,6 @@
 
 mod drained;
 mod hash;
-mod kept;
 mod md5_lanes;
 mod memo;
 mod ranges;
@@ -21,7 +20,6 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use hash::{hash, hash_actor};
-pub(crate) use kept::Kept;
 pub use ranges::{HashRange, HashRanges};
 use snapshot::{Point, Snapshot};
 
@@ -78,14 +76,20 @@ impl HashRing {
         let id = SiloId::new(silo_id)?;
         let place_u32 = u32::try_from(place).expect("fewer silos than points");
         let new = points_of(&id, virtual_nodes, place_u32);
-        *self = Self::of_plain(ring.with(place, (id, virtual_nodes), &new), self.kept());
+        *self = Self::of_plain(
+            ring.with(place, (id, virtual_nodes), &new),
+            self.kept().cloned().unwrap_or_default(),
+        );
         Ok(true)
     }
 
     /// Removes a silo and says whether it was there.
     pub fn remove(&mut self, silo_id: &str) -> bool {
-        let Some((place, points)) = self.points_of_silo(silo_id) else { return false };
-        *self = Self::of_plain(self.plain().without(place, &points), self.kept());
+        let Some(place) = self.0.place_of(silo_id) else { return false };
+        *self = Self::of_plain(
+            self.plain().without(place, &self.points_of(place)),
+            self.kept().cloned().unwrap_or_default(),
+        );
         true
     }
 
@@ -167,12 +171,10 @@ impl HashRing {
         moved.into_iter().map(|(pair, arcs)| (pair, part_of_circle(arcs))).collect()
     }
 
-    /// A silo's place in [`silos`](Self::silos) and its points, sorted, if it is there.
-    fn points_of_silo(&self, silo_id: &str) -> Option<(usize, Vec<Point>)> {
-        let place = self.0.silos.binary_search_by(|(id, _)| id.as_str().cmp(silo_id)).ok()?;
+    /// The points of the silo at a place in [`silos`](Self::silos), sorted, as if nobody drained.
+    fn points_of(&self, place: usize) -> Vec<Point> {
         let (id, virtual_nodes) = &self.0.silos[place];
-        let place_u32 = u32::try_from(place).expect("fewer silos than points");
-        Some((place, points_of(id, *virtual_nodes, place_u32)))
+        points_of(id, *virtual_nodes, u32::try_from(place).expect("fewer silos than points"))
     }
 
     /// How many virtual nodes a silo has, if it is there.
@@ -203,8 +205,7 @@ impl HashRing {
 impl PartialEq for HashRing {
     fn eq(&self, other: &Self) -> bool {
         // The points follow from the silos, and from who drains.
-        let kept = |ring: &Self| ring.0.drained.as_ref().map(|drained| drained.kept.clone());
-        Arc::ptr_eq(&self.0, &other.0) || self.0.silos == other.0.silos && kept(self) == kept(other)
+        Arc::ptr_eq(&self.0, &other.0) || self.0.silos == other.0.silos && self.kept() == other.kept()
     }
 }
 

@@ -101,6 +101,12 @@ impl HashRanges {
         self.iter().chain(other.iter()).collect()
     }
 
+    /// What is in this and in the other too.
+    #[must_use]
+    pub(crate) fn intersection(&self, other: &Self) -> Self {
+        self.difference(&self.difference(other))
+    }
+
     /// What is in this and not in the other.
     #[must_use]
     pub fn difference(&self, other: &Self) -> Self {
@@ -173,10 +179,14 @@ impl fmt::Debug for HashRanges {
 
 impl HashRing {
     /// The positions that a silo owns; none when it is not on the ring. Costs the silo's points, however many there are
-    /// of others.
+    /// of others; all points when a silo drains.
     #[must_use]
     pub fn ranges(&self, silo_id: &str) -> HashRanges {
-        let Some((place, points)) = self.points_of_silo(silo_id) else { return HashRanges::new() };
+        let Some(place) = self.0.place_of(silo_id) else { return HashRanges::new() };
+        let points = match self.0.drained {
+            None => self.points_of(place),
+            Some(_) => self.0.points.iter().filter(|point| point.silo as usize == place).copied().collect(),
+        };
         // At a point that it shares with a smaller id it owns nothing.
         let own = points.iter().filter(|point| self.place_at(point.hash) == Some(place));
         own.map(|point| match self.0.hash_before(point.hash) {

@@ -1,6 +1,9 @@
 //! What a ring is at one time: its points, and the index that finds them. Immutable; a change makes a new one, out of
 //! long pieces of the old one that are copied as they are.
 
+use std::iter::Chain;
+use std::slice;
+
 use super::drained::Drained;
 use crate::id::SiloId;
 
@@ -11,6 +14,9 @@ pub(super) struct Point {
     /// The silo's place among the silos.
     pub(super) silo: u32,
 }
+
+/// All points, once around the circle.
+pub(super) type Around<'a> = Chain<slice::Iter<'a, Point>, slice::Iter<'a, Point>>;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Snapshot {
@@ -123,7 +129,7 @@ impl Snapshot {
     }
 
     /// All points in the order in which they would own a position if those before them went.
-    pub(super) fn points_from(&self, position: u32) -> impl Iterator<Item = &Point> {
+    pub(super) fn points_from(&self, position: u32) -> Around<'_> {
         let from = self.first_not(0, position, |p| p.hash < position);
         self.points[from..].iter().chain(&self.points[..from])
     }
