@@ -22,6 +22,11 @@ async def main() -> None:
         print(owner, [info.endpoint for info in infos], silo.view_version)
         async for event in silo.events():
             print(event.kind, event.silo.silo_id)
+        async for change in silo.ownership():
+            gone: List[str] = [id for id in ("1", "2") if change.lost.contains("T", id)]
+            print(gone, [first for first, _ in change.gained], change.owned.share, silo.owns("T", "1"))
+        why: quark.Explanation = silo.explain("T", "1")
+        print(why.owner and why.owner.zone, [info.silo_id for info in why.next_owners])
         try:
             await silo.notify("T", "1", "log", memoryview(b"y"))
         except quark.QuarkTimeoutError as error:
@@ -38,3 +43,5 @@ def without_a_loop() -> bytes:
 ring = quark.HashRing()
 ring.add("silo-1", 150)
 owners: List[Optional[str]] = ring.owners(["T:1", "T:2"])
+ranges: quark.HashRanges = ring.ranges("silo-1") | quark.HashRanges([(0, 7)])
+next_owners: List[str] = ring.next_owners("T:1")

@@ -17,8 +17,8 @@ pub(crate) fn raise(py: Python<'_>, error: &Error) -> PyErr {
 pub(crate) fn exception<'py>(py: Python<'py>, error: &Error) -> PyResult<Bound<'py, PyAny>> {
     let make = MAKE
         .get_or_try_init(py, || py.import("quark._errors")?.getattr("error_from_code").map(Bound::unbind))?;
-    let arguments =
-        (error.kind().number(), error.message(), error.delivered().as_str(), error.is_retryable());
+    let (delivered, retryable) = (error.delivered().as_str(), error.is_retryable());
+    let arguments = (error.kind().number(), error.message(), delivered, retryable, error.view_version());
     make.bind(py).call1(arguments)
 }
 

@@ -18,7 +18,9 @@ mod message;
 mod node;
 mod options;
 mod outcome;
+mod ownership;
 mod process;
+mod ranges;
 mod request;
 mod ring;
 mod testing;
@@ -35,6 +37,8 @@ fn _quark(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<membership::Membership>()?;
     module.add_class::<node::Node>()?;
     module.add_class::<request::Request>()?;
+    module.add_class::<ownership::OwnershipWatch>()?;
+    module.add_class::<ranges::HashRanges>()?;
     module.add_class::<ring::HashRing>()?;
     module.add_class::<testing::Network>()?;
     module.add_class::<transport::Transport>()?;

@@ -12,6 +12,7 @@ use crate::errors::OrRaise as _;
 use crate::options::configure;
 use crate::outcome::{Outcome, next_view, run, silo_infos, view_parts};
 use crate::process;
+use crate::ring::HashRing;
 
 /// Membership alone.
 #[pyclass(frozen)]
@@ -84,6 +85,11 @@ impl Membership {
         let (actor_type, actor_id) =
             (args::text("actor_type", actor_type)?, args::text("actor_id", actor_id)?);
         Ok(self.0.owner(&actor_type, &actor_id).map(|id| id.to_string()))
+    }
+
+    fn ring(&self, actor_type: &Bound<'_, PyAny>) -> PyResult<HashRing> {
+        let actor_type = args::borrowed_text("actor_type", actor_type)?;
+        Ok(self.0.view().ring(actor_type).clone().into())
     }
 
     fn view_version(&self) -> u64 {

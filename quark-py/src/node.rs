@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyTuple};
 use quark_core::{
     Caller, Client, Endpoint, Error, ErrorKind, Handler, Health, MembershipUrl, Silo, SiloConfig, SiloId,
     host,
@@ -17,8 +17,10 @@ use crate::errors::{OrRaise as _, raise};
 use crate::handlers::{self, Given, Slot};
 use crate::message::{self, Current, Message, handling};
 use crate::options::configure;
-use crate::outcome::{Gathering, Outcome, begin, next_view, run, silo_infos, view_parts};
+use crate::outcome::{Gathering, Outcome, begin, next_view, run, silo_info, silo_infos, view_parts};
+use crate::ownership::OwnershipWatch;
 use crate::process;
+use crate::ring::HashRing;
 use crate::testing;
 
 /// What was started.
@@ -322,6 +324,49 @@ impl Node {
             (args::text("actor_type", actor_type)?, args::text("actor_id", actor_id)?);
         let owner = self.caller(py)?.owner(&actor_type, &actor_id).or_raise(py)?;
         Ok(owner.map(|id| id.to_string()))
+    }
+
+    fn owns(
+        &self,
+        py: Python<'_>,
+        actor_type: &Bound<'_, PyAny>,
+        actor_id: &Bound<'_, PyAny>,
+    ) -> PyResult<bool> {
+        let (actor_type, actor_id) =
+            (args::borrowed_text("actor_type", actor_type)?, args::borrowed_text("actor_id", actor_id)?);
+        self.caller(py)?.owns(actor_type, actor_id).or_raise(py)
+    }
+
+    fn watch_ownership(
+        &self,
+        py: Python<'_>,
+        actor_type: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<OwnershipWatch> {
+        let actor_type = actor_type.map(|name| args::borrowed_text("actor_type", name)).transpose()?;
+        self.caller(py)?.watch_ownership(actor_type).or_raise(py).map(OwnershipWatch::from)
+    }
+
+    /// The parts of a `quark.Explanation` that follow the actor.
+    fn explain<'py>(
+        &self,
+        py: Python<'py>,
+        actor_type: &Bound<'py, PyAny>,
+        actor_id: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (actor_type, actor_id) =
+            (args::borrowed_text("actor_type", actor_type)?, args::borrowed_text("actor_id", actor_id)?);
+        let why = self.caller(py)?.explain(actor_type, actor_id).or_raise(py)?;
+        let owner = why.owner.as_deref().map(|info| silo_info(py, info)).transpose()?;
+        let next = PyTuple::new(py, silo_infos(py, &why.next_owners)?)?;
+        let (here, by_ring) = (why.is_owned_here, why.is_placed_by_ring);
+        Ok((why.position, why.view_version, owner, next, why.serving, here, by_ring)
+            .into_pyobject(py)?
+            .into_any())
+    }
+
+    fn ring(&self, py: Python<'_>, actor_type: &Bound<'_, PyAny>) -> PyResult<HashRing> {
+        let actor_type = args::borrowed_text("actor_type", actor_type)?;
+        Ok(self.caller(py)?.view().ring(actor_type).clone().into())
     }
 
     fn silos(&self, py: Python<'_>) -> PyResult<Vec<Py<PyAny>>> {

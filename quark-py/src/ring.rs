@@ -8,6 +8,7 @@ use pyo3::types::{PyList, PyString};
 
 use crate::args;
 use crate::errors::OrRaise as _;
+use crate::ranges::HashRanges;
 
 /// The position of a key on the ring.
 #[pyfunction]
@@ -22,6 +23,12 @@ type Reduced<'py> = (Bound<'py, PyAny>, (BTreeMap<String, u32>,));
 #[pyclass(frozen, module = "quark")]
 #[derive(Default)]
 pub(crate) struct HashRing(Mutex<quark_core::HashRing>);
+
+impl From<quark_core::HashRing> for HashRing {
+    fn from(ring: quark_core::HashRing) -> Self {
+        Self(Mutex::new(ring))
+    }
+}
 
 impl HashRing {
     fn snapshot(&self) -> quark_core::HashRing {
@@ -102,6 +109,19 @@ impl HashRing {
         let named = |id: Option<quark_core::SiloId>| id.map(|id| id.to_string());
         let moves = self.snapshot().moves(&after.snapshot());
         moves.into_iter().map(|((from, to), part)| ((named(from), named(to)), part)).collect()
+    }
+
+    /// The positions that a silo owns; none when it is not there.
+    fn ranges(&self, silo_id: &Bound<'_, PyAny>) -> PyResult<HashRanges> {
+        Ok(HashRanges(self.snapshot().ranges(args::borrowed_text("silo_id", silo_id)?)))
+    }
+
+    /// Who owns a key when its owner goes, who when that one goes too, and so on.
+    #[pyo3(signature = (key, count=None))]
+    fn next_owners(&self, key: &Bound<'_, PyAny>, count: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<String>> {
+        let key = args::borrowed_text("key", key)?;
+        let count = count.map_or(Ok(3), |count| args::number("count", count))?;
+        Ok(self.snapshot().next_owners(key, count).into_iter().map(ToString::to_string).collect())
     }
 
     /// How many virtual nodes each silo has.

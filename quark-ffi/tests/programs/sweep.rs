@@ -191,7 +191,8 @@ fn variants(function: &Function, parameter: &Parameter) -> Vec<Variant> {
             variants.push(variant("invalid UTF-8", "\"a\\xff\"", refused));
             // Ids have limits; what else is too long is told by one of the ways of REFUSED, or it is fine.
             let id = of_message || parameter.name == "silo_id";
-            let is_checked = function.name.contains("_call")
+            let calls = function.name.contains("_call") && !function.name.ends_with("_callback");
+            let is_checked = calls
                 || function.name.ends_with("_notify")
                 || ["quark_ring_add", "quark_transport_connect", "quark_config_new"]
                     .contains(&&*function.name);

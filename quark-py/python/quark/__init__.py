@@ -17,8 +17,8 @@ from . import blocking, testing
 from ._aio import Client, Membership, Silo, Transport
 from ._errors import *
 from ._handlers import current_request
-from ._quark import Envelope, HashRing, Request, __version__, hash
-from ._types import Health, MembershipEvent, SiloInfo, SiloStatus, Tls
+from ._quark import Envelope, HashRanges, HashRing, Request, __version__, hash
+from ._types import Explanation, Health, MembershipEvent, OwnershipChange, SiloInfo, SiloStatus, Tls
 
 # In full, because type checkers read it and do not run it.
 __all__ = [
@@ -27,7 +27,9 @@ __all__ = [
     "Client",
     "ConnectionLostError",
     "Envelope",
+    "Explanation",
     "HandlerFailedError",
+    "HashRanges",
     "HashRing",
     "Health",
     "IdInUseError",
@@ -43,6 +45,7 @@ __all__ = [
     "NotOwnerError",
     "NotRunningError",
     "OverloadedError",
+    "OwnershipChange",
     "PayloadTooLargeError",
     "ProtocolError",
     "QuarkError",

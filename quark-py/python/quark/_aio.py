@@ -8,8 +8,8 @@ from . import _handlers, _logging, _loop
 from ._base import Base, ClientBase, MembershipBase, Self, SiloBase, TransportBase, endings
 from ._errors import NotRunningError, QuarkError
 from ._handlers import current
-from ._quark import Begun, Envelope
-from ._types import Call, MembershipEvent, Payload, SiloInfo, events_between
+from ._quark import Begun, Envelope, OwnershipWatch
+from ._types import Call, MembershipEvent, OwnershipChange, Payload, SiloInfo, events_between
 
 
 async def _end(begun: "Tuple[asyncio.Future[Any], Begun]") -> Any:
@@ -189,6 +189,30 @@ class Silo(SiloBase, _Async):
     come from any thread and any event loop. Stop it: one that is dropped ends without a word to the others, as a crash
     would, with a ``ResourceWarning``.
     """
+
+    def ownership(self, actor_type: Optional[str] = None) -> AsyncIterator[OwnershipChange]:
+        """What this silo gains and loses of an actor type's ring until it is stopped, beginning with all that it owns.
+
+        Changes when silos come and go, and when this one has to stop serving (it is cut off, put out or leaves), which
+        loses everything, and may serve again. What is lost is told when the silo has begun to refuse it or to pass it on, what is
+        gained when it has begun to take it: requests may come first. Changes that come while one is looked at are told as
+        one. A stop waits, as long as it drains, until the loss of everything has been looked at: until the loop asks for
+        more, or has ended.
+
+        None is the type that this silo serves if it serves one, and the types that no silo declares if it has a handler
+        for all.
+        """
+        return _ownership(self._node.watch_ownership(actor_type))
+
+
+async def _ownership(watch: OwnershipWatch) -> AsyncIterator[OwnershipChange]:
+    while True:
+        await _end(watch.ready(_loop.bridge()))
+        is_over, change = watch.is_over(), watch.take()
+        if change is not None:
+            yield OwnershipChange(*change)
+        elif is_over:
+            return
 
 
 class Client(ClientBase, _Async):

@@ -7,7 +7,7 @@ from typing import Any, Callable, List, Mapping, Optional, TypeVar, Union
 from . import _handlers, _loop, _quark
 from ._errors import QuarkError
 from ._quark import Request
-from ._types import Credentials, Health, SiloInfo, Tls, _health
+from ._types import Credentials, Explanation, Health, SiloInfo, Tls, _health
 
 Handler = Callable[[Request], Any]
 Self = TypeVar("Self", bound="Base")
@@ -22,6 +22,14 @@ class Base:
     def owner(self, actor_type: str, actor_id: str) -> Optional[str]:
         """The silo that owns an actor on the ring, or None when nobody serves its type."""
         return self._node.owner(actor_type, actor_id)
+
+    def explain(self, actor_type: str, actor_id: str) -> Explanation:
+        """Where an actor belongs by the current view, and where it would go. Never waits."""
+        return Explanation(actor_type, actor_id, *self._node.explain(actor_type, actor_id))
+
+    def ring(self, actor_type: str) -> _quark.HashRing:
+        """The ring of an actor type in the current view: the silos that own its actors. A copy."""
+        return self._node.ring(actor_type)
 
     def silos(self) -> List[SiloInfo]:
         """The silos of the current view, sorted by id."""
@@ -156,6 +164,13 @@ class SiloBase(Base):
         self._node = _quark.Node(silo_id, options, _handlers.native(handler, handlers, self._origin))
         _loop.nodes.add(self._node)
 
+    def owns(self, actor_type: str, actor_id: str) -> bool:
+        """Whether this silo owns an actor by its current view and serves it.
+
+        Not while it is cut off, was put out or cannot be sure, and not when it leaves or has stopped. Never waits.
+        """
+        return self._node.owns(actor_type, actor_id)
+
     @property
     def silo_id(self) -> str:
         """Its id."""
@@ -265,6 +280,10 @@ class MembershipBase:
     def owner(self, actor_type: str, actor_id: str) -> Optional[str]:
         """The owner of an actor in the current view."""
         return self._native.owner(actor_type, actor_id)
+
+    def ring(self, actor_type: str) -> _quark.HashRing:
+        """The ring of an actor type in the current view. A copy."""
+        return self._native.ring(actor_type)
 
     @property
     def view_version(self) -> int:

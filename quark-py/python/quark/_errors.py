@@ -36,7 +36,8 @@ class QuarkError(Exception):
 
     ``code`` is its number and ``name`` its name as in the documentation, ``delivered`` says whether the handler got
     the request (``"no"``, ``"yes"`` or ``"unknown"``), ``retryable`` whether the same call may be made again without
-    the risk of running twice.
+    the risk of running twice. With ``NotOwnerError``, ``view_version`` is that of the view by which the silo that refused
+    is not the owner: one of that silo's own views, whose versions only grow.
     """
 
     code: ClassVar[int] = 0
@@ -44,11 +45,19 @@ class QuarkError(Exception):
     _delivered: ClassVar[str] = "unknown"
     _retryable: ClassVar[bool] = False
 
-    def __init__(self, message: str = "", *, delivered: "str | None" = None, retryable: "bool | None" = None) -> None:
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        delivered: "str | None" = None,
+        retryable: "bool | None" = None,
+        view_version: "int | None" = None,
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.delivered: str = self._delivered if delivered is None else delivered
         self.retryable: bool = self._retryable if retryable is None else retryable
+        self.view_version = view_version
 
     def __str__(self) -> str:
         return f"{self.name}: {self.message}" if self.name else self.message
@@ -57,11 +66,13 @@ class QuarkError(Exception):
         return f"{type(self).__name__}({self.message!r}, delivered={self.delivered!r}, retryable={self.retryable!r})"
 
     def __reduce__(self) -> Tuple[Any, ...]:
-        return _restore, (type(self), self.message, self.delivered, self.retryable)
+        return _restore, (type(self), self.message, self.delivered, self.retryable, self.view_version)
 
 
-def _restore(kind: Type[QuarkError], message: str, delivered: str, retryable: bool) -> QuarkError:
-    return kind(message, delivered=delivered, retryable=retryable)
+def _restore(
+    kind: Type[QuarkError], message: str, delivered: str, retryable: bool, view_version: "int | None" = None
+) -> QuarkError:
+    return kind(message, delivered=delivered, retryable=retryable, view_version=view_version)
 
 
 class InvalidArgumentError(QuarkError, ValueError):
@@ -199,6 +210,8 @@ for _code, (_name, _description, _delivered, _retryable) in sorted(_quark.error_
     _BY_CODE[_code] = _class
 
 
-def error_from_code(code: int, message: str, delivered: str, retryable: bool) -> QuarkError:
+def error_from_code(
+    code: int, message: str, delivered: str, retryable: bool, view_version: "int | None" = None
+) -> QuarkError:
     """The exception for an error of the core."""
-    return _BY_CODE[code](message, delivered=delivered, retryable=retryable)
+    return _restore(_BY_CODE[code], message, delivered, retryable, view_version)

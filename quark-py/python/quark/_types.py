@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, List, Literal, Mapping, Optional, Tuple, Union, cast
 
+from ._quark import HashRanges
+
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
@@ -110,6 +112,46 @@ class MembershipEvent:
 
     kind: Literal["joined", "left", "updated"]
     silo: SiloInfo
+
+
+@dataclass(frozen=True)
+class OwnershipChange:
+    """What a silo lost and gained of the ring.
+
+    First give up what is lost, then take what is gained: what was lost and came back, perhaps after another silo had owned
+    it, is in both.
+    """
+
+    #: The version of the view at which it stands.
+    view_version: int
+    #: What it owned when the host heard last, and did not at some time since.
+    lost: HashRanges
+    #: What it owns now and did not when the host heard last, or did not at some time since.
+    gained: HashRanges
+    #: All that it owns now.
+    owned: HashRanges
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Where an actor belongs by one view, and where it would go."""
+
+    actor_type: str
+    actor_id: str
+    #: The actor's position on the ring.
+    position: int
+    #: The version of the view that all of this is by.
+    view_version: int
+    #: The silo that owns the actor, with its endpoint and its zone; None when nobody serves its type.
+    owner: Optional[SiloInfo]
+    #: Who owns it when the owner goes, who when that one goes too, and so on: three at most.
+    next_owners: Tuple[SiloInfo, ...]
+    #: How many silos serve its type.
+    serving: int
+    #: Whether the asked silo is the owner and serves.
+    is_owned_here: bool
+    #: Whether calls from the asked silo go to the owner: the type is placed by the ring alone.
+    is_placed_by_ring: bool
 
 
 def events_between(before: Iterable[SiloInfo], after: Iterable[SiloInfo]) -> List[MembershipEvent]:

@@ -10,8 +10,8 @@ from . import _handlers, _logging, _loop
 from ._base import Base, ClientBase, MembershipBase, Self, SiloBase, TransportBase, endings
 from ._errors import NotRunningError, QuarkError
 from ._handlers import current
-from ._quark import Envelope
-from ._types import Call, MembershipEvent, Payload, SiloInfo, events_between
+from ._quark import Envelope, OwnershipWatch
+from ._types import Call, MembershipEvent, OwnershipChange, Payload, SiloInfo, events_between
 
 __all__ = ["Client", "Membership", "Silo", "Transport"]
 
@@ -158,6 +158,21 @@ def _changes(
 
 class Silo(SiloBase, _Blocking):
     """A member of the cluster; see :class:`quark.Silo`."""
+
+    def ownership(self, actor_type: Optional[str] = None) -> Iterator[OwnershipChange]:
+        """What this silo gains and loses, beginning with all that it owns; blocks between changes. See
+        :meth:`quark.Silo.ownership`."""
+        return _ownership(self._node.watch_ownership(actor_type))
+
+
+def _ownership(watch: OwnershipWatch) -> Iterator[OwnershipChange]:
+    while True:
+        watch.ready(None)
+        is_over, change = watch.is_over(), watch.take()
+        if change is not None:
+            yield OwnershipChange(*change)
+        elif is_over:
+            return
 
 
 class Client(ClientBase, _Blocking):
