@@ -202,6 +202,11 @@ def test_each_command_has_help(command: str):
         ("ring --silos a,b T", r"KEY 'T': must be TYPE/ID or TYPE:ID, .*"),
         ("ring --silos a,a", r"silo a is named twice \(hint: quark ring --help\)"),
         ("ring --silos a --joining a", r"silo a is named twice .*"),
+        ("ring --silos a --leaving b", r"--leaving b: it is not in .*"),
+        ("ring --silos a --weight b=3", r"--weight b: it is not in .*"),
+        ("ring --silos a --weight a", r"--weight a: must be ID=VIRTUAL_NODES, as in silo-1=300 .*"),
+        ("ring --silos a --weight a=0", r"INVALID_ARGUMENT: virtual_nodes=0: .*"),
+        ("ring --silos a --weight a=3 --leaving a", r"silo a is named twice .*"),
         ("ring --silos a=0", r"INVALID_ARGUMENT: virtual_nodes=0: .*"),
         ("ring --silos a --membership memory://x", r"--silos and --silo are for a ring without --membership .*"),
     ],
@@ -503,7 +508,7 @@ def test_a_ring_without_a_cluster_as_json():
     silos = {"a": 150, "b": 300, "c,1": 20, "d=e": 150}
     assert {silo["id"]: silo["virtual_nodes"] for silo in said["silos"]} == silos
     [ring] = said["rings"]
-    assert sum(ring["shares"].values()) == sum(ring["joined"].values()) == 1
+    assert sum(ring["shares"].values()) == sum(ring["after"].values()) == 1
     before, after = quark.HashRing(), quark.HashRing()
     for silo_id, number in silos.items():
         before.add(silo_id, number)
@@ -511,12 +516,13 @@ def test_a_ring_without_a_cluster_as_json():
     after.add("new", 200)
     names = [f"T:{i}" for i in range(300)]
     assert [key["owner"] for key in said["keys"]] == before.owners(names)
-    assert [key["joined"] for key in said["keys"]] == after.owners(names)
+    assert [key["after"] for key in said["keys"]] == after.owners(names)
+    assert [key["next_owners"] for key in said["keys"]] == [before.next_owners(name) for name in names]
     assert [key["hash"] for key in said["keys"]] == [quark.hash(name) for name in names]
-    assert {key["owner"] == key["joined"] for key in said["keys"]} == {True, False}
-    assert ring["moved"] == ring["joined"]["new"] and {move["to"] for move in ring["moves"]} == {"new"}
+    assert {key["owner"] == key["after"] for key in said["keys"]} == {True, False}
+    assert ring["moved"] == ring["after"]["new"] and {move["to"] for move in ring["moves"]} == {"new"}
     for move in ring["moves"]:
-        assert ring["joined"][move["from"]] == ring["shares"][move["from"]] - move["share"]
+        assert ring["after"][move["from"]] == ring["shares"][move["from"]] - move["share"]
 
 
 def test_a_ring_for_people():
@@ -526,7 +532,8 @@ def test_a_ring_for_people():
         assert re.search(rf"^  {silo_id}  █+[▏▎▍▌▋▊▉]? +{100 * share:.1f}%$", said, re.MULTILINE)
     for actor_id in "12":
         owner = ring.owner(f"Counter:{actor_id}")
-        assert re.search(rf"^  Counter/{actor_id} +{owner}$", said, re.MULTILINE)
+        [other] = {"a", "b"} - {owner}
+        assert re.search(rf"^  Counter/{actor_id} +{owner} +{other}$", said, re.MULTILINE)
     ascii_only = printed("ring", "--silos", "a", env={"PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"})
     assert re.search(r"^  a  #+ 100\.0%$", ascii_only, re.MULTILINE)
 
@@ -545,7 +552,29 @@ def test_what_a_join_would_move_for_people():
         assert f"  {silo_id}     {percent(now[silo_id])}  {percent(then[silo_id])}  {gives}\n" in said
     for i in range(9):
         owner, later = before.owner(f"T:{i}"), after.owner(f"T:{i}")
-        assert f"  T/{i}  {owner}      {'stays' if owner == later else f'would move to {later}'}\n" in said
+        [other] = {"a", "b"} - {owner}
+        assert f"  T/{i}  {owner}      {other}            {'stays' if owner == later else f'would move to {later}'}\n" in said
+
+
+def test_a_leave_a_weight_and_a_join_at_once():
+    changes = ["--leaving", "a", "--weight", "b=300", "--joining", "d", "--joining", "e=10"]
+    said = json.loads(printed("ring", "--silos", "a,b,c", *changes, "T/1", "--json"))
+    assert said["leaving"] == ["a"] and said["weights"] == [{"id": "b", "virtual_nodes": 300}]
+    assert said["joining"] == [{"id": "d", "virtual_nodes": 150}, {"id": "e", "virtual_nodes": 10}]
+    before, after = ring_of(a=150, b=150, c=150), ring_of(b=300, c=150, d=150, e=10)
+    [ring] = said["rings"]
+    assert ring["shares"] == before.shares() and ring["after"] == after.shares()
+    moves = {(move["from"], move["to"]): move["share"] for move in ring["moves"]}
+    assert moves == before.moves(after) and ring["moved"] == sum(moves.values())
+    assert said["keys"][0]["after"] == after.owner("T:1")
+    people = printed("ring", "--silos", "a,b,c", *changes)
+    who = "if d (150 virtual nodes), e (10 virtual nodes) joined, a left and b had 300 virtual nodes: "
+    assert f"{who}{100 * ring['moved']:.1f}% would move\n" in people
+    gets = sum(part for (_, taker), part in moves.items() if taker == "b")
+    gives = sum(part for (giver, _), part in moves.items() if giver == "b")
+    assert f"gives {100 * gives:.1f}%, gets {100 * gets:.1f}%\n" in people
+    everybody_leaves = printed("ring", "--silos", "a", "--leaving", "a", "T/1")
+    assert "if a left: 100.0% would move" in everybody_leaves and "would move to nobody" in everybody_leaves
 
 
 def test_a_ring_fits_into_the_terminal():
@@ -587,7 +616,7 @@ def test_the_ring_of_a_cluster_is_that_of_its_silos(host: Silo):
 def test_an_empty_cluster_has_a_ring_that_one_can_join():
     said = printed("ring", "--membership", "memory://empty", "T/1")
     assert f"0 silos in cluster {CLUSTER}" in said and "ring of all types: no silo" in said
-    assert re.search(r"^  T/1 +nobody$", said, re.MULTILINE)
+    assert re.search(r"^  T/1 +nobody +-$", said, re.MULTILINE)
     joined = json.loads(printed("ring", "--membership", "memory://empty", "T/1", "--joining", "a", "--json"))
     assert joined["rings"][0]["moves"] == [{"from": None, "to": "a", "share": 1.0}]
-    assert joined["keys"][0]["joined"] == "a"
+    assert joined["keys"][0]["after"] == "a"

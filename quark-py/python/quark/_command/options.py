@@ -48,6 +48,9 @@ class Options(argparse.Namespace):
     only_type: Optional[str]
     silos: List[List[str]]
     joining: List[str]
+    leaving: List[str]
+    weights: List[str]
+    svg: Optional[str]
     keys: List[str]
     json: bool
 

@@ -2,19 +2,20 @@
 
 import argparse
 import os
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import List, NamedTuple, Optional, Tuple
 
 from .._quark import HashRing
 from .._types import SiloInfo
 from ..blocking import Client
-from . import ring_json, ring_text
+from . import ring_json, ring_svg, ring_text
 from .options import Options, add_cluster
-from .rings import Rings
+from .rings import Changes, Rings
 
 HELP = "show who is in, who owns how much, and who owns a key"
 DESCRIPTION = """\
-Shows the silos of a cluster, the share of the ring that each of them owns, and the owners of the actors given as KEY.
-With --silos or --silo it needs no cluster."""
+Shows the silos of a cluster, the share of the ring that each of them owns, and who owns the actors given as KEY and who
+would next; with --joining, --leaving and --weight also what would move if all of that happened at once. With --silos or
+--silo it needs no cluster."""
 
 VIRTUAL_NODES = 150
 
@@ -33,7 +34,7 @@ class Asked(NamedTuple):
     cluster: Optional[str]
     view_version: Optional[int]
     silos: List[SiloInfo]
-    joining: Dict[str, int]
+    changes: Changes
     only_type: Optional[str]
     keys: List[Key]
 
@@ -51,6 +52,21 @@ def add_options(sub: argparse.ArgumentParser) -> None:
         help="show what would move if this silo joined and served every type; may be repeated",
     )
     sub.add_argument(
+        "--leaving",
+        metavar="ID",
+        action="append",
+        default=[],
+        help="show what would move if this silo left; may be repeated",
+    )
+    sub.add_argument(
+        "--weight",
+        metavar="ID=VIRTUAL_NODES",
+        dest="weights",
+        action="append",
+        default=[],
+        help="show what would move if this silo had so many virtual nodes; may be repeated",
+    )
+    sub.add_argument(
         "--silos",
         metavar="ID[=VIRTUAL_NODES],...",
         action="append",
@@ -66,6 +82,7 @@ def add_options(sub: argparse.ArgumentParser) -> None:
         type=lambda text: [text],
         help="one silo more, for ids with a comma; may be repeated",
     )
+    sub.add_argument("--svg", metavar="FILE", help="draw the ring and its balance into this file, too")
     sub.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -75,6 +92,10 @@ def run(options: Options) -> int:
     thought_of = HashRing()
     offline = [_weighted(options, thought_of, text) for texts in options.silos for text in texts]
     joining = [_weighted(options, thought_of, text) for text in options.joining]
+    changed = HashRing()
+    weights = [_weighted(options, changed, text, is_new=False) for text in options.weights]
+    for silo_id in options.leaving:
+        _weighted(options, changed, f"{silo_id}=1")
     if offline:
         if options.membership not in (None, os.environ.get("QUARK_MEMBERSHIP")):
             raise options.refused("--silos and --silo are for a ring without --membership")
@@ -83,11 +104,20 @@ def run(options: Options) -> int:
     else:
         cluster = options.cluster
         version, silos = _look(options)
-    for silo in silos if cluster is not None else ():
-        if silo.silo_id in dict(joining):
-            raise options.refused(f"--joining {silo.silo_id}: it is in already")
-    asked = Asked(cluster, version, silos, dict(joining), options.only_type, keys)
-    rings = Rings(silos, asked.joining)
+    changes = Changes(dict(joining), options.leaving, dict(weights))
+    there = {silo.silo_id for silo in silos}
+    for option, named, is_there in (
+        ("--joining", changes.joining, False),
+        ("--leaving", changes.leaving, True),
+        ("--weight", changes.weights, True),
+    ):
+        for silo_id in named:
+            if (silo_id in there) != is_there:
+                raise options.refused(f"{option} {silo_id}: it is {'not in' if is_there else 'in already'}")
+    asked = Asked(cluster, version, silos, changes, options.only_type, keys)
+    rings = Rings(silos, changes)
+    if options.svg is not None:
+        ring_svg.write(options.svg, asked, rings)
     (ring_json if options.json else ring_text).show(asked, rings)
     return 0
 
@@ -101,10 +131,12 @@ def _look(options: Options) -> Tuple[int, List[SiloInfo]]:
         client.stop(0.0)
 
 
-def _weighted(options: Options, ring: HashRing, text: str) -> Tuple[str, int]:
-    """A silo and its virtual nodes, which is added to a ring that refuses what cannot be."""
+def _weighted(options: Options, ring: HashRing, text: str, is_new: bool = True) -> Tuple[str, int]:
+    """A silo and its virtual nodes, which is added to a ring that refuses what cannot be. A new one need not say how many."""
     silo_id, equals, number = text.rpartition("=")
     if not equals or not (number.isascii() and number.isdigit()):
+        if not is_new:
+            raise options.refused(f"--weight {text}: must be ID=VIRTUAL_NODES, as in silo-1=300")
         silo_id, number = text, str(VIRTUAL_NODES)
     if not ring.add(silo_id, int(number)):
         raise options.refused(f"silo {silo_id} is named twice")

@@ -1,10 +1,10 @@
 """``quark ring`` for people."""
 
 import sys
-from typing import TYPE_CHECKING, Dict, List, Optional
+from typing import TYPE_CHECKING, List
 
 from . import output
-from .rings import Ring, Rings
+from .rings import Changes, Ring, Rings
 
 if TYPE_CHECKING:
     from .ring import Asked
@@ -19,10 +19,10 @@ def show(asked: "Asked", rings: Rings) -> None:
     if asked.cluster is not None:
         parts.append(_members(asked))
     for ring in [rings.of_type(asked.only_type)] if asked.only_type else rings.all():
-        name = _name(ring, bool(rings.declared))
+        name = output.printable(rings.name(ring))
         parts.append(_shares(ring, name))
-        if asked.joining:
-            parts.append(_moves(ring, name, asked.joining))
+        if asked.changes.are_some:
+            parts.append(_moves(ring, name, asked.changes))
     if asked.keys:
         parts.append(_owners(asked, rings))
     print("\n\n".join("\n".join(part) for part in parts))
@@ -42,13 +42,7 @@ def _members(asked: "Asked") -> List[str]:
     return [line, *output.table(rows)]
 
 
-def _name(ring: Ring, some_declared: bool) -> str:
-    if ring.types is not None:
-        return output.printable("ring of " + ", ".join(ring.types))
-    return "ring of all other types" if some_declared else "ring of all types"
-
-
-def _percent(part: float) -> str:
+def percent(part: float) -> str:
     return f"{100 * part:.1f}%"
 
 
@@ -64,32 +58,40 @@ def _shares(ring: Ring, name: str) -> List[str]:
     lines = [output.fitting(name)]
     for silo_id in sorted(shares, key=str.encode):
         bar = output.bar(shares[silo_id] / most, bar_columns, blocks)
-        lines.append(f"  {output.padded(ids[silo_id], id_columns)}  {bar}{_percent(shares[silo_id]):>7}")
+        lines.append(f"  {output.padded(ids[silo_id], id_columns)}  {bar}{percent(shares[silo_id]):>7}")
     return lines
 
 
-def _moves(ring: Ring, name: str, joining: Dict[str, int]) -> List[str]:
-    moved = ring.now.moves(ring.joined)
-    given: Dict[Optional[str], float] = {}
-    for (giver, _), part in moved.items():
-        given[giver] = given.get(giver, 0) + part
-    total = _percent(sum(moved.values()))
-    before, after = ring.now.shares(), ring.joined.shares()
+def said_of(changes: Changes) -> str:
+    """The changes as a condition: "c (150 virtual nodes) joined and a left"."""
+    parts = []
+    if changes.joining:
+        joining = (f"{output.printable(silo)} ({number} virtual nodes)" for silo, number in changes.joining.items())
+        parts.append(", ".join(joining) + " joined")
+    if changes.leaving:
+        parts.append(", ".join(map(output.printable, changes.leaving)) + " left")
+    parts += [f"{output.printable(silo)} had {number} virtual nodes" for silo, number in changes.weights.items()]
+    *first, last = parts
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _moves(ring: Ring, name: str, changes: Changes) -> List[str]:
+    gives, gets, total = ring.moved()
+    before, after = ring.now.shares(), ring.after.shares()
     rows = [["", "silo", "now", "then", ""]]
-    for silo_id in sorted(after, key=str.encode):
-        gives = f"gives {_percent(given.get(silo_id, 0))}"
-        row = [_percent(before.get(silo_id, 0)), _percent(after[silo_id])]
-        gets = f"gets {_percent(after[silo_id])}"
-        rows.append(["", output.printable(silo_id), *row, gets if silo_id in joining else gives])
-    who = ", ".join(f"{output.printable(silo_id)} ({number} virtual nodes)" for silo_id, number in joining.items())
-    return [output.fitting(f"{name}, if {who} joined: {total} would move"), *output.table(rows)]
+    for silo_id in ring.ids():
+        moved = [f"{how} {percent(parts[silo_id])}" for how, parts in (("gives", gives), ("gets", gets)) if silo_id in parts]
+        row = [percent(before.get(silo_id, 0)), percent(after.get(silo_id, 0))]
+        rows.append(["", output.printable(silo_id), *row, ", ".join(moved) or "stays"])
+    return [output.fitting(f"{name}, if {said_of(changes)}: {percent(total)} would move"), *output.table(rows)]
 
 
 def _owners(asked: "Asked", rings: Rings) -> List[str]:
-    rows = [["", "key", "owner", ""]]
+    rows = [["", "key", "owner", "next owners", ""]]
     for actor_type, actor_id in asked.keys:
         ring, key = rings.of_type(actor_type), f"{actor_type}:{actor_id}"
-        now, then = ring.now.owner(key), ring.joined.owner(key)
-        moving = ("stays" if now == then else f"would move to {then}") if asked.joining else ""
-        rows.append(["", *map(output.printable, [f"{actor_type}/{actor_id}", now or "nobody", moving])])
+        now, then = ring.now.owner(key), ring.after.owner(key)
+        following = ", ".join(ring.now.next_owners(key)) or "-"
+        moving = ("stays" if now == then else f"would move to {then or 'nobody'}") if asked.changes.are_some else ""
+        rows.append(["", *map(output.printable, [f"{actor_type}/{actor_id}", now or "nobody", following, moving])])
     return ["owners", *output.table(rows)]
