@@ -38,9 +38,7 @@ def part_of(path: ElementTree.Element) -> float:
     """How much of the circle sectors take, by the corners of each."""
     part = 0.0
     for outline in path.attrib["d"].split("Z")[:-1]:
-        corners = [float(number) for number in re.findall(r"[MLA ]([0-9.]+) ([0-9.]+)(?=[LAZ]|$)", outline)[0]]
-        ends = re.findall(r"([0-9.]+) ([0-9.]+)(?=[LAZ]|$)", outline)
-        begin, end = corners, [float(number) for number in ends[1]]
+        begin, end = [(float(x), float(y)) for x, y in re.findall(r"([0-9.]+) ([0-9.]+)(?=[LAZ]|$)", outline)[:2]]
         angles = [math.atan2(x - ring_svg.CENTRE_X, CENTRE_Y - y) for x, y in (begin, end)]
         part += (angles[1] - angles[0]) % (2 * math.pi) / (2 * math.pi)
     return part
@@ -52,7 +50,6 @@ CENTRE_Y = 48 + 56 + 200
 
 def test_a_few_silos_have_their_sectors_their_bars_and_the_ideal_beside_them(tmp_path):
     root = drawn(tmp_path / "ring.svg", "--silos", "a,b=300,c=50")
-    shares = {}
     of = quark.HashRing()
     for silo_id, number in (("a", 150), ("b", 300), ("c", 50)):
         of.add(silo_id, number)
@@ -61,7 +58,7 @@ def test_a_few_silos_have_their_sectors_their_bars_and_the_ideal_beside_them(tmp
     assert set(found) == {"a", "b", "c"}
     assert all(abs(part_of(found[silo_id]) - share) < 0.01 for silo_id, share in shares.items())
     assert len({path.attrib["fill"] for path in found.values()}) == 3
-    bars = [r for r in root.iter(f"{SVG}rect") if r.attrib["x"] == f"{ring_svg.BARS:g}"]
+    bars = [r for r in root.iter(f"{SVG}rect") if r.attrib.get("x") == f"{ring_svg.BARS:g}"]
     widths = {silo: float(bar.attrib["width"]) for silo, bar in zip("abc", bars)}
     most = max(*shares.values(), 0.6)
     room = ring_svg.BARS_END - ring_svg.BARS
@@ -128,6 +125,18 @@ def test_a_thousand_silos_are_legible_and_no_larger_file(tmp_path):
     assert (tmp_path / "ring.svg").stat().st_size < 64 * 1024
     drawn(tmp_path / "few.svg", "--silos", "a,b,c")
     assert (tmp_path / "few.svg").stat().st_size < 64 * 1024
+
+
+def test_many_that_join_at_once_are_counted(tmp_path):
+    joining = [word for i in range(20) for word in ("--joining", f"new-{i}")]
+    few = drawn(tmp_path / "few.svg", "--silos", "a,b", *joining)
+    assert set(sectors(few)) == {"a", "b"} and any("new-19 (150 virtual nodes) joined" in text for text in all_text(few))
+    nobody = drawn(tmp_path / "nobody.svg", "--membership", "memory://many", *joining)
+    assert "no silo" in texts(nobody) and not sectors(nobody)
+
+
+def all_text(root: ElementTree.Element) -> List[str]:
+    return [text for e in root.iter(f"{SVG}text") for text in e.itertext()]
 
 
 def test_ids_of_others_are_text_whatever_they_are(tmp_path):

@@ -84,6 +84,8 @@ def _rows(ring: Ring) -> List[Row]:
     """Few silos by their ids, many by their load."""
     shares, after, weights = ring.now.shares(), ring.after.shares(), ring.now.virtual_nodes()
     total, ids = sum(weights.values()), ring.ids()
+    if len(ids) > len(COLOURS):
+        ids = ring.now.silos  # Those that are not in yet are only counted.
     few = len(ids) <= len(COLOURS)
     rows = [
         Row(
@@ -98,8 +100,6 @@ def _rows(ring: Ring) -> List[Row]:
     if few:
         return rows
     rows.sort(key=lambda row: -row.load)
-    # Those that are not in yet have no load.
-    rows = [row for row in rows if row.ideal]
     return [row._replace(colour=MOST if place < ENDS else LEAST) for place, row in enumerate(rows)]
 
 
