@@ -16,11 +16,12 @@ const TEMPLATES: [(&str, &str); 4] = [
 ];
 
 /// What is installed as it is.
-const FILES: [(&str, &str); 10] = [
+const FILES: [(&str, &str); 11] = [
     ("include/quark.h", "include/quark.h"),
     ("include/quark.hpp", "include/quark.hpp"),
     ("docs/C.md", "share/doc/quark/C.md"),
     ("docs/MEMBERSHIP.md", "share/doc/quark/MEMBERSHIP.md"),
+    ("docs/OWNERSHIP.md", "share/doc/quark/OWNERSHIP.md"),
     ("docs/REDIS.md", "share/doc/quark/REDIS.md"),
     ("examples/c/echo.c", "share/doc/quark/examples/c/echo.c"),
     ("examples/cpp/echo.cpp", "share/doc/quark/examples/cpp/echo.cpp"),
