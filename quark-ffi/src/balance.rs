@@ -140,8 +140,8 @@ unsafe fn read<R: Copy>(
     otherwise: R,
     field: impl FnOnce(&Move) -> R,
 ) -> R {
-    // SAFETY: as for this function.
     guard::value(otherwise, || {
+        // SAFETY: as for this function.
         unsafe { moves.as_ref() }.and_then(|moves| moves.0.get(index)).map_or(otherwise, field)
     })
 }
