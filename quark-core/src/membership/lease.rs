@@ -159,6 +159,7 @@ mod tests {
         tokio::time::sleep(LENGTH).await;
         tokio::spawn(lease.clone().keep());
         lease.lapsed().await;
+        assert_eq!(lease.losses(), 3, "those who follow it need not wait for its return");
         lease.grant();
         assert_eq!(lease.losses(), 3);
     }
