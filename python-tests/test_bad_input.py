@@ -35,6 +35,10 @@ async def test_the_table_of_all_languages_for_calls(cluster_name, case):
             await silo.call(names["actor_type"], names["actor_id"], names["method_name"])
         assert caught.value.name == case["code"] and case["contains"] in caught.value.message
         assert await silo.call("T", "1", "", b"x") == b"x"
+        for ask in (silo.owns, silo.explain) if case["argument"] != "method_name" else ():
+            with pytest.raises(quark.QuarkError) as caught:
+                ask(names["actor_type"], names["actor_id"])
+            assert caught.value.name == case["code"] and case["contains"] in caught.value.message
 
 
 BAD_SILOS = [

@@ -67,5 +67,9 @@ async fn a_call_cannot_be_made_with_it_and_nothing_is_lost() {
         assert_eq!(error.kind().code(), case["code"], "{case}: {error}");
         assert!(error.message().contains(case["contains"].as_str().unwrap()), "{case}: {error}");
         assert_eq!(silo.call(("T", "1"), "", "").await.unwrap(), "");
+        if case["argument"] != "method_name" {
+            assert_eq!(silo.owns(actor.0, actor.1), Err(error.clone()));
+            assert_eq!(silo.explain(actor.0, actor.1), Err(error));
+        }
     }
 }

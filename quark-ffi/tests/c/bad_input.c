@@ -37,6 +37,12 @@ static void call_with(quark_silo_t *silo, const char *argument, const char *valu
     const char *actor_id = strcmp(argument, "actor_id") == 0 ? value : "1";
     const char *method = strcmp(argument, "method_name") == 0 ? value : "";
     FAILS(quark_silo_call(silo, actor_type, actor_id, method, QUARK_BYTES(""), 0, &reply, &error), code, contains);
+    if (strcmp(argument, "method_name") != 0) {
+        bool owns = false;
+        quark_explanation_t *explanation = NULL;
+        FAILS(quark_silo_owns(silo, actor_type, actor_id, &owns, &error), code, contains);
+        FAILS(quark_silo_explain(silo, actor_type, actor_id, &explanation, &error), code, contains);
+    }
     OK(quark_silo_call(silo, "T", "1", "", QUARK_BYTES("x"), 0, &reply, &error));
     quark_bytes_free(reply);
 }
