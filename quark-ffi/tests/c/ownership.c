@@ -34,6 +34,7 @@ static bool owns(quark_silo_t *silo, const char *id) {
 
 static void *stop(void *silo) {
     CHECK(quark_silo_stop(silo, 60000, NULL) == QUARK_OK);
+    CHECK(lets_go == 1);
     return NULL;
 }
 
@@ -78,6 +79,8 @@ static void what_is_gained_and_lost(void) {
     wait_for(&heard, 4);
     CHECK(quark_hash_ranges_share(lost) == 1.0 && !owns(silo, "1"));
     CHECK(quark_silo_is_running(silo) && lets_go == 0);
+    struct timespec a_while = {0, 50000000};
+    nanosleep(&a_while, NULL);
     count(&is_let_go);
     pthread_join(stopping, NULL);
     CHECK(lets_go == 1 && !quark_silo_is_running(silo) && !owns(silo, "1"));
@@ -87,6 +90,12 @@ static void what_is_gained_and_lost(void) {
     quark_hash_ranges_free(lost), quark_hash_ranges_free(gained), quark_hash_ranges_free(owned);
 
     /* What cannot be told is said at once, and nobody sees such a silo. */
+    quark_membership_t *looking = NULL;
+    config = config_of(NULL, MEMBERSHIP);
+    OK(quark_membership_new(config, &looking, &error));
+    OK(quark_membership_start(looking, &error));
+    quark_config_free(config);
+    uint64_t before = quark_membership_view_version(looking);
     config = config_of("three", MEMBERSHIP);
     CHECK(quark_config_set_handler_for(config, "Counter", echo, NULL, NULL) == QUARK_OK);
     CHECK(quark_config_set_handler_for(config, "Greeter", echo, NULL, NULL) == QUARK_OK);
@@ -100,6 +109,8 @@ static void what_is_gained_and_lost(void) {
     CHECK(quark_config_set_ownership_callback(config, "Other", on_ownership, NULL, NULL) == QUARK_OK);
     FAILS(quark_silo_start(config, &none, &error), QUARK_INVALID_ARGUMENT, "\"Other\"");
     quark_config_free(config);
+    CHECK(quark_membership_view_version(looking) == before);
+    quark_membership_free(looking);
     config = config_of(NULL, MEMBERSHIP);
     CHECK(quark_config_set_ownership_callback(config, "T", on_ownership, NULL, NULL) == QUARK_OK);
     quark_client_t *client = NULL;
