@@ -70,6 +70,15 @@ static void on_stop(void *user_data, quark_request_t *request) {
     ++stopped_inside;
 }
 
+static int owned, lost;
+
+static void on_ownership(void *user_data, const quark_ownership_change_t *change) {
+    (void)user_data;
+    CHECK(pthread_equal(own, pthread_self()));
+    owned += quark_hash_ranges_len(change->owned) > 0;
+    lost += quark_hash_ranges_len(change->owned) == 0;
+}
+
 int main(void) {
     own = pthread_self();
     quark_error_t *error = NULL;
@@ -85,9 +94,11 @@ int main(void) {
     CHECK(quark_config_set_loop(config, loop) == QUARK_OK);
     quark_config_set_handler_for(config, "Count", on_request, &finalized, finalize);
     quark_config_set_membership_callback(config, on_event, &finalized, finalize);
+    quark_config_set_ownership_callback(config, "Count", on_ownership, NULL, NULL);
     OK(quark_silo_start(config, &a, &error));
     quark_config_free(config);
     run_until(&events, 1, 0);
+    run_until(&owned, 1, 0);
 
     config = quark_config_new("b");
     quark_config_set_membership(config, "memory://loop");
@@ -118,6 +129,7 @@ int main(void) {
     CHECK(quark_silo_call_async(a, "Count", "1", "count", QUARK_BYTES("0"), 60000, on_reply, NULL, NULL) == QUARK_OK);
     OK(quark_silo_stop(a, 60000, &error));
     CHECK(requests == 31 && "the stop waited for the handler, and ran it");
+    CHECK(owned == 1 && lost == 1 && "and for the loss of all that it owned");
     quark_silo_free(b);
     CHECK(finalized == 1);
     quark_silo_free(a);

@@ -197,7 +197,7 @@ class Silo(SiloBase, _Async):
         loses everything, and may serve again. What is lost is told when the silo has begun to refuse it or to pass it on, what is
         gained when it has begun to take it: requests may come first. Changes that come while one is looked at are told as
         one. A stop waits, as long as it drains, until the loss of everything has been looked at: until the loop asks for
-        more, or has ended.
+        more, or has ended; so do not await the stop inside the loop.
 
         None is the type that this silo serves if it serves one, and the types that no silo declares if it has a handler
         for all.
