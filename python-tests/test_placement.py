@@ -166,7 +166,7 @@ def test_what_cannot_place_is_refused():
         for kind in (quark.Silo, blocking.Silo):
             with pytest.raises(TypeError, match=r'placement\["T"\]=.*: must be str or a plain function'):
                 kind("a", membership="memory://x", placement={"T": placement})
-    with pytest.raises(quark.InvalidArgumentError, match='placement="": must not be empty'):
+    with pytest.raises(quark.InvalidArgumentError, match='placement: actor_type="": must not be empty'):
         blocking.Silo("a", membership="memory://x", handler=named("a"), placement={"": "random"}).start()
     with pytest.raises(TypeError, match="placement=7: must be a dict of str to str or a function"):
         quark.Silo("a", membership="memory://x", placement=7)

@@ -198,7 +198,8 @@ impl SiloConfig {
         self.transport.validate()?;
         crate::ring::check_virtual_nodes(self.virtual_nodes)?;
         for actor_type in self.placement.keys() {
-            check_name("placement", actor_type, MAX_ACTOR_NAME_BYTES)?;
+            check_name("actor_type", actor_type, MAX_ACTOR_NAME_BYTES)
+                .map_err(|error| Error::new(error.kind(), format!("placement: {}", error.message())))?;
         }
         check_range("inbox_capacity", self.inbox_capacity, 1, 1 << 24)?;
         check_range("inbox_bytes", self.inbox_bytes, 1, isize::MAX as usize)?;
@@ -300,7 +301,7 @@ mod tests {
         config.membership = Some("memory://x".parse().unwrap());
         config.placement.insert("tab\t".to_owned(), Placement::Random);
         let error = config.validate().unwrap_err();
-        assert!(error.message().starts_with("placement=\"tab\\t\": must not contain"), "{error}");
+        assert!(error.message().starts_with("placement: actor_type=\"tab\\t\": must not contain"), "{error}");
     }
 
     #[test]
