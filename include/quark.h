@@ -1876,6 +1876,16 @@ quark_status_t quark_ring_add(quark_ring_t *ring,
                               quark_error_t **error);
 
 /**
+ * Gives a silo so many points (1 to 100,000) in place of those that it has. One that drains goes on to, and gets nothing by it.
+ * `found`, unless it is NULL, says whether it is there.
+ */
+quark_status_t quark_ring_set_virtual_nodes(quark_ring_t *ring,
+                                            const char *silo_id,
+                                            uint32_t virtual_nodes,
+                                            bool *found,
+                                            quark_error_t **error);
+
+/**
  * Removes a silo; `removed`, unless it is NULL, says whether it was there.
  */
 quark_status_t quark_ring_remove(quark_ring_t *ring,

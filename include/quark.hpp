@@ -572,6 +572,13 @@ public:
         });
     }
 
+    /// Gives a silo another number of points, and says whether it is there. One that drains goes on to.
+    Result<bool> try_set_virtual_nodes(std::string_view silo_id, std::uint32_t virtual_nodes) {
+        return changed(silo_id, [&](const char *id, bool *found, quark_error_t **error) {
+            return quark_ring_set_virtual_nodes(ring_.get(), id, virtual_nodes, found, error);
+        });
+    }
+
     /// Removes a silo and says whether it was there.
     Result<bool> try_remove(std::string_view silo_id) {
         return changed(silo_id, [&](const char *id, bool *removed, quark_error_t **error) {
@@ -659,6 +666,9 @@ public:
     std::vector<Move> moves(const HashRing &after) const { return try_moves(after).value(); }
     bool add(std::string_view silo_id, std::uint32_t virtual_nodes = QUARK_DEFAULT_VIRTUAL_NODES) {
         return try_add(silo_id, virtual_nodes).value();
+    }
+    bool set_virtual_nodes(std::string_view silo_id, std::uint32_t virtual_nodes) {
+        return try_set_virtual_nodes(silo_id, virtual_nodes).value();
     }
     bool remove(std::string_view silo_id) { return try_remove(silo_id).value(); }
     std::optional<std::string> owner(std::string_view key) const { return try_owner(key).value(); }

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import pathlib
 import pty
 import random
 import re
@@ -613,7 +614,7 @@ def test_the_ring_of_a_cluster_is_that_of_its_silos(host: Silo):
         host.wait_for("- weighty left")
 
 
-def test_a_draining_silo_is_said_to_drain_and_has_the_share_that_it_kept(host: Silo):
+def test_a_draining_silo_is_said_to_drain_and_has_the_share_that_it_kept(host: Silo, tmp_path: pathlib.Path):
     with silo("other", "--membership", host.gossip) as other, quark.blocking.Silo(
         "tired", membership=host.gossip, cluster=CLUSTER, handler=lambda request: b""
     ) as tired:
@@ -632,9 +633,14 @@ def test_a_draining_silo_is_said_to_drain_and_has_the_share_that_it_kept(host: S
         assert {silo_said["id"]: silo_said["draining"] for silo_said in said["silos"]} == {"host": False, "tired": True}
         assert said["rings"][0]["shares"]["tired"] == at_first["tired"]
         assert all(key["owner"] == tired.owner("T", key["id"]) for key in said["keys"])
-        assert said["rings"][0]["joined"]["tired"] < at_first["tired"]
-        people = printed("ring", "--membership", host.gossip)
+        assert said["rings"][0]["after"]["tired"] < at_first["tired"]
+        assert [key["next_owners"] for key in said["keys"]] == [tired.next_owners("T", key["id"]) for key in said["keys"]]
+        heavier = json.loads(printed("ring", "--membership", host.gossip, "--json", "--weight", "tired=600"))["rings"][0]
+        assert heavier["moves"] == [], "it goes on to drain, and gets nothing by it"
+        picture = tmp_path / "ring.svg"
+        people = printed("ring", "--membership", host.gossip, "--svg", str(picture))
         assert re.search(rf"^  tired +{tired.endpoint} +draining ", people, re.MULTILINE), people
+        assert "tired (drains)" in picture.read_text() and "host (drains)" not in picture.read_text()
         tired.stop()
         host.wait_for("- tired left")
 

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import pickle
 import threading
 import weakref
 
@@ -220,6 +221,11 @@ async def test_a_drained_silo_keeps_what_it_has_and_gets_nothing_new(cluster_nam
         await c.stop()
         await until("c is gone", lambda: len(a.silos()) == len(b.silos()) == 2)
         assert owned(a, "a") == owned(b, "a") == kept
+        ring = a.ring("T")
+        assert pickle.loads(pickle.dumps(ring)) == ring == b.ring("T"), "it takes with it who drains"
+        plain = quark.HashRing()
+        plain.add("a"), plain.add("b")
+        assert ring != plain and ring.ranges("a") != plain.ranges("a")
         for actor_id in [*sorted(kept)[:5], *sorted(owned(b, "b"))[:5]]:
             assert await b.call("T", actor_id, "") == b.owner("T", actor_id).encode()
         await a.resume()
@@ -260,7 +266,7 @@ async def test_who_owns_an_actor_next_and_where_its_copies_belong(cluster_name):
                 assert set(asked.successors("T", actor_id)) == {"a", "b", "c"}
                 next_owners = asked.next_owners("T", actor_id, 9)
                 assert {owner, *next_owners} == {"a", "b", "c"} and len(next_owners) == 2
-                assert asked.next_owners("T", actor_id) == next_owners[:1]
+                assert asked.next_owners("T", actor_id, 1) == next_owners[:1]
         of_a = [actor_id for actor_id in map(str, range(50)) if a.owner("T", actor_id) == "a"]
         expected = [b.next_owners("T", actor_id)[0] for actor_id in of_a]
         for actor_type, actor_id, most, kind, text in [

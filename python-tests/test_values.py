@@ -112,6 +112,10 @@ def test_a_ring_travels_by_pickle_and_tells_shares():
     ring.add("b", 300)
     again = pickle.loads(pickle.dumps(ring))
     assert again == ring and again.virtual_nodes() == {"a": 100, "b": 300}
+    assert again.set_virtual_nodes("a", 600) and not again.set_virtual_nodes("c", 600)
+    assert again != ring and again.virtual_nodes() == {"a": 600, "b": 300}
+    with pytest.raises(quark.InvalidArgumentError, match="virtual_nodes=0"):
+        again.set_virtual_nodes("a", 0)
     again.remove("a")
     assert again != ring and again.shares() == {"b": 1.0}
     shares = ring.shares()

@@ -128,6 +128,29 @@ pub unsafe extern "C" fn quark_ring_add(
     }
 }
 
+/// Gives a silo so many points (1 to 100,000) in place of those that it has. One that drains goes on to, and gets nothing by it.
+/// `found`, unless it is NULL, says whether it is there.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quark_ring_set_virtual_nodes(
+    ring: *mut quark_ring_t,
+    silo_id: *const c_char,
+    virtual_nodes: u32,
+    found: *mut bool,
+    error: *mut *mut quark_error_t,
+) -> quark_status_t {
+    // SAFETY: the header demands NULL or valid pointers.
+    unsafe {
+        guard::status_and_error(error, || {
+            let (ring, id) = (handle::borrow(ring, "ring")?, handle::text(silo_id, "silo_id")?);
+            let there = ring.write(|ring| ring.ring.set_virtual_nodes(id, virtual_nodes))?;
+            if let Ok(found) = Out::new(found, "found") {
+                found.set(there);
+            }
+            Ok(())
+        })
+    }
+}
+
 /// Removes a silo; `removed`, unless it is NULL, says whether it was there.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn quark_ring_remove(

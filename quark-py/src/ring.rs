@@ -17,7 +17,7 @@ pub(crate) fn hash(key: &Bound<'_, PyAny>) -> PyResult<u32> {
 }
 
 /// What pickle keeps: the function that makes a ring, and its argument.
-type Reduced<'py> = (Bound<'py, PyAny>, (BTreeMap<String, u32>,));
+type Reduced<'py> = (Bound<'py, PyAny>, (BTreeMap<String, u32>, BTreeMap<String, HashRanges>));
 
 /// A consistent hash ring, usable alone and from any thread.
 #[pyclass(frozen, module = "quark")]
@@ -57,6 +57,19 @@ impl HashRing {
             Some(number) => args::number("virtual_nodes", number)?,
         };
         self.0.lock().expect("no panic while a ring is locked").add(&silo_id, virtual_nodes).or_raise(py)
+    }
+
+    /// Gives a silo another number of points, and says whether it is there. One that drains goes on to.
+    fn set_virtual_nodes(
+        &self,
+        py: Python<'_>,
+        silo_id: &Bound<'_, PyAny>,
+        virtual_nodes: &Bound<'_, PyAny>,
+    ) -> PyResult<bool> {
+        let silo_id = args::borrowed_text("silo_id", silo_id)?;
+        let virtual_nodes = args::number("virtual_nodes", virtual_nodes)?;
+        let mut ring = self.0.lock().expect("no panic while a ring is locked");
+        ring.set_virtual_nodes(silo_id, virtual_nodes).or_raise(py)
     }
 
     /// Removes a silo and says whether it was there.
@@ -131,21 +144,24 @@ impl HashRing {
     }
 
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Reduced<'py>> {
-        Ok((slf.get_type().getattr("_of")?, (slf.get().virtual_nodes(),)))
+        let ring = slf.get().snapshot();
+        let kept = ring.kept().map(|(id, kept)| (id.to_string(), HashRanges(kept.clone()))).collect();
+        Ok((slf.get_type().getattr("_of")?, (slf.get().virtual_nodes(), kept)))
     }
 
-    /// A ring of these silos with their virtual nodes.
+    /// A ring of these silos with their virtual nodes, and what those keep that drain.
     #[staticmethod]
-    fn _of(py: Python<'_>, silos: BTreeMap<String, u32>) -> PyResult<Self> {
-        let ring = Self::default();
+    fn _of(
+        py: Python<'_>,
+        silos: BTreeMap<String, u32>,
+        kept: BTreeMap<String, PyRef<'_, HashRanges>>,
+    ) -> PyResult<Self> {
+        let mut ring = quark_core::HashRing::new();
         for (silo_id, virtual_nodes) in silos {
-            ring.0
-                .lock()
-                .expect("no panic while a ring is locked")
-                .add(&silo_id, virtual_nodes)
-                .or_raise(py)?;
+            ring.add(&silo_id, virtual_nodes).or_raise(py)?;
         }
-        Ok(ring)
+        let kept = kept.into_iter().map(|(id, kept)| Ok((id.parse()?, kept.0.clone())));
+        Ok(ring.draining(kept.collect::<quark_core::Result<Vec<_>>>().or_raise(py)?).into())
     }
 
     fn __eq__(&self, other: &Self) -> bool {

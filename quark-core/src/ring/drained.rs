@@ -20,22 +20,34 @@ pub(super) struct Drained {
 }
 
 impl HashRing {
-    /// The same ring while these of its silos drain, who keep these parts.
-    pub(crate) fn draining(self, kept: impl IntoIterator<Item = (SiloId, HashRanges)>) -> Self {
-        let kept: BTreeMap<_, _> =
-            kept.into_iter().filter(|(silo, _)| self.contains(silo.as_str())).collect();
-        Self::of_plain(self.plain().clone(), kept)
+    /// The same ring while these of its silos drain, who keep these parts and get nothing else as long as there are others;
+    /// the other silos do not.
+    #[must_use]
+    pub fn draining(mut self, kept: impl IntoIterator<Item = (SiloId, HashRanges)>) -> Self {
+        let plain = self.plain().clone();
+        self.become_of(plain, kept.into_iter().collect());
+        self
     }
 
-    /// A ring of what it would be if nobody drained, and who does.
-    pub(super) fn of_plain(plain: Snapshot, mut kept: BTreeMap<SiloId, HashRanges>) -> Self {
-        kept.retain(|silo, _| plain.place_of(silo.as_str()).is_some());
+    /// The silos that drain, sorted, with what they keep.
+    pub fn kept(&self) -> impl Iterator<Item = (&SiloId, &HashRanges)> {
+        self.drains().into_iter().flatten()
+    }
+
+    /// Becomes a ring of what it would be if nobody drained; those who drain go on to.
+    pub(super) fn become_plain(&mut self, plain: Snapshot) {
+        self.become_of(plain, self.drains().cloned().unwrap_or_default());
+    }
+
+    fn become_of(&mut self, plain: Snapshot, mut kept: BTreeMap<SiloId, HashRanges>) {
+        kept.retain(|silo, _| plain.place_of(silo.as_str()).is_ok());
         if kept.is_empty() {
-            return Self(plain.into());
+            self.0 = plain.into();
+            return;
         }
         let mut drained = Snapshot::new(plain.silos.clone(), resolve(&plain, &kept));
         drained.drained = Some(Box::new(Drained { plain, kept }));
-        Self(drained.into())
+        self.0 = drained.into();
     }
 
     /// The ring as it would be if nobody drained.
@@ -43,8 +55,8 @@ impl HashRing {
         self.0.drained.as_ref().map_or(&*self.0, |drained| &drained.plain)
     }
 
-    /// Who drains, with what it keeps.
-    pub(super) fn kept(&self) -> Option<&BTreeMap<SiloId, HashRanges>> {
+    /// Who drains, with what it keeps, if anybody does.
+    pub(super) fn drains(&self) -> Option<&BTreeMap<SiloId, HashRanges>> {
         self.0.drained.as_ref().map(|drained| &drained.kept)
     }
 }
@@ -63,7 +75,7 @@ fn resolve(plain: &Snapshot, kept: &BTreeMap<SiloId, HashRanges>) -> Vec<Point> 
     let mut keepers = Vec::with_capacity(kept.len());
     let mut ranges = Vec::new();
     for (silo, kept) in kept {
-        let Some(place) = plain.place_of(silo.as_str()) else { continue };
+        let Ok(place) = plain.place_of(silo.as_str()) else { continue };
         keeper_at[place] = Some(keepers.len());
         ranges.extend(kept.iter().map(|range| (range.first, range.last, keepers.len())));
         keepers.push(Keeper {
@@ -210,6 +222,10 @@ mod tests {
             late.add("one more", 7).unwrap();
             late = late.draining(kept);
             late.remove("one more");
+            for (silo, (nodes, _)) in &silos {
+                prop_assert!(late.set_virtual_nodes(id(silo).as_str(), nodes + 3).unwrap());
+                prop_assert!(late.set_virtual_nodes(id(silo).as_str(), *nodes).unwrap());
+            }
             prop_assert_eq!(&late, &ring);
             prop_assert_eq!(&late.0, &ring.0);
         }

@@ -69,27 +69,30 @@ impl HashRing {
     pub fn add(&mut self, silo_id: &str, virtual_nodes: u32) -> Result<bool> {
         check_name("silo_id", silo_id, MAX_SILO_ID_BYTES)?;
         check_virtual_nodes(virtual_nodes)?;
-        let ring = self.plain();
-        let Err(place) = ring.silos.binary_search_by(|(id, _)| id.as_str().cmp(silo_id)) else {
-            return Ok(false);
-        };
-        let id = SiloId::new(silo_id)?;
-        let place_u32 = u32::try_from(place).expect("fewer silos than points");
-        let new = points_of(&id, virtual_nodes, place_u32);
-        *self = Self::of_plain(
-            ring.with(place, (id, virtual_nodes), &new),
-            self.kept().cloned().unwrap_or_default(),
-        );
+        let Err(place) = self.0.place_of(silo_id) else { return Ok(false) };
+        let ring = with_one_more(self.plain(), place, SiloId::new(silo_id)?, virtual_nodes);
+        self.become_plain(ring);
+        Ok(true)
+    }
+
+    /// Gives a silo `virtual_nodes` points in place of those that it has, and says whether it is there. One that drains goes on
+    /// to, and gets nothing by it.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` naming `virtual_nodes` (1 to 100,000).
+    pub fn set_virtual_nodes(&mut self, silo_id: &str, virtual_nodes: u32) -> Result<bool> {
+        check_virtual_nodes(virtual_nodes)?;
+        let Ok(place) = self.0.place_of(silo_id) else { return Ok(false) };
+        let without = self.plain().without(place, &self.points_of(place));
+        let id = self.0.silos[place].0.clone();
+        self.become_plain(with_one_more(&without, place, id, virtual_nodes));
         Ok(true)
     }
 
     /// Removes a silo and says whether it was there.
     pub fn remove(&mut self, silo_id: &str) -> bool {
-        let Some(place) = self.0.place_of(silo_id) else { return false };
-        *self = Self::of_plain(
-            self.plain().without(place, &self.points_of(place)),
-            self.kept().cloned().unwrap_or_default(),
-        );
+        let Ok(place) = self.0.place_of(silo_id) else { return false };
+        self.become_plain(self.plain().without(place, &self.points_of(place)));
         true
     }
 
@@ -180,7 +183,7 @@ impl HashRing {
     /// How many virtual nodes a silo has, if it is there.
     #[must_use]
     pub fn virtual_nodes(&self, silo_id: &str) -> Option<u32> {
-        Some(self.0.silos[self.0.place_of(silo_id)?].1)
+        Some(self.0.silos[self.0.place_of(silo_id).ok()?].1)
     }
 
     /// Whether the silo is on the ring.
@@ -205,7 +208,7 @@ impl HashRing {
 impl PartialEq for HashRing {
     fn eq(&self, other: &Self) -> bool {
         // The points follow from the silos, and from who drains.
-        Arc::ptr_eq(&self.0, &other.0) || self.0.silos == other.0.silos && self.kept() == other.kept()
+        Arc::ptr_eq(&self.0, &other.0) || self.0.silos == other.0.silos && self.drains() == other.drains()
     }
 }
 
@@ -242,6 +245,13 @@ pub(crate) fn check_virtual_nodes(virtual_nodes: u32) -> Result<()> {
     Ok(())
 }
 
+/// A ring with one more silo, at its place among the silos.
+fn with_one_more(ring: &Snapshot, place: usize, id: SiloId, virtual_nodes: u32) -> Snapshot {
+    let place_u32 = u32::try_from(place).expect("fewer silos than points");
+    let points = points_of(&id, virtual_nodes, place_u32);
+    ring.with(place, (id, virtual_nodes), &points)
+}
+
 /// A silo's points, sorted.
 fn points_of(id: &SiloId, virtual_nodes: u32, silo: u32) -> Vec<Point> {
     let mut points = Vec::with_capacity(virtual_nodes as usize);
@@ -262,6 +272,8 @@ mod tests {
         assert!(ring.add("a", 150).unwrap());
         assert!(!ring.add("a", 10).unwrap());
         assert_eq!(ring.virtual_nodes("a"), Some(150));
+        assert!(ring.set_virtual_nodes("a", 10).unwrap() && !ring.set_virtual_nodes("b", 10).unwrap());
+        assert_eq!((ring.virtual_nodes("a"), ring.len()), (Some(10), 1));
         assert!(ring.remove("a") && !ring.remove("a"));
         assert!(ring.is_empty() && ring.owner("x").is_none());
     }
@@ -281,7 +293,10 @@ mod tests {
         assert!(ring.add("", 150).unwrap_err().message().starts_with("silo_id=\"\""));
         assert!(ring.add("a", 0).unwrap_err().message().starts_with("virtual_nodes=0"));
         assert!(ring.add("a", 100_001).is_err() && ring.is_empty());
+        let refused = ring.set_virtual_nodes("a", 0).unwrap_err();
+        assert!(refused.message().starts_with("virtual_nodes=0"));
     }
+
     #[test]
     fn shares_are_what_a_look_at_many_places_says() {
         let mut ring = HashRing::new();

@@ -182,7 +182,7 @@ impl HashRing {
     /// of others; all points when a silo drains.
     #[must_use]
     pub fn ranges(&self, silo_id: &str) -> HashRanges {
-        let Some(place) = self.0.place_of(silo_id) else { return HashRanges::new() };
+        let Ok(place) = self.0.place_of(silo_id) else { return HashRanges::new() };
         let points = match self.0.drained {
             None => self.points_of(place),
             Some(_) => self.0.points.iter().filter(|point| point.silo as usize == place).copied().collect(),

@@ -46,9 +46,9 @@ impl Snapshot {
         Self { silos, points, index, shift, drained: None }
     }
 
-    /// A silo's place among the silos.
-    pub(super) fn place_of(&self, silo: &str) -> Option<usize> {
-        self.silos.binary_search_by(|(id, _)| id.as_str().cmp(silo)).ok()
+    /// A silo's place among the silos, or the one that it would have.
+    pub(super) fn place_of(&self, silo: &str) -> Result<usize, usize> {
+        self.silos.binary_search_by(|(id, _)| id.as_str().cmp(silo))
     }
 
     /// The same with one more silo, whose sorted points these are.

@@ -23,7 +23,7 @@ impl HashRing {
     /// All silos in the order in which they would own a position if those before them went; the owner first.
     pub(crate) fn order_at(&self, position: u32) -> Order<'_> {
         let plain = self.plain();
-        let kept = self.kept();
+        let kept = self.drains();
         let may_own = |(silo, _): &(SiloId, u32)| {
             kept.and_then(|kept| kept.get(silo)).is_none_or(|kept| kept.contains(position))
         };

@@ -51,6 +51,11 @@ static void many(void) {
     if (strcmp(first, "a") != 0 || quark_ring_remove(ring, first, &removed, NULL) != QUARK_OK || !removed) exit(5);
     if (strcmp(quark_ring_silo(ring, 0), "b") != 0 || strcmp(quark_ring_silo(ring, 1), "c") != 0) exit(6);
     if (quark_ring_silo(ring, 2) != NULL || quark_ring_len(ring) != 2) exit(7);
+    bool found = true;
+    if (quark_ring_set_virtual_nodes(ring, "a", 30, &found, NULL) != QUARK_OK || found) exit(8);
+    if (quark_ring_set_virtual_nodes(ring, "c", 450, &found, NULL) != QUARK_OK || !found) exit(9);
+    if (quark_ring_share(ring, "c") < 0.6 || quark_ring_len(ring) != 2) exit(10);
+    if (quark_ring_set_virtual_nodes(ring, "c", 0, &found, NULL) != QUARK_INVALID_ARGUMENT) exit(11);
 }
 
 int main(void) {

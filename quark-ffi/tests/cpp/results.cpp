@@ -241,6 +241,8 @@ static void the_parts() {
     auto owner = ring.try_owner("x");
     CHECK(owner && !*owner && ring.try_owners({"x"})->empty());
     CHECK(*ring.try_add("a") && !*ring.try_add("a") && *ring.try_add("b", 10));
+    CHECK(*ring.try_set_virtual_nodes("b", 20) && *ring.try_set_virtual_nodes("b", 10) && !*ring.try_set_virtual_nodes("c", 10));
+    CHECK(fails(ring.try_set_virtual_nodes("b", 0), QUARK_INVALID_ARGUMENT, "virtual_nodes=0"));
     CHECK(ring.size() == 2 && ring.silos() == (std::vector<std::string>{"a", "b"}));
     auto owners = ring.try_owners({"x", "y"});
     CHECK(owners && owners->size() == 2 && (*owners)[0] == **ring.try_owner("x") && (*owners)[1] == **ring.try_owner("y"));

@@ -16,6 +16,7 @@ const OPTIONAL: &[(&str, &str)] = &[
     ("quark_set_log_callback", "callback"),
     ("quark_ring_add", "added"),
     ("quark_ring_remove", "removed"),
+    ("quark_ring_set_virtual_nodes", "found"),
     ("quark_silo_call_async", "call"),
     ("quark_client_call_async", "call"),
     ("quark_silo_health", "since_ms"),

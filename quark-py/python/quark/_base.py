@@ -32,7 +32,7 @@ class Base:
         """The ring of an actor type in the current view: the silos that own its actors. A copy."""
         return self._node.ring(actor_type)
 
-    def next_owners(self, actor_type: str, actor_id: str, most: int = 1) -> List[str]:
+    def next_owners(self, actor_type: str, actor_id: str, most: int = 3) -> List[str]:
         """Who would own an actor if its owner went, then if that one went too, and so on: ``most`` silos at most, in the
         order of the ring, whatever their zones. Silos that drain come last, but for those that keep this actor."""
         return self._node.next_owners(actor_type, actor_id, most)

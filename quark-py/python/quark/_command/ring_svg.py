@@ -5,7 +5,7 @@ others spread between them; the file stays as small.
 """
 
 import statistics
-from typing import TYPE_CHECKING, Dict, Iterator, List, NamedTuple, Sequence, Tuple
+from typing import TYPE_CHECKING, Dict, Iterator, List, NamedTuple, Sequence, Set, Tuple
 
 from .._quark import HashRing, hash as place_of
 from .picture import at, bar, fitting, frame, line, sectors, text
@@ -41,6 +41,12 @@ class Row(NamedTuple):
     share: float
     ideal: float
     after: float
+    drains: bool
+
+    @property
+    def name(self) -> str:
+        """Its id, and whether it drains."""
+        return f"{self.silo_id} (drains)" if self.drains else self.silo_id
 
     @property
     def load(self) -> float:
@@ -68,7 +74,7 @@ def _ring(asked: "Asked", ring: Ring, name: str, keys: "Sequence[Key]", y: float
         condition = f"if {said_of(asked.changes)}: {percent(ring.moved()[2])} would move"
         drawn.append(text(16, y + 40, fitting(condition, WIDTH - 32), "m", condition))
     y += 56
-    rows = _rows(ring)
+    rows = _rows(ring, {silo.silo_id for silo in asked.silos if silo.draining})
     few = len(rows) <= len(COLOURS)
     shown = rows if few else [*rows[:ENDS], *rows[-ENDS:]]
     centre = (CENTRE_X, y + 200)
@@ -80,7 +86,7 @@ def _ring(asked: "Asked", ring: Ring, name: str, keys: "Sequence[Key]", y: float
     return drawn + list(_keys(asked, ring, keys, y)), y + (ROW * (min(len(keys), NUMBERED_KEYS + 1) + 1) if keys else 0)
 
 
-def _rows(ring: Ring) -> List[Row]:
+def _rows(ring: Ring, draining: Set[str]) -> List[Row]:
     """Few silos by their ids, many by their load."""
     shares, after, weights = ring.now.shares(), ring.after.shares(), ring.now.virtual_nodes()
     total, ids = sum(weights.values()), ring.ids()
@@ -94,6 +100,7 @@ def _rows(ring: Ring) -> List[Row]:
             shares.get(silo_id, 0.0),
             weights.get(silo_id, 0) / total if total else 0.0,
             after.get(silo_id, 0.0),
+            silo_id in draining,
         )
         for place, silo_id in enumerate(ids)
     ]
@@ -147,7 +154,7 @@ def _bars(
             y += ROW
         colour = f'fill="{row.colour}"'
         drawn.append(bar(NAMES, y + 5, 10, 10, colour))
-        drawn.append(text(NAMES + 16, y + 14, fitting(row.silo_id, BARS - NAMES - 24), "", row.silo_id))
+        drawn.append(text(NAMES + 16, y + 14, fitting(row.name, BARS - NAMES - 24), "", row.name))
         drawn.append(bar(BARS, y + 4, row.share * scale, 12 if not changes else 7, colour))
         if changes:
             drawn.append(bar(BARS, y + 13, row.after * scale, 4, f'{colour} fill-opacity="0.55"'))

@@ -25,8 +25,7 @@ class Changes(NamedTuple):
         for silo_id in self.leaving:
             ring.remove(silo_id)
         for silo_id, number in self.weights.items():
-            if ring.remove(silo_id):
-                ring.add(silo_id, number)
+            ring.set_virtual_nodes(silo_id, number)
         for silo_id, number in self.joining.items():
             ring.add(silo_id, number)
         return ring
@@ -74,7 +73,6 @@ class Rings:
         self._in_view = in_view or (lambda actor_type: _ring_of(active))
         self._made: List[Tuple[HashRing, HashRing]] = []
         self.declared = sorted({name for silo in active for name in silo.actor_types or ()})
-        self.draining = {silo.silo_id for silo in active if silo.draining}
 
     def of_type(self, actor_type: str) -> Ring:
         """The ring of one type."""
