@@ -44,9 +44,17 @@ impl View {
     /// A view of these silos. Versions grow by one with each view of one observer; they are not compared between silos.
     #[must_use]
     pub fn new(version: u64, silos: impl IntoIterator<Item = Arc<SiloInfo>>) -> Self {
+        Self { version, ..Self::default().next(silos) }
+    }
+
+    /// The view that follows this one. The same as a new one of these silos; its rings are made out of the rings of this
+    /// one, so that it costs little where little changed.
+    #[must_use]
+    pub(crate) fn next(&self, silos: impl IntoIterator<Item = Arc<SiloInfo>>) -> Self {
         let silos: BTreeMap<_, _> = silos.into_iter().map(|info| (info.silo_id.clone(), info)).collect();
-        let rings = Rings::of(silos.values().filter(|info| info.status == SiloStatus::Active).map(|i| &**i));
-        Self { version, silos, rings }
+        let active = silos.values().filter(|info| info.status == SiloStatus::Active).map(|info| &**info);
+        let rings = self.rings.next(active);
+        Self { version: self.version + 1, silos, rings }
     }
 
     /// The version; 0 is the empty view before the first.
@@ -109,11 +117,12 @@ struct Rings {
 }
 
 impl Rings {
-    fn of<'a>(silos: impl Iterator<Item = &'a SiloInfo> + Clone) -> Self {
-        let ring_of = |serving: &mut dyn Iterator<Item = &SiloInfo>| {
-            HashRing::of(serving.map(|info| (info.silo_id.clone(), info.virtual_nodes)))
+    /// The rings of these silos, made out of the ones before.
+    fn next<'a>(&self, silos: impl Iterator<Item = &'a SiloInfo> + Clone) -> Self {
+        let ring_of = |before: &HashRing, serving: &mut dyn Iterator<Item = &SiloInfo>| {
+            before.with_exactly(serving.map(|info| (info.silo_id.clone(), info.virtual_nodes)))
         };
-        let general = ring_of(&mut silos.clone().filter(|info| info.actor_types.is_none()));
+        let general = ring_of(&self.general, &mut silos.clone().filter(|info| info.actor_types.is_none()));
         let types: BTreeSet<&String> =
             silos.clone().filter_map(|info| info.actor_types.as_ref()).flatten().collect();
         // Types that the same silos serve share one ring.
@@ -123,7 +132,9 @@ impl Rings {
             .map(|actor_type| {
                 let serving = silos.clone().filter(|info| info.serves(actor_type));
                 let ids = serving.clone().map(|info| &info.silo_id).collect();
-                let ring = shared.entry(ids).or_insert_with(|| ring_of(&mut serving.into_iter())).clone();
+                let before = self.of_type(actor_type);
+                let ring = shared.entry(ids).or_insert_with(|| ring_of(before, &mut serving.into_iter()));
+                let ring = ring.clone();
                 (actor_type.clone(), ring)
             })
             .collect();
@@ -153,6 +164,19 @@ mod tests {
         assert_eq!(ids("Counter"), ["all", "c"]);
         assert_eq!(ids("Greeter"), ["all", "g"]);
         assert_eq!(ids("Other"), ["all"]);
+    }
+
+    #[test]
+    fn a_view_that_follows_is_the_one_made_afresh_and_shares_the_rings_that_stay() {
+        let first = View::new(1, [silo("all", None), silo("c", Some(&["Counter"]))]);
+        let silos = [silo("all", None), silo("c", Some(&["Counter"])), silo("g", Some(&["Greeter"]))];
+        let (second, afresh) = (first.next(silos.clone()), View::new(2, silos));
+        assert_eq!(second.version(), 2);
+        for actor_type in ["Counter", "Greeter", "Other"] {
+            assert_eq!(second.ring(actor_type), afresh.ring(actor_type), "{actor_type}");
+        }
+        assert!(second.ring("Other").shares_points_with(first.ring("Other")));
+        assert!(second.ring("Counter").shares_points_with(first.ring("Counter")));
     }
 
     #[test]
