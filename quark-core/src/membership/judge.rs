@@ -178,6 +178,11 @@ impl Judge {
         self.is_myself(id) || self.members.contains_key(id)
     }
 
+    /// Whether it is in and no original silo.
+    pub(super) fn is_ours(&self, id: &SiloId) -> bool {
+        self.is_myself(id) || self.members.get(id).is_some_and(|member| !member.info.is_original())
+    }
+
     /// Whether this silo is the one among ours that looks after the original silos: the smallest active id.
     pub(super) fn is_elected(&self) -> bool {
         let ours = self.silos().filter(|info| !info.is_original() && info.status == SiloStatus::Active);

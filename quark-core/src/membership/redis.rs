@@ -5,6 +5,7 @@
 //! `claim` knows how an id becomes a silo's own, `listener` keeps the subscription, and `keeper` is the one task that lives
 //! as long as the silo: it writes the heartbeat, feeds the judge and does what that says.
 
+mod changes;
 mod claim;
 mod commands;
 mod connection;
@@ -80,8 +81,10 @@ impl<V: Server> RedisMembership<V> {
         let refused = |refusal: Refusal| self.unavailable(&refusal);
         self.rehearse(&store, &role).await.map_err(refused)?;
 
-        let originals = find_originals(&store).await.map_err(refused)?;
         let me = role.id().clone();
+        // Another weight than theirs cannot be had beside original silos.
+        let need = matches!(&role, Role::Member(info) if info.virtual_nodes != DEFAULT_VIRTUAL_NODES);
+        let originals = find_originals(&store, need).await.map_err(refused)?;
         let myself = match role {
             Role::Member(info) => Some(self.join(&store, info, &originals, &*prober, deadline).await?),
             Role::Observer(_) => None,

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use crate::id::SiloId;
 use crate::membership::judge::Row;
+use crate::membership::redis::changes::{self, Changes, Entry};
 use crate::membership::redis::refusal::{Answer, Refusal};
 use crate::membership::redis::store::{Pulse, Server, Store, Subscription, Word, Written};
 use crate::silo_info::SiloInfo;
@@ -51,6 +52,7 @@ struct Kept {
     index: BTreeMap<SiloId, Instant>,
     lives: BTreeMap<SiloId, u64>,
     version: Option<i64>,
+    changes: Vec<Entry>,
     votes: BTreeMap<(SiloId, u64), BTreeMap<SiloId, Instant>>,
 }
 
@@ -279,8 +281,19 @@ impl SharedServer {
         SiloInfo { last_heartbeat: info.last_heartbeat + self.skew, ..info.clone() }.to_json()
     }
 
-    async fn raise_lives(&self, id: &SiloId, lives: u64) -> Answer<()> {
+    async fn raise_lives(&self, id: &SiloId, lives: u64) -> Answer<bool> {
         self.operate(|kept| kept.raise_lives(id, lives)).await
+    }
+
+    /// In two steps, between which others may look.
+    async fn raise_version(&self, ids: &[SiloId]) -> Answer<()> {
+        let (before, after) = self.operate(Kept::raise_version).await?;
+        self.operate(|kept| {
+            kept.changes.extend(ids.iter().map(|id| Entry::new(before, after, id)));
+            let many = kept.changes.len().saturating_sub(changes::REMEMBERED as usize);
+            kept.changes.drain(..many);
+        })
+        .await
     }
 }
 
@@ -306,13 +319,20 @@ impl Kept {
         self.rows.get(id).map(|(json, _)| json.clone()).unwrap_or_default()
     }
 
-    fn raise_version(&mut self) {
-        *self.version.get_or_insert(0) += i64::from(fastrand::u32(1..));
+    /// From which version to which.
+    fn raise_version(&mut self) -> (i64, i64) {
+        let version = self.version.get_or_insert(0);
+        let before = *version;
+        *version += i64::from(changes::growth());
+        (before, *version)
     }
 
-    fn raise_lives(&mut self, id: &SiloId, lives: u64) {
+    /// Whether fewer were counted.
+    fn raise_lives(&mut self, id: &SiloId, lives: u64) -> bool {
         let counted = self.lives.entry(id.clone()).or_default();
+        let is_news = lives > *counted;
         *counted = lives.max(*counted);
+        is_news
     }
 }
 
@@ -423,11 +443,12 @@ impl Store for SharedServer {
 
     async fn end_life(&self, silo: &SiloInfo) -> Answer<()> {
         let id = &silo.silo_id;
-        self.raise_lives(id, silo.incarnation + 1).await?;
+        let is_news = self.raise_lives(id, silo.incarnation + 1).await?;
         let (row, seen) = self.operate(|kept| (kept.read(id), kept.text(id))).await?;
         match row {
             Row::Readable(row) if row.incarnation != silo.incarnation => return Ok(()),
             Row::Unreadable | Row::Away => return Ok(()),
+            Row::Missing { .. } if !is_news => return Ok(()),
             Row::Readable(_) | Row::Missing { .. } => {}
         }
         self.operate(|kept| {
@@ -441,13 +462,17 @@ impl Store for SharedServer {
     }
 
     async fn tell(&self, word: Word, id: &SiloId) -> Answer<()> {
-        self.operate(Kept::raise_version).await?;
+        self.raise_version(std::slice::from_ref(id)).await?;
         self.store.publish(&format!("{}:{id}", word.as_str()));
         Ok(())
     }
 
     async fn version(&self) -> Answer<Option<i64>> {
         self.operate(|kept| kept.version).await
+    }
+
+    async fn changes(&self, since: i64) -> Answer<Option<Changes>> {
+        self.operate(|kept| Changes::of(kept.changes.iter().cloned(), since, kept.version?)).await
     }
 
     async fn index(&self) -> Answer<Vec<SiloId>> {
@@ -466,16 +491,18 @@ impl Store for SharedServer {
         .await
     }
 
-    async fn index_add(&self, ids: &[SiloId]) -> Answer<()> {
-        self.operate(|kept| kept.index.extend(ids.iter().map(|id| (id.clone(), Instant::now())))).await
+    async fn index_add(&self, ids: &[SiloId]) -> Answer<bool> {
+        self.operate(|kept| {
+            let before = kept.index.len();
+            kept.index.extend(ids.iter().map(|id| (id.clone(), Instant::now())));
+            kept.index.len() > before
+        })
+        .await
     }
 
     async fn index_remove(&self, ids: &[SiloId]) -> Answer<()> {
-        self.operate(|kept| {
-            kept.raise_version();
-            kept.index.retain(|id, _| !ids.contains(id));
-        })
-        .await
+        self.operate(|kept| kept.index.retain(|id, _| !ids.contains(id))).await?;
+        self.raise_version(ids).await
     }
 
     async fn vote(&self, voter: &SiloId, silo: &SiloInfo) -> Answer<u64> {
