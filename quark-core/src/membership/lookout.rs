@@ -214,7 +214,9 @@ impl Lookout {
     pub(super) fn health(&mut self, away: Option<(&str, &str, SystemTime)>) -> Health {
         let now = self.now();
         self.isolation.store(now, away.is_none());
-        let cut_off = self.judge.has_a_silo() && self.isolation.is_isolated(now, &self.me, &self.ids());
+        let cut_off = self.judge.has_a_silo()
+            && self.isolation.is_possible(now)
+            && self.isolation.is_isolated(now, &self.me, &self.ids());
         if cut_off || self.judge.is_out() {
             let since = *self.isolated_since.get_or_insert_with(SystemTime::now);
             return Health::Isolated { since };

@@ -50,11 +50,7 @@ impl<V: Server> Keeper<V> {
 
     /// The next few silos by id, whose rows are read whatever the version says: who removed one may have failed to tell.
     fn next_to_check(&mut self) -> Vec<SiloId> {
-        let mut ids: Vec<_> = self.lookout.judge.silos().map(|silo| silo.silo_id.clone()).collect();
-        ids.sort();
-        let after = self.checked.as_ref().map_or(0, |last| ids.partition_point(|id| id <= last));
-        let count = ids.len().min(CHECKED_AT_ONCE);
-        let next: Vec<_> = ids.iter().cycle().skip(after).take(count).cloned().collect();
+        let next = self.lookout.judge.followers(self.checked.as_ref(), CHECKED_AT_ONCE);
         self.checked = next.last().cloned();
         next
     }
