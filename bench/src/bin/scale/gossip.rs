@@ -18,6 +18,7 @@ const SEEDS: usize = 3;
 
 pub(crate) async fn run(count: usize, seconds: u64) -> Result<Figures> {
     let mut figures = Figures::new();
+    rest::ring(count, &mut figures)?;
     iptables(&["-A", "OUTPUT", "-p", "udp", "-j", "ACCEPT"])?;
     let seeds: Vec<String> = (0..SEEDS).map(|seed| format!("127.0.0.1:{}", FIRST_PORT + seed)).collect();
     let url = move |id: &str| {

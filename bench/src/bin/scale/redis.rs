@@ -21,6 +21,7 @@ const ORIGINAL_HEARTBEAT: Duration = Duration::from_secs(10);
 
 pub(crate) async fn run(server: &str, count: usize, foreign: usize, seconds: u64) -> Result<Figures> {
     let mut figures = Figures::new();
+    rest::ring(count, &mut figures)?;
     let mut server = Server::start(server)?;
     server.fill(foreign)?;
     let url: MembershipUrl = server.url().parse()?;

@@ -1,8 +1,8 @@
 //! The store in Redis: the keys of the contract and the commands on them; the only place that knows the Redis client's
 //! types.
 //!
-//! Every command names one key (or none), so that each can go to its own node of a Redis Cluster; pipelines are plain,
-//! never transactions. What must not be torn apart is a script of one key.
+//! Every command names one key (or none), so that each can go to its own node of a Redis Cluster, but for rows, of which a
+//! single server is asked for many at once; pipelines are plain, never transactions. What must not be torn apart is a script of one key.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
@@ -27,7 +27,7 @@ use crate::telemetry::MEMBERSHIP;
 
 /// How many keys one step of SCAN looks at.
 const SCAN_COUNT: usize = 1_000;
-/// How many rows are asked for in one pipeline.
+/// How many rows are asked for at once.
 const ROWS_AT_ONCE: usize = 256;
 /// How many overdue silos a heartbeat looks at.
 const OVERDUE_AT_ONCE: usize = 16;
@@ -388,18 +388,16 @@ impl Store for RedisStore {
     async fn rows(&self, ids: Vec<SiloId>) -> Answer<BTreeMap<SiloId, Row>> {
         let mut rows = BTreeMap::new();
         for chunk in ids.chunks(ROWS_AT_ONCE) {
-            let mut pipe = ::redis::pipe();
-            chunk.iter().for_each(|id| get(&mut pipe, &self.server.row_key(id)));
+            let keys: Vec<String> = chunk.iter().map(|id| self.server.row_key(id)).collect();
             // Where a node of a cluster is away, so are the rows that it holds.
-            let values: Vec<Option<(Value,)>> = self.connection.query_each(&pipe).await?;
-            let values: Vec<_> = chunk.iter().zip(values).collect();
-            let is_missing = |value: &Option<(Value,)>| matches!(value, Some((Value::Nil,)));
+            let values: Vec<_> = chunk.iter().zip(self.connection.strings(&keys).await?).collect();
+            let is_missing = |value: &Option<Value>| matches!(value, Some(Value::Nil));
             let missing: Vec<_> =
                 values.iter().filter(|(_, value)| is_missing(value)).map(|(id, _)| *id).collect();
             let lives: HashMap<_, _> = missing.iter().copied().zip(self.lives(&missing).await?).collect();
             rows.extend(values.iter().map(|(id, value)| {
                 let lives = lives.get(id).copied().unwrap_or_default();
-                let row = value.as_ref().map_or(Row::Away, |(value,)| self.read(id, value, lives));
+                let row = value.as_ref().map_or(Row::Away, |value| self.read(id, value, lives));
                 ((*id).clone(), row)
             }));
         }

@@ -31,6 +31,9 @@ use crate::telemetry::MEMBERSHIP;
 const SCAN_INTERVAL: Duration = Duration::from_secs(60);
 /// How long it waits between two steps of that, however many keys of others there are: the store has something else to do.
 const SCAN_PAUSE: Duration = Duration::from_millis(10);
+/// How long it waits after it has taken what was said before it takes more: one join is seen at once, and those of a whole
+/// cluster that starts make few views rather than one each.
+const GATHERING: Duration = Duration::from_millis(50);
 /// What health calls the store.
 const STORE: &str = "membership store";
 
@@ -60,6 +63,8 @@ pub(super) struct Keeper<V: Server> {
     version_read: Option<i64>,
     /// Somebody says that there is a later one.
     is_behind: bool,
+    /// Until when what is said is gathered.
+    gathered_at: Instant,
     /// The others do not know of this silo's row yet.
     untold: bool,
     /// The silo whose row was checked last.
@@ -100,6 +105,7 @@ impl<V: Server> Keeper<V> {
             link,
             version_read: None,
             is_behind: false,
+            gathered_at: Instant::now(),
             untold: false,
             checked: None,
             scan: None,
@@ -162,7 +168,7 @@ impl<V: Server> Keeper<V> {
                     None => return,
                 },
                 turn = self.lookout.next_turn() => self.take_turn(turn).await,
-                () = heard.arrived() => self.listen(),
+                () = heard.arrived(self.gathered_at) => self.listen(),
                 () = until(self.scan.as_ref().map(|(_, at)| *at)) => self.scan_on().await,
             };
             if let Err(refusal) = done {
@@ -338,6 +344,7 @@ impl<V: Server> Keeper<V> {
     /// Takes what was said. The rows are read when that is done, and so is whatever else has changed: the next heartbeat
     /// then finds nothing new.
     fn listen(&mut self) -> Result<(), Refusal> {
+        self.gathered_at = Instant::now() + GATHERING;
         let news = self.heard.take();
         self.is_behind = news.missed_some || !news.joined.is_empty() || !news.left.is_empty();
         news.joined.into_iter().for_each(|id| self.lookout.judge.join_heard(id));
