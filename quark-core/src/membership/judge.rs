@@ -15,6 +15,9 @@ use crate::silo_info::{SiloInfo, SiloStatus};
 
 /// How many silos must find a silo dead.
 const CONFIRMATIONS: u64 = 2;
+/// How many of those before a silo in the order of ids look at it when another one asks them to: enough for a second opinion.
+/// All of a large cluster would be a crowd at the door of a silo that hesitates.
+const SECONDERS: usize = 16;
 /// How many probes in a row must go unanswered; a single one may be the machine's hiccup. A refusal needs no second.
 const SILENCES: u32 = 2;
 /// How long a silo that went out is remembered, so that its row alone does not bring it back.
@@ -242,6 +245,14 @@ impl Judge {
             member.leave_heard = true;
         }
         self.actions.push(Action::Read(id));
+    }
+
+    /// Another silo asks to look.
+    pub(super) fn suspect_heard(&mut self, id: &SiloId, incarnation: u64) {
+        let Some(myself) = &self.myself else { return self.suspect(id, incarnation) };
+        if self.followers(Some(&myself.silo_id), SECONDERS).contains(id) {
+            self.suspect(id, incarnation);
+        }
     }
 
     /// A link to it broke, or another silo asks to look.

@@ -3,7 +3,7 @@
 //! A provider publishes a new view whenever something changed; everybody else only reads. What changed between two
 //! views is computed from them, so that an event and the view can never disagree.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::id::SiloId;
@@ -14,7 +14,8 @@ use crate::silo_info::{SiloInfo, SiloStatus};
 #[derive(Debug, Default)]
 pub struct View {
     version: u64,
-    silos: BTreeMap<SiloId, Arc<SiloInfo>>,
+    /// Sorted by id.
+    silos: Vec<Arc<SiloInfo>>,
     rings: Rings,
 }
 
@@ -51,8 +52,10 @@ impl View {
     /// one, so that it costs little where little changed.
     #[must_use]
     pub(crate) fn next(&self, silos: impl IntoIterator<Item = Arc<SiloInfo>>) -> Self {
-        let silos: BTreeMap<_, _> = silos.into_iter().map(|info| (info.silo_id.clone(), info)).collect();
-        let active = silos.values().filter(|info| info.status == SiloStatus::Active).map(|info| &**info);
+        let mut silos: Vec<_> = silos.into_iter().collect();
+        silos.sort_by(|one, other| one.silo_id.cmp(&other.silo_id));
+        silos.dedup_by(|later, first| later.silo_id == first.silo_id);
+        let active = silos.iter().filter(|info| info.status == SiloStatus::Active).map(|info| &**info);
         let rings = self.rings.next(active);
         Self { version: self.version + 1, silos, rings }
     }
@@ -65,13 +68,14 @@ impl View {
 
     /// All silos, sorted by id, also those that are joining or shutting down.
     pub fn silos(&self) -> impl ExactSizeIterator<Item = &Arc<SiloInfo>> {
-        self.silos.values()
+        self.silos.iter()
     }
 
     /// One silo.
     #[must_use]
     pub fn silo(&self, id: &str) -> Option<&Arc<SiloInfo>> {
-        self.silos.get(id)
+        let place = self.silos.binary_search_by(|info| info.silo_id.as_str().cmp(id)).ok()?;
+        Some(&self.silos[place])
     }
 
     /// The ring of an actor type: the active silos that serve it.
@@ -89,22 +93,23 @@ impl View {
     /// What changed from `before` to this view. A silo whose heartbeat alone differs did not change.
     #[must_use]
     pub fn events_since(&self, before: &View) -> Vec<MembershipEvent> {
-        let mut events = Vec::new();
-        for (id, old) in &before.silos {
-            if !self.silos.contains_key(id) {
-                events.push(MembershipEvent::Left(old.clone()));
+        let (mut left, mut others) = (Vec::new(), Vec::new());
+        let mut earlier = before.silos.iter().peekable();
+        for new in &self.silos {
+            while let Some(gone) = earlier.next_if(|old| old.silo_id < new.silo_id) {
+                left.push(MembershipEvent::Left(gone.clone()));
             }
-        }
-        for (id, new) in &self.silos {
-            match before.silos.get(id) {
-                None => events.push(MembershipEvent::Joined(new.clone())),
-                Some(old) if !old.same_but_heartbeat(new) => {
-                    events.push(MembershipEvent::Updated(new.clone()));
+            match earlier.next_if(|old| old.silo_id == new.silo_id) {
+                None => others.push(MembershipEvent::Joined(new.clone())),
+                Some(old) if !Arc::ptr_eq(old, new) && !old.same_but_heartbeat(new) => {
+                    others.push(MembershipEvent::Updated(new.clone()));
                 }
                 Some(_) => {}
             }
         }
-        events
+        left.extend(earlier.map(|gone| MembershipEvent::Left(gone.clone())));
+        left.extend(others);
+        left
     }
 }
 

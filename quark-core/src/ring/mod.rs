@@ -52,11 +52,9 @@ impl HashRing {
     /// where nothing differs the two share everything. Later duplicates are ignored.
     #[must_use]
     pub(crate) fn with_exactly(&self, silos: impl IntoIterator<Item = (SiloId, u32)>) -> Self {
-        let mut sorted = BTreeMap::new();
-        for (id, virtual_nodes) in silos {
-            sorted.entry(id).or_insert(virtual_nodes);
-        }
-        let silos: Vec<_> = sorted.into_iter().collect();
+        let mut silos: Vec<_> = silos.into_iter().collect();
+        silos.sort_by(|(one, _), (other, _)| one.cmp(other));
+        silos.dedup_by(|(later, _), (first, _)| later == first);
         if silos == self.0.silos {
             return self.clone();
         }

@@ -31,9 +31,11 @@ use crate::telemetry::MEMBERSHIP;
 const SCAN_INTERVAL: Duration = Duration::from_secs(60);
 /// How long it waits between two steps of that, however many keys of others there are: the store has something else to do.
 const SCAN_PAUSE: Duration = Duration::from_millis(10);
-/// How long it waits after it has taken what was said before it takes more: one join is seen at once, and those of a whole
-/// cluster that starts make few views rather than one each.
-const GATHERING: Duration = Duration::from_millis(50);
+/// How long it waits, at the least and at the most, after it has taken what was said before it takes more: one join is seen
+/// at once, and those of a whole cluster that starts make few views rather than one each.
+const GATHERING: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
+/// In between, so many times as long as it took to read what had changed: a store that is busy is left to it.
+const GATHERING_TIMES: u32 = 10;
 /// What health calls the store.
 const STORE: &str = "membership store";
 
@@ -63,7 +65,9 @@ pub(super) struct Keeper<V: Server> {
     version_read: Option<i64>,
     /// Somebody says that there is a later one.
     is_behind: bool,
-    /// Until when what is said is gathered.
+    /// When what was said was taken, until that is done.
+    taken_at: Option<Instant>,
+    /// Until when more is gathered.
     gathered_at: Instant,
     /// The others do not know of this silo's row yet.
     untold: bool,
@@ -105,6 +109,7 @@ impl<V: Server> Keeper<V> {
             link,
             version_read: None,
             is_behind: false,
+            taken_at: None,
             gathered_at: Instant::now(),
             untold: false,
             checked: None,
@@ -175,6 +180,10 @@ impl<V: Server> Keeper<V> {
                 self.lose(&refusal);
             }
             self.settle().await;
+            if let Some(taken_at) = self.taken_at.take() {
+                let pause = (taken_at.elapsed() * GATHERING_TIMES).clamp(GATHERING.0, GATHERING.1);
+                self.gathered_at = Instant::now() + pause;
+            }
         }
     }
 
@@ -344,12 +353,14 @@ impl<V: Server> Keeper<V> {
     /// Takes what was said. The rows are read when that is done, and so is whatever else has changed: the next heartbeat
     /// then finds nothing new.
     fn listen(&mut self) -> Result<(), Refusal> {
-        self.gathered_at = Instant::now() + GATHERING;
+        self.taken_at = Some(Instant::now());
         let news = self.heard.take();
         self.is_behind = news.missed_some || !news.joined.is_empty() || !news.left.is_empty();
         news.joined.into_iter().for_each(|id| self.lookout.judge.join_heard(id));
         news.left.into_iter().for_each(|id| self.lookout.judge.leave_heard(id));
-        news.suspected.iter().for_each(|(id, incarnation)| self.lookout.judge.suspect(id, *incarnation));
+        news.suspected
+            .iter()
+            .for_each(|(id, incarnation)| self.lookout.judge.suspect_heard(id, *incarnation));
         Ok(())
     }
 
