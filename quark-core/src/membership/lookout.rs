@@ -191,7 +191,8 @@ impl Lookout {
     pub(super) fn look(&mut self, store_is_there: bool) {
         self.judge.look_at_successors(SUCCESSORS);
         self.judge.look_at_doubtful(self.now());
-        if !store_is_there {
+        // Not again before most of the last round came back: with many silos it may take longer than a look.
+        if !store_is_there && self.probes.len() < PROBES_AT_ONCE {
             let others: Vec<_> = self.judge.silos().filter(|silo| silo.silo_id != self.me).cloned().collect();
             others.into_iter().for_each(|silo| self.probe(silo));
         }

@@ -94,12 +94,7 @@ fn measure_all(
     } else {
         Times { warm_up: 0.4, measured: 1.2 }
     };
-    let how = format!(
-        "{}; {}. Medians of {ROUNDS} times {} s.",
-        machine(),
-        others(),
-        times.measured
-    );
+    let how = format!("{}; {}. Medians of {ROUNDS} times {} s.", machine(), others(), times.measured);
     println!("\n{how}");
     let mut run = Run { all: All::default(), tables: how + "\n", failures: Vec::new() };
     for group in groups {
