@@ -67,6 +67,8 @@ cargo xtask COMMAND
   scale [--agents N] [--foreign-keys N] [--seconds N] [--publish]
                                  what membership in Redis costs and how fast it is, with N agents (default 1000) and a tenth
                                  of them, beside N other keys (default 5000000), at rest for N seconds (default 65)
+  scale --simulated N [--publish]
+                                 N silos on a simulated store: operations, rows read, messages, for each silo
   scale --gossip [--publish]     the same of 100 agents by gossip, in a network namespace
   scale --restarts [--publish]   100 silos under load: a rolling and a full restart, one that comes and goes
   readme                         run the examples of the README, beside a Redis

@@ -70,8 +70,12 @@ pub(crate) fn run(mut args: Args) -> Result<()> {
     let agents = args.number("--agents")?.unwrap_or(1_000);
     let foreign = args.number("--foreign-keys")?.unwrap_or(5_000_000);
     let seconds = args.number("--seconds")?.unwrap_or(65);
+    let simulated = args.number("--simulated")?;
     let [restarts, gossip, publishing] = ["--restarts", "--gossip", "--publish"].map(|name| args.flag(name));
     args.finish()?;
+    if let Some(count) = simulated {
+        return simulate(count, publishing);
+    }
     step("Rust: the program that measures", || {
         process::run(&mut cargo(&[
             "build",
@@ -98,6 +102,23 @@ pub(crate) fn run(mut args: Args) -> Result<()> {
         publish::tables_of("docs/MEMBERSHIP.md", part, &text)?;
     }
     if missed.is_empty() { Ok(()) } else { Err(Failure::new(format!("missed: {}", missed.join(", ")))) }
+}
+
+/// The test of quark-core that has a simulated store, with so many silos. Nothing in it depends on the machine.
+fn simulate(count: u64, publishing: bool) -> Result<()> {
+    let mut test = cargo(&["test", "--locked", "--release", "--package", "quark-core", "--lib"]);
+    test.args(["a_change_costs_each_silo_of_a_large_cluster", "--", "--nocapture"]);
+    test.env("QUARK_SCALE_AGENTS", count.to_string());
+    let mut lines = Vec::new();
+    let see = |line: &str| lines.extend(line.starts_with('|').then(|| line.to_owned()));
+    let ended = process::run_and_see(&mut test, see, |_| {})?;
+    if !ended.success() {
+        return Err(Failure::new(format!("the simulation of {count} silos ended with {ended}")));
+    }
+    if publishing {
+        publish::tables_of("docs/MEMBERSHIP.md", "simulated", &lines.join("\n"))?;
+    }
+    Ok(())
 }
 
 fn measure(words: &[String]) -> Result<Figures> {

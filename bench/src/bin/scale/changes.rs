@@ -8,7 +8,7 @@ use crate::agents::{Agent, views, watch};
 use crate::{Figures, Result};
 
 /// How often each is done.
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 2;
 
 /// What measures a change beside how long it takes: told when one begins and when what follows it is over.
 pub(crate) trait Meter {

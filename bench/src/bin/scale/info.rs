@@ -71,8 +71,9 @@ impl Usage {
 
     /// By the second.
     pub(crate) fn add_to(&self, figures: &mut Figures, prefix: &str, seconds: f64) {
-        let mut add =
-            |name: &str, value: f64| drop(figures.insert(format!("{prefix}_{name}"), value / seconds));
+        let mut add = |name: &str, value: f64| {
+            figures.insert(format!("{prefix}_{name}"), value / seconds);
+        };
         add("commands", self.commands());
         add("cpu", self.cpu_seconds);
         add("bytes_in", self.bytes_in);

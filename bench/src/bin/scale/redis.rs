@@ -31,7 +31,9 @@ pub(crate) async fn run(server: &str, count: usize, foreign: usize, seconds: u64
     let agents = agents::start_all((0..count).map(|number| format!("silo-{number:04}")), url).await?;
     let started = began.elapsed().as_secs_f64();
     let all_seen = agents::watch(&agents, move |view| view.silos().len() == count).await?;
-    let mut add = |name: &str, value: f64| drop(figures.insert(name.to_owned(), value));
+    let mut add = |name: &str, value: f64| {
+        figures.insert(name.to_owned(), value);
+    };
     add("start_s", started);
     if let Some(last) = all_seen {
         add("start_seen_s", (last - began).as_secs_f64());

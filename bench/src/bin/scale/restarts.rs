@@ -29,7 +29,7 @@ pub(crate) async fn run(server: &str, count: usize, seconds: u64) -> Result<Figu
     let mut figures = Figures::new();
     let mut silos = site.start(0..count).await?;
     let client = Client::builder().membership(site.url.clone()).network(&site.network).start().await?;
-    all_see(silos.iter().map(|silo| silo.caller()).chain([client.caller()]), count).await?;
+    all_see(silos.iter().map(Silo::caller).chain([client.caller()]), count).await?;
     let load = Load::begin(client.caller());
 
     // Each silo in turn.
@@ -37,7 +37,7 @@ pub(crate) async fn run(server: &str, count: usize, seconds: u64) -> Result<Figu
     for number in 0..count {
         silos.remove(0).stop(DRAIN).await;
         silos.extend(site.start(number..number + 1).await?);
-        all_see(silos.iter().map(|silo| silo.caller()).chain([client.caller()]), count).await?;
+        all_see(silos.iter().map(Silo::caller).chain([client.caller()]), count).await?;
     }
     watched.end("rolling", &mut figures).await;
     figures.insert("rolling_least".to_owned(), 2.0 * ACTORS as f64);
@@ -51,7 +51,7 @@ pub(crate) async fn run(server: &str, count: usize, seconds: u64) -> Result<Figu
     while stopping.join_next().await.is_some() {}
     let began = Instant::now();
     let mut silos = site.start(0..count).await?;
-    all_see(silos.iter().map(|silo| silo.caller()).chain([client.caller()]), count).await?;
+    all_see(silos.iter().map(Silo::caller).chain([client.caller()]), count).await?;
     figures.insert("full_start_s".to_owned(), began.elapsed().as_secs_f64());
     let views: u64 = silos.iter().map(|silo| silo.view_version()).sum();
     figures.insert("full_views_of_silos".to_owned(), views as f64 / count as f64);

@@ -43,6 +43,19 @@ struct Inside {
     /// Of a thousand operations so many are done and not answered.
     lost_answers: u32,
     subscribers: Vec<(SiloId, mpsc::UnboundedSender<String>)>,
+    /// How many operations were done, and messages delivered.
+    pub(super) work: Work,
+    /// How long each keeps it busy; nothing else is done meanwhile.
+    service: Duration,
+    busy_until: Option<Instant>,
+}
+
+/// What a store has done.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Work {
+    pub(super) operations: u64,
+    pub(super) rows: u64,
+    pub(super) messages: u64,
 }
 
 /// What it keeps.
@@ -53,6 +66,8 @@ struct Kept {
     lives: BTreeMap<SiloId, u64>,
     version: Option<i64>,
     changes: Vec<Entry>,
+    /// When it was last looked for what has expired.
+    expired_at: Option<Instant>,
     votes: BTreeMap<(SiloId, u64), BTreeMap<SiloId, Instant>>,
 }
 
@@ -68,7 +83,21 @@ impl Default for Inside {
             no_messages: false,
             lost_answers: 0,
             subscribers: Vec::new(),
+            work: Work::default(),
+            service: Duration::ZERO,
+            busy_until: None,
         }
+    }
+}
+
+impl Inside {
+    /// Takes an operation on; how long it takes until it is done, behind those before it.
+    fn serve(&mut self) -> Duration {
+        self.work.operations += 1;
+        let now = Instant::now();
+        let done = self.busy_until.map_or(now, |busy| busy.max(now)) + self.service;
+        self.busy_until = Some(done);
+        done - now
     }
 }
 
@@ -112,6 +141,14 @@ impl SharedStore {
 
     pub(super) fn set_latency(&self, most: Duration) {
         self.lock().most_latency = most;
+    }
+
+    pub(super) fn set_service(&self, service: Duration) {
+        self.lock().service = service;
+    }
+
+    pub(super) fn work(&self) -> Work {
+        self.lock().work
     }
 
     pub(super) fn set_bad_messages(&self, percent: u32) {
@@ -162,7 +199,8 @@ impl SharedStore {
         if inside.no_messages {
             return;
         }
-        let Inside { subscribers, random, bad_messages, .. } = &mut *inside;
+        let Inside { subscribers, random, bad_messages, work, .. } = &mut *inside;
+        work.messages += subscribers.len() as u64;
         subscribers.retain(|(_, subscriber)| !subscriber.is_closed());
         for (_, subscriber) in subscribers.iter() {
             let is_bad = random.u32(0..100) < *bad_messages;
@@ -265,6 +303,10 @@ impl SharedServer {
         if !self.gets_through() {
             return Err(Refusal::no_answer());
         }
+        let wait = self.store.lock().serve();
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
         let mut inside = self.store.lock();
         inside.kept.expire();
         let done = work(&mut inside.kept);
@@ -300,6 +342,12 @@ impl SharedServer {
 impl Kept {
     fn expire(&mut self) {
         let now = Instant::now();
+        // In a large cluster not at each operation; whoever reads looks at the time anyway.
+        let of_late = self.expired_at.is_some_and(|last| now < last + Duration::from_millis(250));
+        if of_late && self.rows.len() > 64 {
+            return;
+        }
+        self.expired_at = Some(now);
         self.rows.retain(|_, (_, until)| now < *until);
         self.votes.values_mut().for_each(|voters| voters.retain(|_, until| now < *until));
     }
@@ -308,6 +356,7 @@ impl Kept {
         let lives = self.lives.get(id).copied().unwrap_or_default();
         match self.rows.get(id) {
             None => Row::Missing { lives },
+            Some((_, until)) if Instant::now() >= *until => Row::Missing { lives },
             Some((json, _)) => match SiloInfo::from_json(json) {
                 Ok(info) if info.silo_id == *id => Row::Readable(Arc::new(info)),
                 _ => Row::Unreadable,
@@ -316,7 +365,8 @@ impl Kept {
     }
 
     fn text(&self, id: &SiloId) -> String {
-        self.rows.get(id).map(|(json, _)| json.clone()).unwrap_or_default()
+        let row = self.rows.get(id).filter(|(_, until)| Instant::now() < *until);
+        row.map(|(json, _)| json.clone()).unwrap_or_default()
     }
 
     /// From which version to which.
@@ -480,6 +530,7 @@ impl Store for SharedServer {
     }
 
     async fn rows(&self, ids: Vec<SiloId>) -> Answer<BTreeMap<SiloId, Row>> {
+        self.store.lock().work.rows += ids.len() as u64;
         self.operate(|kept| {
             ids.into_iter()
                 .map(|id| {
