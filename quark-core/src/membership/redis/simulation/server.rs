@@ -61,7 +61,7 @@ pub(super) struct Work {
 /// What it keeps.
 #[derive(Clone, Default)]
 struct Kept {
-    rows: BTreeMap<SiloId, (String, Instant)>,
+    rows: BTreeMap<SiloId, KeptRow>,
     index: BTreeMap<SiloId, Instant>,
     lives: BTreeMap<SiloId, u64>,
     version: Option<i64>,
@@ -69,6 +69,20 @@ struct Kept {
     /// When it was last looked for what has expired.
     expired_at: Option<Instant>,
     votes: BTreeMap<(SiloId, u64), BTreeMap<SiloId, Instant>>,
+}
+
+/// A row, which all who read it share.
+#[derive(Clone)]
+struct KeptRow {
+    json: String,
+    info: Option<Arc<SiloInfo>>,
+    until: Instant,
+}
+
+impl KeptRow {
+    fn new(json: String, until: Instant) -> Self {
+        Self { info: SiloInfo::from_json(&json).ok().map(Arc::new), json, until }
+    }
 }
 
 impl Default for Inside {
@@ -348,7 +362,7 @@ impl Kept {
             return;
         }
         self.expired_at = Some(now);
-        self.rows.retain(|_, (_, until)| now < *until);
+        self.rows.retain(|_, row| now < row.until);
         self.votes.values_mut().for_each(|voters| voters.retain(|_, until| now < *until));
     }
 
@@ -356,17 +370,17 @@ impl Kept {
         let lives = self.lives.get(id).copied().unwrap_or_default();
         match self.rows.get(id) {
             None => Row::Missing { lives },
-            Some((_, until)) if Instant::now() >= *until => Row::Missing { lives },
-            Some((json, _)) => match SiloInfo::from_json(json) {
-                Ok(info) if info.silo_id == *id => Row::Readable(Arc::new(info)),
+            Some(row) if Instant::now() >= row.until => Row::Missing { lives },
+            Some(row) => match &row.info {
+                Some(info) if info.silo_id == *id => Row::Readable(info.clone()),
                 _ => Row::Unreadable,
             },
         }
     }
 
     fn text(&self, id: &SiloId) -> String {
-        let row = self.rows.get(id).filter(|(_, until)| Instant::now() < *until);
-        row.map(|(json, _)| json.clone()).unwrap_or_default()
+        let row = self.rows.get(id).filter(|row| Instant::now() < row.until);
+        row.map(|row| row.json.clone()).unwrap_or_default()
     }
 
     /// From which version to which.
@@ -454,7 +468,7 @@ impl Store for SharedServer {
                 _ => Written::Anew,
             };
             if !matches!(written, Written::Not(_)) {
-                kept.rows.insert(id.clone(), (self.json(info), Instant::now() + ttl));
+                kept.rows.insert(id.clone(), KeptRow::new(self.json(info), Instant::now() + ttl));
             }
             written
         });
@@ -479,7 +493,7 @@ impl Store for SharedServer {
         let claimed = self.operate(|kept| {
             let unchanged = kept.text(id) == *seen;
             if unchanged {
-                kept.rows.insert(id.clone(), (self.json(info), Instant::now() + ttl));
+                kept.rows.insert(id.clone(), KeptRow::new(self.json(info), Instant::now() + ttl));
             }
             unchanged
         });
