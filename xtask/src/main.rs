@@ -20,6 +20,7 @@ mod pythons;
 mod readme;
 mod redis;
 mod sbom;
+mod scale;
 mod sharded;
 mod simulate;
 mod static_library;
@@ -67,6 +68,13 @@ cargo xtask COMMAND
   detect [--minutes N] [--membership redis|gossip|both] [--only FIGURE]
                                  how fast membership reacts, as a table; N minutes without a false eviction, default 20;
                                  FIGURE is killed, stopped, cut-off, leave, lost-row or false-eviction
+  scale [--agents N] [--foreign-keys N] [--seconds N] [--publish]
+                                 what membership in Redis costs and how fast it is, with N agents (default 1000) and a tenth
+                                 of them, beside N other keys (default 5000000), at rest for N seconds (default 65)
+  scale --simulated N [--publish]
+                                 N silos on a simulated store: operations, rows read, messages, for each silo
+  scale --gossip [--publish]     the same of 100 agents by gossip, in a network namespace
+  scale --restarts [--publish]   100 silos under load: a rolling and a full restart, one that comes and goes
   readme                         run the examples of the README, beside a Redis
   ci-checks [NAME]               formatting, lints, generated files, documentation, typing, README, instructions; or one of them
   pythons [--others] [--ends] [FILTER]
@@ -92,6 +100,7 @@ fn main() -> ExitCode {
         Some("gen") => generate::run(args),
         Some("bench") => bench::run(args),
         Some("instructions") => instructions::run(args),
+        Some("scale") => scale::run(args),
         Some("sharded") => sharded::run(args),
         Some("simulate") => simulate::run(args),
         Some("fuzz") => fuzz::run(args),

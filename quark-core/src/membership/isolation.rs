@@ -40,10 +40,14 @@ impl Isolation {
         self.answered.get(silo).is_some_and(|answered| now < *answered + MEMORY)
     }
 
+    /// Whether the store has been away for so long that this silo may be cut off; worth asking before a view is made a list.
+    pub(super) fn is_possible(&self, now: Duration) -> bool {
+        self.store_away_since.is_some_and(|since| now >= since + PATIENCE)
+    }
+
     /// Whether `myself`, by this last view, is cut off now.
     pub(super) fn is_isolated(&self, now: Duration, myself: &SiloId, view: &[SiloId]) -> bool {
-        let away_for_long = self.store_away_since.is_some_and(|since| now >= since + PATIENCE);
-        away_for_long && !is_enough(myself, view, |id| self.has_answered(now, id))
+        self.is_possible(now) && !is_enough(myself, view, |id| self.has_answered(now, id))
     }
 }
 

@@ -4,7 +4,7 @@
 //! answers with the silos that are in and with [`Action`]s to carry out. A store that is empty, away or slow says
 //! nothing about a silo; only the silo itself, or failed probes of it, do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +15,9 @@ use crate::silo_info::{SiloInfo, SiloStatus};
 
 /// How many silos must find a silo dead.
 const CONFIRMATIONS: u64 = 2;
+/// How many of those before a silo in the order of ids look at it when another one asks them to: enough for a second opinion.
+/// All of a large cluster would be a crowd at the door of a silo that hesitates.
+const SECONDERS: usize = 16;
 /// How many probes in a row must go unanswered; a single one may be the machine's hiccup. A refusal needs no second.
 const SILENCES: u32 = 2;
 /// How long a silo that went out is remembered, so that its row alone does not bring it back.
@@ -61,6 +64,8 @@ pub(super) struct Judge {
     successor: Option<Arc<SiloInfo>>,
     missing_row_grace: Duration,
     members: BTreeMap<SiloId, Member>,
+    /// Who may be in doubt, so that nobody looks through all members for those few. Whoever is, is among them.
+    doubted: BTreeSet<SiloId>,
     departed: BTreeMap<SiloId, Departed>,
     actions: Vec<Action>,
     changed: bool,
@@ -104,6 +109,11 @@ impl Member {
         since
     }
 
+    /// It does not answer, or its row is not there.
+    fn is_in_doubt(&self) -> bool {
+        self.silences > 0 || self.probe_fails || self.missing.is_some()
+    }
+
     fn new(info: Arc<SiloInfo>) -> Self {
         Self {
             info,
@@ -125,6 +135,7 @@ impl Judge {
             successor: None,
             missing_row_grace,
             members: BTreeMap::new(),
+            doubted: BTreeSet::new(),
             departed: BTreeMap::new(),
             actions: Vec::new(),
             changed: true,
@@ -166,7 +177,7 @@ impl Judge {
 
     /// The silos whose rows are missing.
     pub(super) fn missing(&self) -> impl Iterator<Item = &SiloId> {
-        self.members.iter().filter(|(_, member)| member.missing.is_some()).map(|(id, _)| id)
+        self.doubted.iter().filter(|id| self.members.get(*id).is_some_and(|member| member.missing.is_some()))
     }
 
     /// Whether this very life of another silo is in.
@@ -176,6 +187,11 @@ impl Judge {
 
     pub(super) fn is_in(&self, id: &SiloId) -> bool {
         self.is_myself(id) || self.members.contains_key(id)
+    }
+
+    /// Whether it is in and no original silo.
+    pub(super) fn is_ours(&self, id: &SiloId) -> bool {
+        self.is_myself(id) || self.members.get(id).is_some_and(|member| !member.info.is_original())
     }
 
     /// Whether this silo is the one among ours that looks after the original silos: the smallest active id.
@@ -231,6 +247,14 @@ impl Judge {
         self.actions.push(Action::Read(id));
     }
 
+    /// Another silo asks to look.
+    pub(super) fn suspect_heard(&mut self, id: &SiloId, incarnation: u64) {
+        let Some(myself) = &self.myself else { return self.suspect(id, incarnation) };
+        if self.followers(Some(&myself.silo_id), SECONDERS).contains(id) {
+            self.suspect(id, incarnation);
+        }
+    }
+
     /// A link to it broke, or another silo asks to look.
     pub(super) fn suspect(&mut self, id: &SiloId, incarnation: u64) {
         // One that is in doubt already is looked at in its turn: this silo hears its own requests to look, too.
@@ -243,22 +267,28 @@ impl Judge {
         }
     }
 
+    /// The next `count` of the others after `id`, in the order of ids and around its end.
+    pub(super) fn followers(&self, id: Option<&SiloId>, count: usize) -> Vec<SiloId> {
+        let from = id.map_or(Bound::Unbounded, Bound::Excluded);
+        let after = self.members.range::<SiloId, _>((from, Bound::Unbounded));
+        let before = id.into_iter().flat_map(|id| self.members.range::<SiloId, _>(..=id));
+        after.chain(before).take(count).map(|(id, _)| id.clone()).collect()
+    }
+
     /// Looks at the next `count` silos after this one, so that everybody is looked at by somebody.
     pub(super) fn look_at_successors(&mut self, count: usize) {
         let Some(myself) = &self.myself else { return };
-        let after = self.members.range::<SiloId, _>((Bound::Excluded(&myself.silo_id), Bound::Unbounded));
-        let before = self.members.range::<SiloId, _>(..&myself.silo_id);
-        let successors: Vec<_> = after.chain(before).take(count).map(|(id, _)| id.clone()).collect();
-        for id in successors {
+        for id in self.followers(Some(&myself.silo_id), count) {
             self.look_at(&id);
         }
     }
 
     /// Looks again at whoever is in doubt, and forgets those who went out long ago.
     pub(super) fn look_at_doubtful(&mut self, now: Duration) {
+        let members = &self.members;
+        self.doubted.retain(|id| members.get(id).is_some_and(Member::is_in_doubt));
         let doubtful = |member: &Member| member.probe_fails || member.missing.is_some();
-        let ids: Vec<_> =
-            self.members.iter().filter(|(_, member)| doubtful(member)).map(|(id, _)| id.clone()).collect();
+        let ids: Vec<_> = self.doubted.iter().filter(|id| doubtful(&members[*id])).cloned().collect();
         for id in ids {
             self.look_at(&id);
             self.actions.push(Action::Read(id));
@@ -270,7 +300,8 @@ impl Judge {
 
     /// Whether some silo did not answer of late.
     pub(super) fn has_doubts(&self) -> bool {
-        self.members.values().any(|member| member.silences > 0 || member.probe_fails)
+        let does_not_answer = |member: &Member| member.silences > 0 || member.probe_fails;
+        self.doubted.iter().any(|id| self.members.get(id).is_some_and(does_not_answer))
     }
 
     /// A probe came back.
@@ -285,6 +316,9 @@ impl Judge {
         member.probing = false;
         if member.info.incarnation != silo.incarnation || member.info.endpoint != silo.endpoint {
             return;
+        }
+        if probe != Probe::Answered {
+            self.doubted.insert(silo.silo_id.clone());
         }
         member.silences = if probe == Probe::Silent { member.silences + 1 } else { 0 };
         if (1..SILENCES).contains(&member.silences) {
@@ -359,6 +393,7 @@ impl Judge {
         if info.incarnation < member.info.incarnation {
             // A late write of an earlier life: the later one writes over it at its next heartbeat. If it does not,
             // the store lost its count of lives, and what it holds now is the truth.
+            self.doubted.insert(info.silo_id.clone());
             if now < member.miss(now, self.missing_row_grace) + self.missing_row_grace {
                 return self.look_at(&info.silo_id);
             }
@@ -401,6 +436,7 @@ impl Judge {
             return self.out(now, id);
         }
         member.miss(now, self.missing_row_grace);
+        self.doubted.insert(id.clone());
         self.look_at(id);
     }
 

@@ -191,7 +191,8 @@ impl Lookout {
     pub(super) fn look(&mut self, store_is_there: bool) {
         self.judge.look_at_successors(SUCCESSORS);
         self.judge.look_at_doubtful(self.now());
-        if !store_is_there {
+        // Not again before most of the last round came back: with many silos it may take longer than a look.
+        if !store_is_there && self.probes.len() < PROBES_AT_ONCE {
             let others: Vec<_> = self.judge.silos().filter(|silo| silo.silo_id != self.me).cloned().collect();
             others.into_iter().for_each(|silo| self.probe(silo));
         }
@@ -214,7 +215,9 @@ impl Lookout {
     pub(super) fn health(&mut self, away: Option<(&str, &str, SystemTime)>) -> Health {
         let now = self.now();
         self.isolation.store(now, away.is_none());
-        let cut_off = self.judge.has_a_silo() && self.isolation.is_isolated(now, &self.me, &self.ids());
+        let cut_off = self.judge.has_a_silo()
+            && self.isolation.is_possible(now)
+            && self.isolation.is_isolated(now, &self.me, &self.ids());
         if cut_off || self.judge.is_out() {
             let since = *self.isolated_since.get_or_insert_with(SystemTime::now);
             return Health::Isolated { since };

@@ -424,7 +424,7 @@ impl ViewPublisher {
     pub(crate) fn publish(&self, silos: impl IntoIterator<Item = Arc<SiloInfo>>) -> Vec<MembershipEvent> {
         let mut events = Vec::new();
         self.views.send_if_modified(|current| {
-            let next = View::new(current.version() + 1, silos);
+            let next = current.next(silos);
             events = next.events_since(current);
             let publish = !events.is_empty() || current.version() == 0;
             if publish {

@@ -5,6 +5,7 @@
 //! `claim` knows how an id becomes a silo's own, `listener` keeps the subscription, and `keeper` is the one task that lives
 //! as long as the silo: it writes the heartbeat, feeds the judge and does what that says.
 
+mod changes;
 mod claim;
 mod commands;
 mod connection;
@@ -70,19 +71,65 @@ struct Running {
     _tasks: JoinSet<()>,
 }
 
+/// Why a start did not come to its end.
+enum NotBegun {
+    /// Trying again changes nothing.
+    Final(Error),
+    /// The store did not do something, which it may when it is asked again.
+    Refused(Refusal),
+}
+
+impl From<Error> for NotBegun {
+    fn from(error: Error) -> Self {
+        Self::Final(error)
+    }
+}
+
+impl From<Refusal> for NotBegun {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
 impl<V: Server> RedisMembership<V> {
     fn at(server: V, config: MembershipConfig) -> Self {
         Self { server, config, running: Mutex::new(None) }
     }
 
+    /// Tries until the deadline: a store that many silos start at may be slow, and whatever was begun can be begun again.
     async fn begin(&self, role: Role, views: ViewPublisher, prober: Arc<dyn Prober>) -> Result<u64> {
         let deadline = Instant::now() + self.config.start_timeout;
-        let store = self.reach(deadline).await?;
-        let refused = |refusal: Refusal| self.unavailable(&refusal);
-        self.rehearse(&store, &role).await.map_err(refused)?;
+        let mut backoff = Backoff::for_stores();
+        loop {
+            let refusal = match self.try_begin(role.clone(), &views, &prober, deadline).await {
+                Ok(incarnation) => return Ok(incarnation),
+                Err(NotBegun::Final(error)) => return Err(error),
+                Err(NotBegun::Refused(refusal)) => refusal,
+            };
+            let wait = backoff.next_wait();
+            if refusal.is_final() || Instant::now() + wait >= deadline {
+                return Err(self.unavailable(&refusal));
+            }
+            tracing::debug!(target: MEMBERSHIP, error = %refusal, "redis did not answer a start; it is begun again");
+            tokio::time::sleep(wait).await;
+        }
+    }
 
-        let originals = find_originals(&store).await.map_err(refused)?;
+    async fn try_begin(
+        &self,
+        role: Role,
+        views: &ViewPublisher,
+        prober: &Arc<dyn Prober>,
+        deadline: Instant,
+    ) -> std::result::Result<u64, NotBegun> {
+        let (views, prober) = (views.clone(), prober.clone());
+        let store = self.reach(deadline).await?;
+        self.rehearse(&store, &role).await?;
+
         let me = role.id().clone();
+        // Another weight than theirs cannot be had beside original silos.
+        let need = matches!(&role, Role::Member(info) if info.virtual_nodes != DEFAULT_VIRTUAL_NODES);
+        let originals = find_originals(&store, need).await?;
         let myself = match role {
             Role::Member(info) => Some(self.join(&store, info, &originals, &*prober, deadline).await?),
             Role::Observer(_) => None,
@@ -102,7 +149,7 @@ impl<V: Server> RedisMembership<V> {
         let lease = myself.is_some().then(|| views.lease().clone());
         let mut keeper =
             Keeper::new(self.server.clone(), self.config.clone(), myself, lookout, prober, heard, views);
-        keeper.begin(store, originals).await.map_err(refused)?;
+        keeper.begin(store, originals).await?;
         let (sender, commands) = mpsc::channel(COMMANDS);
         start(keeper.run(commands).boxed());
         if let Some(lease) = lease {
@@ -154,13 +201,14 @@ impl<V: Server> RedisMembership<V> {
         originals: &[Row],
         prober: &dyn Prober,
         deadline: Instant,
-    ) -> Result<SiloInfo> {
+    ) -> std::result::Result<SiloInfo, NotBegun> {
         check_beside_originals(&info, originals)?;
         let claimed = claim::claim(store, &mut info, &self.config, prober, deadline).await;
         claimed.map_err(|failure| match failure {
-            claim::Failure::Store(refusal) => self.unavailable(&refusal),
+            claim::Failure::Store(refusal) => refusal.into(),
             claim::Failure::InUse(other) => {
-                Error::new(ErrorKind::IdInUse, format!("silo {:?} lives at {}", info.silo_id, other.endpoint))
+                let in_use = format!("silo {:?} lives at {}", info.silo_id, other.endpoint);
+                NotBegun::Final(Error::new(ErrorKind::IdInUse, in_use))
             }
         })?;
         Ok(info)

@@ -3,7 +3,7 @@
 //! A provider publishes a new view whenever something changed; everybody else only reads. What changed between two
 //! views is computed from them, so that an event and the view can never disagree.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::choices::Choices;
@@ -16,7 +16,8 @@ use crate::silo_info::{SiloInfo, SiloStatus};
 #[derive(Debug, Default)]
 pub struct View {
     version: u64,
-    silos: BTreeMap<SiloId, Arc<SiloInfo>>,
+    /// Sorted by id.
+    silos: Vec<Arc<SiloInfo>>,
     rings: Rings,
 }
 
@@ -46,9 +47,19 @@ impl View {
     /// A view of these silos. Versions grow by one with each view of one observer; they are not compared between silos.
     #[must_use]
     pub fn new(version: u64, silos: impl IntoIterator<Item = Arc<SiloInfo>>) -> Self {
-        let silos: BTreeMap<_, _> = silos.into_iter().map(|info| (info.silo_id.clone(), info)).collect();
-        let rings = Rings::of(silos.values().filter(|info| info.status == SiloStatus::Active).map(|i| &**i));
-        Self { version, silos, rings }
+        Self { version, ..Self::default().next(silos) }
+    }
+
+    /// The view that follows this one. The same as a new one of these silos; its rings are made out of the rings of this
+    /// one, so that it costs little where little changed.
+    #[must_use]
+    pub(crate) fn next(&self, silos: impl IntoIterator<Item = Arc<SiloInfo>>) -> Self {
+        let mut silos: Vec<_> = silos.into_iter().collect();
+        silos.sort_by(|one, other| one.silo_id.cmp(&other.silo_id));
+        silos.dedup_by(|later, first| later.silo_id == first.silo_id);
+        let active = silos.iter().filter(|info| info.status == SiloStatus::Active).map(|info| &**info);
+        let rings = self.rings.next(active);
+        Self { version: self.version + 1, silos, rings }
     }
 
     /// The version; 0 is the empty view before the first.
@@ -59,13 +70,14 @@ impl View {
 
     /// All silos, sorted by id, also those that are joining or shutting down.
     pub fn silos(&self) -> impl ExactSizeIterator<Item = &Arc<SiloInfo>> {
-        self.silos.values()
+        self.silos.iter()
     }
 
     /// One silo.
     #[must_use]
     pub fn silo(&self, id: &str) -> Option<&Arc<SiloInfo>> {
-        self.silos.get(id)
+        let place = self.silos.binary_search_by(|info| info.silo_id.as_str().cmp(id)).ok()?;
+        Some(&self.silos[place])
     }
 
     /// The ring of an actor type: the active silos that serve it.
@@ -106,22 +118,23 @@ impl View {
     /// What changed from `before` to this view. A silo whose heartbeat alone differs did not change.
     #[must_use]
     pub fn events_since(&self, before: &View) -> Vec<MembershipEvent> {
-        let mut events = Vec::new();
-        for (id, old) in &before.silos {
-            if !self.silos.contains_key(id) {
-                events.push(MembershipEvent::Left(old.clone()));
+        let (mut left, mut others) = (Vec::new(), Vec::new());
+        let mut earlier = before.silos.iter().peekable();
+        for new in &self.silos {
+            while let Some(gone) = earlier.next_if(|old| old.silo_id < new.silo_id) {
+                left.push(MembershipEvent::Left(gone.clone()));
             }
-        }
-        for (id, new) in &self.silos {
-            match before.silos.get(id) {
-                None => events.push(MembershipEvent::Joined(new.clone())),
-                Some(old) if !old.same_but_heartbeat(new) => {
-                    events.push(MembershipEvent::Updated(new.clone()));
+            match earlier.next_if(|old| old.silo_id == new.silo_id) {
+                None => others.push(MembershipEvent::Joined(new.clone())),
+                Some(old) if !Arc::ptr_eq(old, new) && !old.same_but_heartbeat(new) => {
+                    others.push(MembershipEvent::Updated(new.clone()));
                 }
                 Some(_) => {}
             }
         }
-        events
+        left.extend(earlier.map(|gone| MembershipEvent::Left(gone.clone())));
+        left.extend(others);
+        left
     }
 }
 
@@ -141,9 +154,10 @@ struct Serving {
 }
 
 impl Serving {
-    /// These silos, which serve a type; for `None` all types that nobody declares.
-    fn of<'a>(actor_type: Option<&str>, silos: impl Iterator<Item = &'a SiloInfo> + Clone) -> Self {
-        let mut ring = HashRing::of(silos.clone().map(|info| (info.silo_id.clone(), info.virtual_nodes)));
+    /// Of these silos, which serve a type from now on; for `None` all types that nobody declares.
+    fn next<'a>(&self, actor_type: Option<&str>, silos: impl Iterator<Item = &'a SiloInfo> + Clone) -> Self {
+        let weights = silos.clone().map(|info| (info.silo_id.clone(), info.virtual_nodes));
+        let mut ring = self.ring.with_exactly(weights);
         if silos.clone().any(SiloInfo::is_draining) {
             let drains = silos.clone().filter_map(|info| Some((&info.silo_id, info.drain.as_ref()?)));
             ring = ring.draining(drains.map(|(id, drain)| (id.clone(), drain.kept(actor_type).clone())));
@@ -155,8 +169,9 @@ impl Serving {
 }
 
 impl Rings {
-    fn of<'a>(silos: impl Iterator<Item = &'a SiloInfo> + Clone) -> Self {
-        let general = Serving::of(None, silos.clone().filter(|info| info.actor_types.is_none()));
+    /// The rings of these silos, made out of the ones before.
+    fn next<'a>(&self, silos: impl Iterator<Item = &'a SiloInfo> + Clone) -> Self {
+        let general = self.general.next(None, silos.clone().filter(|info| info.actor_types.is_none()));
         // What a draining silo keeps of a type it keeps when nobody declares it any more.
         let kept = silos.clone().filter_map(|info| info.drain.as_ref()).flat_map(Drain::types);
         let types = silos.clone().filter_map(|info| info.actor_types.as_ref()).flatten().chain(kept);
@@ -169,9 +184,8 @@ impl Rings {
                 let serving = silos.clone().filter(|info| info.serves(actor_type));
                 let kept = |info: &'a SiloInfo| info.drain.as_ref().map(|drain| drain.kept(Some(actor_type)));
                 let ids = serving.clone().map(|info| (&info.silo_id, kept(info))).collect();
-                let new = || Serving::of(Some(actor_type), serving);
-                let ring = shared.entry(ids).or_insert_with(new).clone();
-                (actor_type.clone(), ring)
+                let next = || self.of_type(actor_type).next(Some(actor_type), serving);
+                (actor_type.clone(), shared.entry(ids).or_insert_with(next).clone())
             })
             .collect();
         Self { general, declared }
@@ -200,6 +214,19 @@ mod tests {
         assert_eq!(ids("Counter"), ["all", "c"]);
         assert_eq!(ids("Greeter"), ["all", "g"]);
         assert_eq!(ids("Other"), ["all"]);
+    }
+
+    #[test]
+    fn a_view_that_follows_is_the_one_made_afresh_and_shares_the_rings_that_stay() {
+        let first = View::new(1, [silo("all", None), silo("c", Some(&["Counter"]))]);
+        let silos = [silo("all", None), silo("c", Some(&["Counter"])), silo("g", Some(&["Greeter"]))];
+        let (second, afresh) = (first.next(silos.clone()), View::new(2, silos));
+        assert_eq!(second.version(), 2);
+        for actor_type in ["Counter", "Greeter", "Other"] {
+            assert_eq!(second.ring(actor_type), afresh.ring(actor_type), "{actor_type}");
+        }
+        assert!(second.ring("Other").shares_points_with(first.ring("Other")));
+        assert!(second.ring("Counter").shares_points_with(first.ring("Counter")));
     }
 
     #[test]

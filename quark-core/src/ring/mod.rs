@@ -5,7 +5,8 @@
 //! hash, wrapping around. Where two silos share a point it belongs to the bytewise smallest id, whoever came first.
 //!
 //! A lookup costs the MD5 of the key and O(1): the hash is uniform, so an index on its top bits finds the point within
-//! a step or two. A change merges the new silo's points into a new snapshot; readers of the old one notice nothing.
+//! a step or two. A change merges the new silo's points into a new snapshot; readers of the old one notice nothing. So a
+//! view's ring is made out of that of the view before.
 
 mod drained;
 mod hash;
@@ -49,17 +50,20 @@ impl HashRing {
     /// A ring of these silos with their virtual nodes; the order does not matter. Later duplicates are ignored.
     #[must_use]
     pub fn of(silos: impl IntoIterator<Item = (SiloId, u32)>) -> Self {
-        let mut sorted = BTreeMap::new();
-        for (id, virtual_nodes) in silos {
-            sorted.entry(id).or_insert(virtual_nodes);
+        Self::new().with_exactly(silos)
+    }
+
+    /// A ring of exactly these silos, of which none drains, made out of this one: only the points of silos that are not in it are hashed, and
+    /// where nothing differs the two share everything. Later duplicates are ignored.
+    #[must_use]
+    pub(crate) fn with_exactly(&self, silos: impl IntoIterator<Item = (SiloId, u32)>) -> Self {
+        let mut silos: Vec<_> = silos.into_iter().collect();
+        silos.sort_by(|(one, _), (other, _)| one.cmp(other));
+        silos.dedup_by(|(later, _), (first, _)| later == first);
+        if silos == self.0.silos && self.drains().is_none() {
+            return self.clone();
         }
-        let silos: Vec<_> = sorted.into_iter().collect();
-        let mut points: Vec<_> = (0u32..)
-            .zip(&silos)
-            .flat_map(|(silo, (id, virtual_nodes))| points_of(id, *virtual_nodes, silo))
-            .collect();
-        points.sort_unstable();
-        Self(Arc::new(Snapshot::new(silos, points)))
+        Self(Arc::new(self.plain().of_silos(silos, points_of)))
     }
 
     /// Adds a silo with `virtual_nodes` points. Adding one that is there already changes nothing and says `false`.
@@ -190,6 +194,12 @@ impl HashRing {
     #[must_use]
     pub fn contains(&self, silo_id: &str) -> bool {
         self.virtual_nodes(silo_id).is_some()
+    }
+
+    /// Whether the two are one in memory.
+    #[cfg(test)]
+    pub(crate) fn shares_points_with(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// How many silos there are.

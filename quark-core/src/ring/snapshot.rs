@@ -18,7 +18,7 @@ pub(super) struct Point {
 /// All points, once around the circle.
 pub(super) type Around<'a> = Chain<slice::Iter<'a, Point>, slice::Iter<'a, Point>>;
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Snapshot {
     /// Silos with their virtual nodes, sorted by id, so that comparing places compares ids.
     pub(super) silos: Vec<(SiloId, u32)>,
@@ -30,6 +30,12 @@ pub(super) struct Snapshot {
     shift: u32,
     /// What it was made of, when some of the silos drain.
     pub(super) drained: Option<Box<Drained>>,
+}
+
+impl Default for Snapshot {
+    fn default() -> Self {
+        Self::new(Vec::new(), Vec::new())
+    }
 }
 
 impl Snapshot {
@@ -86,6 +92,39 @@ impl Snapshot {
         self.changed(silos, points, old.iter(), |first, count| first - count)
     }
 
+    /// One of exactly these silos, sorted by id. The points of those that stay are taken as they are; those of others come
+    /// from `points_of`.
+    pub(super) fn of_silos(
+        &self,
+        silos: Vec<(SiloId, u32)>,
+        points_of: impl Fn(&SiloId, u32, u32) -> Vec<Point>,
+    ) -> Self {
+        let mut before = (0usize..).zip(&self.silos).peekable();
+        // Where each silo of before stands now, if it stays.
+        let mut places = vec![None; self.silos.len()];
+        let mut new = Vec::new();
+        for (place, silo) in (0u32..).zip(&silos) {
+            while before.next_if(|(_, (id, _))| *id < silo.0).is_some() {}
+            match before.next_if(|(_, known)| **known == *silo) {
+                Some((known, _)) => places[known] = Some(place),
+                None => new.extend(points_of(&silo.0, silo.1, place)),
+            }
+        }
+        new.sort_unstable();
+        // In order still: those who stay keep their order.
+        let moved = |p: &Point| Some(Point { silo: places[p.silo as usize]?, ..*p });
+        let mut kept = self.points.iter().filter_map(moved).peekable();
+        let mut points = Vec::with_capacity(self.points.len() + new.len());
+        for point in new {
+            while let Some(earlier) = kept.next_if(|kept| *kept < point) {
+                points.push(earlier);
+            }
+            points.push(point);
+        }
+        points.extend(kept);
+        Self::new(silos, points)
+    }
+
     /// A snapshot of these points, which differ from the old ones by `difference`. Its index is the old one, with as many
     /// points more or less before each slot, unless it needs more or fewer slots.
     fn changed<'a>(
@@ -95,7 +134,7 @@ impl Snapshot {
         difference: impl Iterator<Item = &'a Point>,
         by: impl Fn(u32, u32) -> u32,
     ) -> Self {
-        if shift_for(points.len()) != self.shift || self.index.is_empty() {
+        if shift_for(points.len()) != self.shift {
             return Self::new(silos, points);
         }
         let mut index = Vec::with_capacity(self.index.len());
@@ -167,6 +206,19 @@ mod tests {
                 let afresh = HashRing::of(ring.0.silos.iter().cloned());
                 prop_assert_eq!(&ring.0, &afresh.0);
             }
+        }
+
+        #[test]
+        fn a_ring_made_out_of_another_is_the_one_made_afresh(
+            before in prop::collection::btree_map(0u8..12, 1u32..3, 0..12),
+            after in prop::collection::btree_map(0u8..12, 1u32..3, 0..12),
+        ) {
+            let silos = |chosen: &std::collections::BTreeMap<u8, u32>| {
+                let silo = |(silo, weight): (&u8, &u32)| (format!("silo-{silo}").parse().unwrap(), weight * 100);
+                chosen.iter().map(silo).collect::<Vec<_>>()
+            };
+            let made = HashRing::of(silos(&before)).with_exactly(silos(&after));
+            prop_assert_eq!(&made.0, &HashRing::of(silos(&after)).0);
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// The figures of one measurement, by name.
-pub(super) type Figures = BTreeMap<String, f64>;
+pub(crate) type Figures = BTreeMap<String, f64>;
 
 /// Everything that was measured.
 #[derive(Default)]

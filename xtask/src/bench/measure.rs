@@ -64,7 +64,7 @@ pub(super) fn serve(mut command: Command) -> Result<(Running, String)> {
 }
 
 /// Runs a process that calls, and returns the figures in its line of JSON.
-pub(super) fn call(mut command: Command, limit: Duration) -> Result<Figures> {
+pub(crate) fn call(mut command: Command, limit: Duration) -> Result<Figures> {
     let failed = |what: String, command: &Command| Failure::new(format!("{}: {what}", shown(command)));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|error| failed(error.to_string(), &command))?;

@@ -11,7 +11,7 @@ mod goals;
 mod lossy;
 mod measure;
 mod memory;
-mod publish;
+pub(crate) mod publish;
 mod report;
 mod selection;
 mod table;
@@ -20,7 +20,10 @@ use std::fs;
 
 use drivers::Drivers;
 use figures::All;
+pub(crate) use figures::Figures;
+pub(crate) use measure::call;
 use measure::{Times, measure};
+pub(crate) use report::{machine, others, thousands};
 use selection::Selection;
 use table::{GROUPS, GROWTH, Group, LOSSY, Load, RAW_TONIC, Subject, TOKIO_TCP};
 
@@ -91,12 +94,7 @@ fn measure_all(
     } else {
         Times { warm_up: 0.4, measured: 1.2 }
     };
-    let how = format!(
-        "{}; {}. Medians of {ROUNDS} times {} s.",
-        report::machine(),
-        report::others(),
-        times.measured
-    );
+    let how = format!("{}; {}. Medians of {ROUNDS} times {} s.", machine(), others(), times.measured);
     println!("\n{how}");
     let mut run = Run { all: All::default(), tables: how + "\n", failures: Vec::new() };
     for group in groups {

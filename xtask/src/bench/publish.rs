@@ -1,4 +1,4 @@
-//! What goes into the repository: the tables of docs/SPEED.md, each kind between marks of its own, and charts.
+//! What goes into the repository: the tables of docs/SPEED.md and others, each kind between marks of its own, and charts.
 
 use std::fs;
 
@@ -8,10 +8,15 @@ const PAGE: &str = "docs/SPEED.md";
 
 /// Puts `tables` between the marks of `part`.
 pub(super) fn tables(part: &str, tables: &str) -> Result<()> {
-    let page = read(PAGE)?;
+    tables_of(PAGE, part, tables)
+}
+
+/// The same in another page.
+pub(crate) fn tables_of(name: &str, part: &str, tables: &str) -> Result<()> {
+    let page = read(name)?;
     let page = between(&page, part, tables)
-        .ok_or_else(|| Failure::new(format!("{PAGE} has no marks for {part}")))?;
-    write(PAGE, &page)
+        .ok_or_else(|| Failure::new(format!("{name} has no marks for {part}")))?;
+    write(name, &page)
 }
 
 pub(super) fn chart(name: &str, svg: &str) -> Result<()> {

@@ -46,7 +46,7 @@ pub(super) fn table(all: &All, group: &Group, load: &Load, subjects: &[&Subject]
 }
 
 /// `1,234,567`.
-pub(super) fn thousands(number: f64) -> String {
+pub(crate) fn thousands(number: f64) -> String {
     let digits = format!("{number:.0}");
     let mut text = String::new();
     for (place, digit) in digits.chars().enumerate() {
@@ -64,7 +64,7 @@ fn short(number: f64) -> String {
 }
 
 /// Where and how it was measured.
-pub(super) fn machine() -> String {
+pub(crate) fn machine() -> String {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let cpus = read("/proc/cpuinfo");
     let model =
@@ -81,7 +81,7 @@ pub(super) fn machine() -> String {
 }
 
 /// What else ran: the load of the last minute for each core.
-pub(super) fn others() -> String {
+pub(crate) fn others() -> String {
     let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load: f64 = text.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(0.0);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);

@@ -356,3 +356,17 @@ fn a_later_life_of_this_very_id_is_shown_in_its_place() {
     judge.row(at(1), &id("a"), row(silo("a", 2)));
     assert_eq!(judge.silos().next().unwrap().incarnation, 2);
 }
+
+#[test]
+fn asked_to_look_are_only_the_silos_before_it_and_a_broken_link_needs_no_asking() {
+    let names: Vec<String> = (100..160).map(|number| format!("b{number}")).collect();
+    let others: Vec<&str> = names.iter().map(String::as_str).collect();
+    let looks = |suspect: fn(&mut Judge, &SiloId, u64), name: &str| {
+        let mut judge = judge_among(&others);
+        suspect(&mut judge, &id(name), 1);
+        !judge.take_actions().is_empty()
+    };
+    assert!(looks(Judge::suspect_heard, "b100") && looks(Judge::suspect_heard, "b115"));
+    assert!(!looks(Judge::suspect_heard, "b116") && !looks(Judge::suspect_heard, "b159"));
+    assert!(looks(Judge::suspect, "b159"));
+}

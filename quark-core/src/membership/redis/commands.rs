@@ -1,8 +1,8 @@
 //! The store in Redis: the keys of the contract and the commands on them; the only place that knows the Redis client's
 //! types.
 //!
-//! Every command names one key (or none), so that each can go to its own node of a Redis Cluster; pipelines are plain,
-//! never transactions. What must not be torn apart is a script of one key.
+//! Every command names one key (or none), so that each can go to its own node of a Redis Cluster, but for rows, of which a
+//! single server is asked for many at once; pipelines are plain, never transactions. What must not be torn apart is a script of one key.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
@@ -14,6 +14,7 @@ use ::redis::aio::{PubSubSink, PubSubStream};
 use ::redis::{Pipeline, Value};
 use futures_util::StreamExt as _;
 
+use super::changes::{self, Changes, Entry};
 use super::connection::{ANSWER_LIMIT, Connection, Connector, Cursor};
 use super::refusal::Answer;
 use super::store::{Pulse, Server, Store, Subscription, Word, Written};
@@ -26,7 +27,7 @@ use crate::telemetry::MEMBERSHIP;
 
 /// How many keys one step of SCAN looks at.
 const SCAN_COUNT: usize = 1_000;
-/// How many rows are asked for in one pipeline.
+/// How many rows are asked for at once.
 const ROWS_AT_ONCE: usize = 256;
 /// How many overdue silos a heartbeat looks at.
 const OVERDUE_AT_ONCE: usize = 16;
@@ -64,12 +65,12 @@ const DELETE_ROW: &str = "
 if redis.pcall('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
 return 0";
 
-/// Raises a number, never lowers it; returns what it is then.
+/// Raises a number, never lowers it; returns whether it was lower.
 const RAISE: &str = "
 local now = tonumber(redis.call('GET', KEYS[1])) or 0
-if now >= tonumber(ARGV[1]) then return now end
+if now >= tonumber(ARGV[1]) then return 0 end
 redis.call('SET', KEYS[1], ARGV[1])
-return tonumber(ARGV[1])";
+return 1";
 
 /// Notes a vote and counts those of late: one that was not given again is none, whoever else votes.
 const VOTE: &str = "
@@ -119,6 +120,10 @@ impl RedisServer {
 
     fn version_key(&self) -> String {
         format!("{}:version", self.0.cluster)
+    }
+
+    fn changes_key(&self) -> String {
+        format!("{}:changes", self.0.cluster)
     }
 
     fn lives_key(&self, id: &SiloId) -> String {
@@ -200,16 +205,26 @@ impl RedisStore {
         Ok(ServerTime(seconds * 1_000 + micros / 1_000))
     }
 
-    /// Not by one: a replica that missed a change and became the primary must not reach the same number by another one.
-    fn raise_version(&self, pipe: &mut Pipeline) {
-        pipe.cmd("INCRBY").arg(self.server.version_key()).arg(fastrand::u32(1..)).ignore();
+    /// Raises the version, and puts into `pipe` the record that these silos changed. Whoever looks in between reads all rows.
+    async fn raise_version(&self, ids: &[SiloId], pipe: &mut Pipeline) -> Answer<()> {
+        let (growth, key) = (changes::growth(), self.server.changes_key());
+        let mut raise = ::redis::pipe();
+        raise.cmd("INCRBY").arg(self.server.version_key()).arg(growth);
+        let (version,): (i64,) = self.run(raise).await?;
+        pipe.cmd("ZADD").arg(&key);
+        for id in ids {
+            pipe.arg(version).arg(Entry::new(version - i64::from(growth), version, id).to_text());
+        }
+        pipe.ignore();
+        pipe.cmd("ZREMRANGEBYSCORE").arg(&key).arg("-inf").arg(changes::oldest(version)).ignore();
+        Ok(())
     }
 
-    /// Counts that many lives of this id, at least.
-    async fn raise_lives(&self, id: &SiloId, lives: u64) -> Answer<()> {
+    /// Counts that many lives of this id, at least; says whether fewer were counted.
+    async fn raise_lives(&self, id: &SiloId, lives: u64) -> Answer<bool> {
         let mut pipe = ::redis::pipe();
-        script(&mut pipe, RAISE, &self.server.lives_key(id)).arg(lives).ignore();
-        self.run(pipe).await
+        script(&mut pipe, RAISE, &self.server.lives_key(id)).arg(lives);
+        Ok(self.run::<(bool,)>(pipe).await?.0)
     }
 
     fn read(&self, id: &SiloId, value: &Value, lives: u64) -> Row {
@@ -323,11 +338,13 @@ impl Store for RedisStore {
     async fn end_life(&self, silo: &SiloInfo) -> Answer<()> {
         let (server, id) = (&self.server, &silo.silo_id);
         // First, so that nobody who misses the row takes it for lost.
-        self.raise_lives(id, silo.incarnation.saturating_add(1)).await?;
+        let is_news = self.raise_lives(id, silo.incarnation.saturating_add(1)).await?;
         let (row, seen, _) = self.look_up(id).await?;
         match row {
             Row::Readable(row) if row.incarnation != silo.incarnation => return Ok(()),
             Row::Unreadable | Row::Away => return Ok(()),
+            // Of all who put it out one tells.
+            Row::Missing { .. } if !is_news => return Ok(()),
             Row::Readable(_) | Row::Missing { .. } => {}
         }
         let mut pipe = ::redis::pipe();
@@ -339,7 +356,7 @@ impl Store for RedisStore {
 
     async fn tell(&self, word: Word, id: &SiloId) -> Answer<()> {
         let mut pipe = ::redis::pipe();
-        self.raise_version(&mut pipe);
+        self.raise_version(std::slice::from_ref(id), &mut pipe).await?;
         let message = format!("{}:{id}", word.as_str());
         pipe.cmd("PUBLISH").arg(self.server.membership_channel()).arg(message).ignore();
         self.run(pipe).await
@@ -349,6 +366,16 @@ impl Store for RedisStore {
         let mut pipe = ::redis::pipe();
         pipe.cmd("GET").arg(self.server.version_key());
         Ok(self.run::<(Option<i64>,)>(pipe).await?.0)
+    }
+
+    async fn changes(&self, since: i64) -> Answer<Option<Changes>> {
+        let mut pipe = ::redis::pipe();
+        pipe.cmd("GET").arg(self.server.version_key());
+        // Scores are floats, which are not exact for large versions: the entries say what they are of.
+        pipe.cmd("ZRANGEBYSCORE").arg(self.server.changes_key()).arg(since).arg("+inf");
+        let (version, entries): (Option<i64>, Vec<String>) = self.run(pipe).await?;
+        let entries = entries.iter().filter_map(|entry| Entry::from_text(entry));
+        Ok(version.and_then(|version| Changes::of(entries, since, version)))
     }
 
     async fn index(&self) -> Answer<Vec<SiloId>> {
@@ -361,39 +388,41 @@ impl Store for RedisStore {
     async fn rows(&self, ids: Vec<SiloId>) -> Answer<BTreeMap<SiloId, Row>> {
         let mut rows = BTreeMap::new();
         for chunk in ids.chunks(ROWS_AT_ONCE) {
-            let mut pipe = ::redis::pipe();
-            chunk.iter().for_each(|id| get(&mut pipe, &self.server.row_key(id)));
+            let keys: Vec<String> = chunk.iter().map(|id| self.server.row_key(id)).collect();
             // Where a node of a cluster is away, so are the rows that it holds.
-            let values: Vec<Option<(Value,)>> = self.connection.query_each(&pipe).await?;
-            let values: Vec<_> = chunk.iter().zip(values).collect();
-            let is_missing = |value: &Option<(Value,)>| matches!(value, Some((Value::Nil,)));
+            let values: Vec<_> = chunk.iter().zip(self.connection.strings(&keys).await?).collect();
+            let is_missing = |value: &Option<Value>| matches!(value, Some(Value::Nil));
             let missing: Vec<_> =
                 values.iter().filter(|(_, value)| is_missing(value)).map(|(id, _)| *id).collect();
             let lives: HashMap<_, _> = missing.iter().copied().zip(self.lives(&missing).await?).collect();
             rows.extend(values.iter().map(|(id, value)| {
                 let lives = lives.get(id).copied().unwrap_or_default();
-                let row = value.as_ref().map_or(Row::Away, |(value,)| self.read(id, value, lives));
+                let row = value.as_ref().map_or(Row::Away, |value| self.read(id, value, lives));
                 ((*id).clone(), row)
             }));
         }
         Ok(rows)
     }
 
-    async fn index_add(&self, ids: &[SiloId]) -> Answer<()> {
+    async fn index_add(&self, ids: &[SiloId]) -> Answer<bool> {
         let now = self.time().await?;
         let mut pipe = ::redis::pipe();
+        pipe.cmd("ZADD").arg(self.server.index_key());
         for id in ids {
-            pipe.cmd("ZADD").arg(self.server.index_key()).arg(now.0).arg(id.as_str()).ignore();
+            pipe.arg(now.0).arg(id.as_str());
         }
-        self.run(pipe).await
+        let (added,): (i64,) = self.run(pipe).await?;
+        Ok(added > 0)
     }
 
     async fn index_remove(&self, ids: &[SiloId]) -> Answer<()> {
         let mut pipe = ::redis::pipe();
-        self.raise_version(&mut pipe);
+        pipe.cmd("ZREM").arg(self.server.index_key());
         for id in ids {
-            pipe.cmd("ZREM").arg(self.server.index_key()).arg(id.as_str()).ignore();
+            pipe.arg(id.as_str());
         }
+        pipe.ignore();
+        self.raise_version(ids, &mut pipe).await?;
         self.run(pipe).await
     }
 

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ::redis::aio::{ConnectionLike, MultiplexedConnection, PubSub};
-use ::redis::{Cmd, FromRedisValue, Pipeline, RedisError, RedisFuture, RedisResult, Value};
+use ::redis::{Cmd, Pipeline, RedisError, RedisFuture, RedisResult, Value};
 use tokio::time::Instant;
 
 use self::cluster::Cluster;
@@ -168,23 +168,29 @@ impl Connection {
         Ok((keys, (!nodes.is_empty()).then_some(Cursor { position, nodes: Some(nodes) })))
     }
 
-    /// What each command of a pipeline was answered. `None` where the node of a cluster that holds the key does not
+    /// The strings of these keys, nil for whatever is none. `None` where the node of a cluster that holds the key does not
     /// answer soon, which says nothing about the other nodes and their keys.
-    pub(super) async fn query_each<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Answer<Vec<Option<T>>> {
-        let answers: Vec<_> = match self {
+    pub(super) async fn strings(&self, keys: &[String]) -> Answer<Vec<Option<Value>>> {
+        let cluster = match self {
             Self::One(connection) => {
-                let values = connection.clone().req_packed_commands(pipeline, 0, pipeline.len()).await?;
-                values.into_iter().map(Ok).collect()
+                let values: Vec<Value> =
+                    ::redis::cmd("MGET").arg(keys).query_async(&mut connection.clone()).await?;
+                return Ok(values.into_iter().map(Some).collect());
             }
-            Self::Many(cluster) => cluster.each(pipeline, SEED_LIMIT).await,
+            Self::Many(cluster) => cluster,
         };
+        let mut pipeline = ::redis::pipe();
+        for key in keys {
+            pipeline.cmd("MGET").arg(key);
+        }
         let read = |answer: RedisResult<Value>| match answer {
             Ok(value) => {
-                Ok(Some(::redis::from_redis_value(value.extract_error()?).map_err(RedisError::from)?))
+                let (value,) = ::redis::from_redis_value(value.extract_error()?).map_err(RedisError::from)?;
+                Ok(Some(value))
             }
             Err(_) => Ok(None),
         };
-        answers.into_iter().map(read).collect()
+        cluster.each(&pipeline, SEED_LIMIT).await.into_iter().map(read).collect()
     }
 }
 

@@ -30,6 +30,13 @@ use crate::telemetry::MEMBERSHIP;
 
 /// How often the elected silo looks for original silos.
 const SCAN_INTERVAL: Duration = Duration::from_secs(60);
+/// How long it waits between two steps of that, however many keys of others there are: the store has something else to do.
+const SCAN_PAUSE: Duration = Duration::from_millis(10);
+/// How long it waits, at the least and at the most, after it has taken what was said before it takes more: one join is seen
+/// at once, and those of a whole cluster that starts make few views rather than one each.
+const GATHERING: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
+/// In between, so many times as long as it took to read what had changed: a store that is busy is left to it.
+const GATHERING_TIMES: u32 = 10;
 /// What health calls the store.
 const STORE: &str = "membership store";
 
@@ -55,13 +62,20 @@ pub(super) struct Keeper<V: Server> {
     heard: Arc<Heard>,
     views: ViewPublisher,
     link: Link<V::Store>,
+    /// The store's version of which all rows are known; `None` when they are to be read anew.
     version_read: Option<i64>,
+    /// Somebody says that there is a later one.
+    is_behind: bool,
+    /// When what was said was taken, until that is done.
+    taken_at: Option<Instant>,
+    /// Until when more is gathered.
+    gathered_at: Instant,
     /// The others do not know of this silo's row yet.
     untold: bool,
     /// The silo whose row was checked last.
     checked: Option<SiloId>,
-    /// Where the search for original silos goes on; `None` while none is under way.
-    scan: Option<<V::Store as Store>::Cursor>,
+    /// Where the search for original silos goes on, and when; `None` while none is under way.
+    scan: Option<(<V::Store as Store>::Cursor, Instant)>,
 }
 
 /// The connection to Redis, or when to try the next one.
@@ -95,6 +109,9 @@ impl<V: Server> Keeper<V> {
             views,
             link,
             version_read: None,
+            is_behind: false,
+            taken_at: None,
+            gathered_at: Instant::now(),
             untold: false,
             checked: None,
             scan: None,
@@ -104,12 +121,19 @@ impl<V: Server> Keeper<V> {
     /// Reads everything for the first time and publishes the first view.
     pub(super) async fn begin(&mut self, store: V::Store, originals: Vec<Row>) -> Result<(), Refusal> {
         self.link.store = Some(store.clone());
+        // What was heard until now is in what is read now.
+        let _ = self.heard.take();
         self.read_all(&store).await?;
-        let ids = originals.into_iter().filter_map(|row| match row {
-            Row::Readable(info) => Some(info.silo_id.clone()),
-            _ => None,
-        });
-        self.index_found(&store, ids.collect()).await?;
+        let originals: BTreeSet<_> = originals
+            .iter()
+            .filter_map(|row| match row {
+                Row::Readable(info) => Some(info.silo_id.clone()),
+                _ => None,
+            })
+            .collect();
+        if !originals.is_empty() {
+            self.read(&store, originals).await?;
+        }
         self.publish();
         if self.myself.is_some() {
             self.views.lease().grant();
@@ -120,6 +144,7 @@ impl<V: Server> Keeper<V> {
     /// Lives until a stop, or until the handle is dropped.
     pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         let mut next_beat = Instant::now() + self.next_heartbeat();
+        // The first one at once: nobody else may have looked.
         let mut scans = every(SCAN_INTERVAL);
         let (heard, lease) = (self.heard.clone(), self.views.lease().clone());
         loop {
@@ -149,13 +174,17 @@ impl<V: Server> Keeper<V> {
                     None => return,
                 },
                 turn = self.lookout.next_turn() => self.take_turn(turn).await,
-                () = heard.arrived() => self.listen().await,
-                () = tokio::task::yield_now(), if self.scan.is_some() => self.scan_on().await,
+                () = heard.arrived(self.gathered_at) => self.listen(),
+                () = until(self.scan.as_ref().map(|(_, at)| *at)) => self.scan_on().await,
             };
             if let Err(refusal) = done {
                 self.lose(&refusal);
             }
             self.settle().await;
+            if let Some(taken_at) = self.taken_at.take() {
+                let pause = (taken_at.elapsed() * GATHERING_TIMES).clamp(GATHERING.0, GATHERING.1);
+                self.gathered_at = Instant::now() + pause;
+            }
         }
     }
 
@@ -201,7 +230,7 @@ impl<V: Server> Keeper<V> {
         loop {
             self.publish();
             let actions = self.lookout.take_actions();
-            if actions.is_empty() {
+            if actions.is_empty() && !self.is_behind {
                 break;
             }
             if let Err(refusal) = self.perform(actions).await {
@@ -235,8 +264,12 @@ impl<V: Server> Keeper<V> {
                 other => for_redis.push(other),
             }
         }
+        // Without the store there is nothing to catch up with; with the next one all is read.
+        let is_behind = std::mem::take(&mut self.is_behind);
         let Some(store) = self.link.store.clone() else { return Ok(()) };
-        if !to_read.is_empty() {
+        if is_behind {
+            self.catch_up(&store, to_read).await?;
+        } else if !to_read.is_empty() {
             self.read(&store, to_read).await?;
         }
         for action in for_redis {
@@ -319,15 +352,18 @@ impl<V: Server> Keeper<V> {
         }
     }
 
-    async fn listen(&mut self) -> Result<(), Refusal> {
+    /// Takes what was said. The rows are read when that is done, and so is whatever else has changed: the next heartbeat
+    /// then finds nothing new.
+    fn listen(&mut self) -> Result<(), Refusal> {
+        self.taken_at = Some(Instant::now());
         let news = self.heard.take();
+        self.is_behind = news.missed_some || !news.joined.is_empty() || !news.left.is_empty();
         news.joined.into_iter().for_each(|id| self.lookout.judge.join_heard(id));
         news.left.into_iter().for_each(|id| self.lookout.judge.leave_heard(id));
-        news.suspected.iter().for_each(|(id, incarnation)| self.lookout.judge.suspect(id, *incarnation));
-        match self.link.store.clone() {
-            Some(store) if news.missed_some => self.read_all(&store).await,
-            _ => Ok(()),
-        }
+        news.suspected
+            .iter()
+            .for_each(|(id, incarnation)| self.lookout.judge.suspect_heard(id, *incarnation));
+        Ok(())
     }
 
     async fn announce(&mut self, change: Change) -> Result<(), Refusal> {
@@ -378,9 +414,17 @@ impl<V: Server> Keeper<V> {
     }
 }
 
-/// Ticks at `period`, first after one; a late tick shifts the following ones.
+/// Ticks at once and then at `period`; a late tick shifts the following ones.
 fn every(period: Duration) -> Interval {
-    let mut interval = tokio::time::interval_at(Instant::now() + period, period);
+    let mut interval = tokio::time::interval(period);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     interval
+}
+
+/// Waits until then; for ever if there is no such time.
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
 }

@@ -39,8 +39,9 @@ pub(super) struct News {
 }
 
 impl Heard {
-    /// Waits until there is something to take.
-    pub(super) async fn arrived(&self) {
+    /// Waits until then, and until there is something to take.
+    pub(super) async fn arrived(&self, not_before: Instant) {
+        tokio::time::sleep_until(not_before).await;
         self.arrived.notified().await;
     }
 

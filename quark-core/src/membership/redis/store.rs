@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
+use super::changes::Changes;
 use super::refusal::Answer;
 use crate::id::SiloId;
 use crate::membership::judge::Row;
@@ -73,14 +74,19 @@ pub(super) trait Store: Clone + Send + Sync + 'static {
         ttl: Duration,
     ) -> impl Future<Output = Answer<bool>> + Send;
 
-    /// Counts this life as over, deletes its row and its place in the index, and tells the others. The row of another life
-    /// stays.
+    /// Counts this life as over, deletes its row and its place in the index, and tells the others, unless that was done
+    /// before. The row of another life stays.
     fn end_life(&self, silo: &SiloInfo) -> impl Future<Output = Answer<()>> + Send;
 
-    /// Raises the version, so that everybody reads all rows at the next heartbeat, and tells them to look at once.
+    /// Raises the version and records whose row is to be read, so that everybody reads it at the next heartbeat, and tells
+    /// them to look at once.
     fn tell(&self, word: Word, id: &SiloId) -> impl Future<Output = Answer<()>> + Send;
 
     fn version(&self) -> impl Future<Output = Answer<Option<i64>>> + Send;
+
+    /// Who changed since that version; nothing if the store cannot tell: then all rows are to be read. Costs as much as
+    /// there are changes.
+    fn changes(&self, since: i64) -> impl Future<Output = Answer<Option<Changes>>> + Send;
 
     /// The ids in the index.
     fn index(&self) -> impl Future<Output = Answer<Vec<SiloId>>> + Send;
@@ -88,11 +94,11 @@ pub(super) trait Store: Clone + Send + Sync + 'static {
     /// The rows of these silos; of those that are missing, with the count of their lives.
     fn rows(&self, ids: Vec<SiloId>) -> impl Future<Output = Answer<BTreeMap<SiloId, Row>>> + Send;
 
-    /// Puts these silos into the index, as seen now.
-    fn index_add(&self, ids: &[SiloId]) -> impl Future<Output = Answer<()>> + Send;
+    /// Puts these silos into the index, as seen now; says whether any of them was not in it.
+    fn index_add(&self, ids: &[SiloId]) -> impl Future<Output = Answer<bool>> + Send;
 
-    /// Takes these silos out of the index, and raises the version: whoever knows one still must look for its row, of which
-    /// nothing reminds any more.
+    /// Takes these silos out of the index, raises the version and records whom: whoever knows one still must look for its
+    /// row, of which nothing reminds any more.
     fn index_remove(&self, ids: &[SiloId]) -> impl Future<Output = Answer<()>> + Send;
 
     /// Says that `voter` does not reach `silo`; returns how many silos say so.
@@ -152,18 +158,29 @@ impl Word {
     }
 }
 
-/// How many steps of a scan a start spends on finding original silos; the elected silo goes through all keys later.
-const SCAN_AT_START: usize = 64;
+/// How many steps of a scan a start spends on finding original silos where nobody of ours is there yet; the elected silo
+/// then goes through all keys. Few: a whole cluster may start at once.
+const SCAN_AT_START: usize = 8;
+/// The same for whoever must know whether there are any.
+const SCAN_TO_KNOW: usize = 64;
 
-/// The rows of original silos, which are in no index of their own making.
-pub(super) async fn find_originals<S: Store>(store: &S) -> Answer<Vec<Row>> {
+/// The rows of original silos, which are in no index of their own making. Silos of ours that are there keep them in the
+/// index; where nobody is, this one looks for itself. Without the `need` to know, the rows of the index are left to be
+/// read later.
+pub(super) async fn find_originals<S: Store>(store: &S, need: bool) -> Answer<Vec<Row>> {
+    let is_original = |row: &Row| matches!(row, Row::Readable(info) if info.is_original());
+    let known = store.index().await?;
+    if !known.is_empty() {
+        let rows = if need { store.rows(known).await? } else { BTreeMap::new() };
+        return Ok(rows.into_values().filter(is_original).collect());
+    }
     let mut originals = Vec::new();
     let mut cursor = Some(S::Cursor::default());
-    for _ in 0..SCAN_AT_START {
+    for _ in 0..if need { SCAN_TO_KNOW } else { SCAN_AT_START } {
         let Some(from) = cursor else { break };
         let (ids, next) = store.scan(from).await?;
         let rows = store.rows(ids).await?.into_values();
-        originals.extend(rows.filter(|row| matches!(row, Row::Readable(info) if info.is_original())));
+        originals.extend(rows.filter(is_original));
         cursor = next;
     }
     Ok(originals)

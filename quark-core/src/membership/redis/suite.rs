@@ -69,6 +69,7 @@ suite! {
     votes_are_counted_by_voter_and_life
     subscribers_hear_both_channels
     rows_are_found_without_an_index
+    who_changed_since_a_version_is_told_or_nothing_is
     ids_may_look_like_patterns
 }
 
@@ -180,8 +181,40 @@ async fn rows_are_found_without_an_index(server: impl Server) {
     let original = SiloInfo { protocol_version: None, ..silo("original", 0, 2) };
     write(&store, &original).await;
     store.index_remove(&[id("ours"), id("original")]).await.unwrap();
-    let found: Vec<_> = find_originals(&store).await.unwrap().iter().map(shown).collect();
-    assert_eq!(found, ["original/0"]);
+    let found =
+        async |need| find_originals(&store, need).await.unwrap().iter().map(shown).collect::<Vec<_>>();
+    assert_eq!(
+        (found(true).await, found(false).await),
+        (vec!["original/0".to_owned()], vec!["original/0".to_owned()])
+    );
+    assert!(
+        store.index_add(&[id("original")]).await.unwrap()
+            && !store.index_add(&[id("original")]).await.unwrap()
+    );
+    assert_eq!(found(true).await, ["original/0"]);
+    assert!(found(false).await.is_empty(), "it is read with the others");
+}
+
+async fn who_changed_since_a_version_is_told_or_nothing_is(server: impl Server) {
+    let store = server.connect().await.unwrap();
+    assert_eq!(store.changes(7).await.unwrap(), None, "there is no version");
+    write(&store, &silo("a", 3, 1)).await;
+    let first = store.version().await.unwrap().unwrap();
+    let since = async |version| {
+        let changes = store.changes(version).await.unwrap()?;
+        Some((changes.version, changes.ids.iter().map(SiloId::to_string).collect::<Vec<_>>()))
+    };
+    assert_eq!(since(first).await, Some((first, vec![])));
+    store.tell(Word::Join, &id("a:b")).await.unwrap();
+    let second = store.version().await.unwrap().unwrap();
+    store.index_remove(&[id("c"), id("d")]).await.unwrap();
+    store.end_life(&silo("a", 3, 1)).await.unwrap();
+    let last = store.version().await.unwrap().unwrap();
+    assert_eq!(since(first).await, Some((last, ["a", "a:b", "c", "d"].map(str::to_owned).to_vec())));
+    assert_eq!(since(second).await, Some((last, ["a", "c", "d"].map(str::to_owned).to_vec())));
+    assert_eq!(since(first + 1).await, None, "another history");
+    store.end_life(&silo("a", 3, 1)).await.unwrap();
+    assert_eq!(since(last).await, Some((last, vec![])), "what was done is told once");
 }
 
 async fn ids_may_look_like_patterns(server: impl Server) {

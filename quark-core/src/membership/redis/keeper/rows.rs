@@ -3,14 +3,26 @@
 
 use std::collections::BTreeSet;
 
-use super::Keeper;
+use tokio::time::Instant;
+
+use super::{Keeper, SCAN_PAUSE};
 use crate::id::SiloId;
 use crate::membership::judge::Row;
+use crate::membership::redis::changes::Changes;
 use crate::membership::redis::refusal::Refusal;
 use crate::membership::redis::store::{Server, Store, Word, Written};
 
 /// How many rows a heartbeat reads although nothing is known to have changed.
 const CHECKED_AT_ONCE: usize = 8;
+
+/// What was read of one silo.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Found {
+    Row,
+    Nothing,
+    /// The node of the store that holds it is away.
+    Away,
+}
 
 impl<V: Server> Keeper<V> {
     /// One heartbeat: learns whether this life goes on, writes the row, and reads what changed.
@@ -24,7 +36,7 @@ impl<V: Server> Keeper<V> {
             self.tell(&store).await?;
         }
         if pulse.version.is_none() || pulse.version != self.version_read {
-            self.read_all(&store).await?;
+            self.catch_up(&store, BTreeSet::new()).await?;
         }
         let mut doubtful: BTreeSet<_> =
             pulse.overdue.iter().chain(self.lookout.judge.missing()).cloned().collect();
@@ -38,11 +50,7 @@ impl<V: Server> Keeper<V> {
 
     /// The next few silos by id, whose rows are read whatever the version says: who removed one may have failed to tell.
     fn next_to_check(&mut self) -> Vec<SiloId> {
-        let mut ids: Vec<_> = self.lookout.judge.silos().map(|silo| silo.silo_id.clone()).collect();
-        ids.sort();
-        let after = self.checked.as_ref().map_or(0, |last| ids.partition_point(|id| id <= last));
-        let count = ids.len().min(CHECKED_AT_ONCE);
-        let next: Vec<_> = ids.iter().cycle().skip(after).take(count).cloned().collect();
+        let next = self.lookout.judge.followers(self.checked.as_ref(), CHECKED_AT_ONCE);
         self.checked = next.last().cloned();
         next
     }
@@ -93,14 +101,17 @@ impl<V: Server> Keeper<V> {
         &self,
         store: &V::Store,
         overdue: &[SiloId],
-        rows: &[(SiloId, bool)],
+        rows: &[(SiloId, Found)],
     ) -> Result<(), Refusal> {
         if self.myself.is_none() {
             return Ok(());
         }
-        let (present, absent): (Vec<_>, Vec<_>) =
-            rows.iter().filter(|(id, _)| overdue.contains(id)).cloned().partition(|(_, present)| *present);
-        let ids = |rows: Vec<(SiloId, bool)>| rows.into_iter().map(|(id, _)| id).collect::<Vec<_>>();
+        let (absent, present): (Vec<_>, Vec<_>) = rows
+            .iter()
+            .filter(|(id, _)| overdue.contains(id))
+            .cloned()
+            .partition(|(_, found)| *found == Found::Nothing);
+        let ids = |rows: Vec<(SiloId, Found)>| rows.into_iter().map(|(id, _)| id).collect::<Vec<_>>();
         let forgotten: Vec<_> = ids(absent).into_iter().filter(|id| !self.lookout.judge.is_in(id)).collect();
         let present = ids(present);
         if !present.is_empty() {
@@ -129,22 +140,64 @@ impl<V: Server> Keeper<V> {
         if lost { self.restore(store).await } else { Ok(()) }
     }
 
+    /// Reads the rows of those who changed since this silo last looked, and these; all of them if the store cannot tell who
+    /// did.
+    pub(super) async fn catch_up(&mut self, store: &V::Store, also: BTreeSet<SiloId>) -> Result<(), Refusal> {
+        let changes = match self.version_read {
+            Some(since) => self.ask(store.changes(since)).await?,
+            None => None,
+        };
+        let Some(Changes { version, mut ids }) = changes else {
+            self.read_all(store).await?;
+            // Of those who are in no index, which originals are not at first.
+            return if also.is_empty() { Ok(()) } else { self.read(store, also).await.map(drop) };
+        };
+        ids.extend(also);
+        // Until they are read; rows whose node is away are read again, with all others.
+        self.version_read = None;
+        let complete =
+            ids.is_empty() || !self.read(store, ids).await?.iter().any(|(_, found)| *found == Found::Away);
+        self.version_read = Some(version).filter(|_| complete);
+        Ok(())
+    }
+
     /// Reads these rows; says of each whether there is one.
     pub(super) async fn read(
         &mut self,
         store: &V::Store,
         ids: BTreeSet<SiloId>,
-    ) -> Result<Vec<(SiloId, bool)>, Refusal> {
-        let mut found = Vec::new();
+    ) -> Result<Vec<(SiloId, Found)>, Refusal> {
+        let mut all = Vec::new();
+        let mut originals = Vec::new();
         for (id, row) in self.ask(store.rows(ids.into_iter().collect())).await? {
-            let missing = matches!(row, Row::Missing { .. });
+            let found = match &row {
+                Row::Missing { .. } => Found::Nothing,
+                Row::Away => Found::Away,
+                Row::Readable(_) | Row::Unreadable => Found::Row,
+            };
+            if matches!(&row, Row::Readable(info) if info.is_original()) {
+                originals.push(id.clone());
+            }
             self.lookout.judge.row(self.lookout.now(), &id, row);
-            if missing && self.myself.as_ref().is_some_and(|me| me.silo_id == id) {
+            if found == Found::Nothing && self.myself.as_ref().is_some_and(|me| me.silo_id == id) {
                 self.restore(store).await?;
             }
-            found.push((id, !missing));
+            all.push((id, found));
         }
-        Ok(found)
+        if !originals.is_empty() && self.lookout.judge.is_elected() {
+            self.adopt(store, &originals).await?;
+        }
+        Ok(all)
+    }
+
+    /// Puts original silos, which are in no index of their own making, into it; of those that were not, all are told.
+    async fn adopt(&mut self, store: &V::Store, originals: &[SiloId]) -> Result<(), Refusal> {
+        for id in originals {
+            if self.ask(store.index_add(std::slice::from_ref(id))).await? {
+                self.ask(store.tell(Word::Join, id)).await?;
+            }
+        }
+        Ok(())
     }
 
     /// The row is not there, or is no longer right: writes it, and lets the others know.
@@ -159,31 +212,18 @@ impl<V: Server> Keeper<V> {
     #[expect(clippy::unnecessary_wraps, reason = "one of several turns, of which most can fail")]
     pub(super) fn begin_scan(&mut self) -> Result<(), Refusal> {
         if self.lookout.judge.is_elected() {
-            self.scan.get_or_insert_default();
+            self.scan.get_or_insert_with(|| (Default::default(), Instant::now()));
         }
         Ok(())
     }
 
     /// One step of the search for original silos; others may come between two steps.
     pub(super) async fn scan_on(&mut self) -> Result<(), Refusal> {
-        let Some(cursor) = self.scan.take() else { return Ok(()) };
+        let Some((cursor, _)) = self.scan.take() else { return Ok(()) };
         let Some(store) = self.link.store.clone() else { return Ok(()) };
         let (ids, next) = self.ask(store.scan(cursor)).await?;
-        self.scan = next;
-        self.index_found(&store, ids.into_iter().filter(|id| !self.lookout.judge.is_in(id)).collect()).await
-    }
-
-    pub(super) async fn index_found(
-        &mut self,
-        store: &V::Store,
-        ids: BTreeSet<SiloId>,
-    ) -> Result<(), Refusal> {
-        if ids.is_empty() {
-            return Ok(());
-        }
-        if self.myself.is_some() {
-            store.index_add(&ids.iter().cloned().collect::<Vec<_>>()).await?;
-        }
-        self.read(store, ids).await.map(drop)
+        self.scan = next.map(|cursor| (cursor, Instant::now() + SCAN_PAUSE));
+        let ids: BTreeSet<_> = ids.into_iter().filter(|id| !self.lookout.judge.is_ours(id)).collect();
+        if ids.is_empty() { Ok(()) } else { self.read(&store, ids).await.map(drop) }
     }
 }

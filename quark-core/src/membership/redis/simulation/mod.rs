@@ -5,6 +5,7 @@
 
 mod rows;
 mod run;
+mod scale;
 mod server;
 mod world;
 

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use crate::id::SiloId;
 use crate::membership::judge::Row;
+use crate::membership::redis::changes::{self, Changes, Entry};
 use crate::membership::redis::refusal::{Answer, Refusal};
 use crate::membership::redis::store::{Pulse, Server, Store, Subscription, Word, Written};
 use crate::silo_info::SiloInfo;
@@ -42,16 +43,46 @@ struct Inside {
     /// Of a thousand operations so many are done and not answered.
     lost_answers: u32,
     subscribers: Vec<(SiloId, mpsc::UnboundedSender<String>)>,
+    /// How many operations were done, and messages delivered.
+    pub(super) work: Work,
+    /// How long each keeps it busy; nothing else is done meanwhile.
+    service: Duration,
+    busy_until: Option<Instant>,
+}
+
+/// What a store has done.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Work {
+    pub(super) operations: u64,
+    pub(super) rows: u64,
+    pub(super) messages: u64,
 }
 
 /// What it keeps.
 #[derive(Clone, Default)]
 struct Kept {
-    rows: BTreeMap<SiloId, (String, Instant)>,
+    rows: BTreeMap<SiloId, KeptRow>,
     index: BTreeMap<SiloId, Instant>,
     lives: BTreeMap<SiloId, u64>,
     version: Option<i64>,
+    changes: Vec<Entry>,
+    /// When it was last looked for what has expired.
+    expired_at: Option<Instant>,
     votes: BTreeMap<(SiloId, u64), BTreeMap<SiloId, Instant>>,
+}
+
+/// A row, which all who read it share.
+#[derive(Clone)]
+struct KeptRow {
+    json: String,
+    info: Option<Arc<SiloInfo>>,
+    until: Instant,
+}
+
+impl KeptRow {
+    fn new(json: String, until: Instant) -> Self {
+        Self { info: SiloInfo::from_json(&json).ok().map(Arc::new), json, until }
+    }
 }
 
 impl Default for Inside {
@@ -66,7 +97,21 @@ impl Default for Inside {
             no_messages: false,
             lost_answers: 0,
             subscribers: Vec::new(),
+            work: Work::default(),
+            service: Duration::ZERO,
+            busy_until: None,
         }
+    }
+}
+
+impl Inside {
+    /// Takes an operation on; how long it takes until it is done, behind those before it.
+    fn serve(&mut self) -> Duration {
+        self.work.operations += 1;
+        let now = Instant::now();
+        let done = self.busy_until.map_or(now, |busy| busy.max(now)) + self.service;
+        self.busy_until = Some(done);
+        done - now
     }
 }
 
@@ -110,6 +155,14 @@ impl SharedStore {
 
     pub(super) fn set_latency(&self, most: Duration) {
         self.lock().most_latency = most;
+    }
+
+    pub(super) fn set_service(&self, service: Duration) {
+        self.lock().service = service;
+    }
+
+    pub(super) fn work(&self) -> Work {
+        self.lock().work
     }
 
     pub(super) fn set_bad_messages(&self, percent: u32) {
@@ -160,7 +213,8 @@ impl SharedStore {
         if inside.no_messages {
             return;
         }
-        let Inside { subscribers, random, bad_messages, .. } = &mut *inside;
+        let Inside { subscribers, random, bad_messages, work, .. } = &mut *inside;
+        work.messages += subscribers.len() as u64;
         subscribers.retain(|(_, subscriber)| !subscriber.is_closed());
         for (_, subscriber) in subscribers.iter() {
             let is_bad = random.u32(0..100) < *bad_messages;
@@ -263,6 +317,10 @@ impl SharedServer {
         if !self.gets_through() {
             return Err(Refusal::no_answer());
         }
+        let wait = self.store.lock().serve();
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
         let mut inside = self.store.lock();
         inside.kept.expire();
         let done = work(&mut inside.kept);
@@ -279,15 +337,32 @@ impl SharedServer {
         SiloInfo { last_heartbeat: info.last_heartbeat + self.skew, ..info.clone() }.to_json()
     }
 
-    async fn raise_lives(&self, id: &SiloId, lives: u64) -> Answer<()> {
+    async fn raise_lives(&self, id: &SiloId, lives: u64) -> Answer<bool> {
         self.operate(|kept| kept.raise_lives(id, lives)).await
+    }
+
+    /// In two steps, between which others may look.
+    async fn raise_version(&self, ids: &[SiloId]) -> Answer<()> {
+        let (before, after) = self.operate(Kept::raise_version).await?;
+        self.operate(|kept| {
+            kept.changes.extend(ids.iter().map(|id| Entry::new(before, after, id)));
+            let many = kept.changes.len().saturating_sub(changes::REMEMBERED as usize);
+            kept.changes.drain(..many);
+        })
+        .await
     }
 }
 
 impl Kept {
     fn expire(&mut self) {
         let now = Instant::now();
-        self.rows.retain(|_, (_, until)| now < *until);
+        // In a large cluster not at each operation; whoever reads looks at the time anyway.
+        let of_late = self.expired_at.is_some_and(|last| now < last + Duration::from_millis(250));
+        if of_late && self.rows.len() > 64 {
+            return;
+        }
+        self.expired_at = Some(now);
+        self.rows.retain(|_, row| now < row.until);
         self.votes.values_mut().for_each(|voters| voters.retain(|_, until| now < *until));
     }
 
@@ -295,24 +370,33 @@ impl Kept {
         let lives = self.lives.get(id).copied().unwrap_or_default();
         match self.rows.get(id) {
             None => Row::Missing { lives },
-            Some((json, _)) => match SiloInfo::from_json(json) {
-                Ok(info) if info.silo_id == *id => Row::Readable(Arc::new(info)),
+            Some(row) if Instant::now() >= row.until => Row::Missing { lives },
+            Some(row) => match &row.info {
+                Some(info) if info.silo_id == *id => Row::Readable(info.clone()),
                 _ => Row::Unreadable,
             },
         }
     }
 
     fn text(&self, id: &SiloId) -> String {
-        self.rows.get(id).map(|(json, _)| json.clone()).unwrap_or_default()
+        let row = self.rows.get(id).filter(|row| Instant::now() < row.until);
+        row.map(|row| row.json.clone()).unwrap_or_default()
     }
 
-    fn raise_version(&mut self) {
-        *self.version.get_or_insert(0) += i64::from(fastrand::u32(1..));
+    /// From which version to which.
+    fn raise_version(&mut self) -> (i64, i64) {
+        let version = self.version.get_or_insert(0);
+        let before = *version;
+        *version += i64::from(changes::growth());
+        (before, *version)
     }
 
-    fn raise_lives(&mut self, id: &SiloId, lives: u64) {
+    /// Whether fewer were counted.
+    fn raise_lives(&mut self, id: &SiloId, lives: u64) -> bool {
         let counted = self.lives.entry(id.clone()).or_default();
+        let is_news = lives > *counted;
         *counted = lives.max(*counted);
+        is_news
     }
 }
 
@@ -384,7 +468,7 @@ impl Store for SharedServer {
                 _ => Written::Anew,
             };
             if !matches!(written, Written::Not(_)) {
-                kept.rows.insert(id.clone(), (self.json(info), Instant::now() + ttl));
+                kept.rows.insert(id.clone(), KeptRow::new(self.json(info), Instant::now() + ttl));
             }
             written
         });
@@ -409,7 +493,7 @@ impl Store for SharedServer {
         let claimed = self.operate(|kept| {
             let unchanged = kept.text(id) == *seen;
             if unchanged {
-                kept.rows.insert(id.clone(), (self.json(info), Instant::now() + ttl));
+                kept.rows.insert(id.clone(), KeptRow::new(self.json(info), Instant::now() + ttl));
             }
             unchanged
         });
@@ -423,11 +507,12 @@ impl Store for SharedServer {
 
     async fn end_life(&self, silo: &SiloInfo) -> Answer<()> {
         let id = &silo.silo_id;
-        self.raise_lives(id, silo.incarnation + 1).await?;
+        let is_news = self.raise_lives(id, silo.incarnation + 1).await?;
         let (row, seen) = self.operate(|kept| (kept.read(id), kept.text(id))).await?;
         match row {
             Row::Readable(row) if row.incarnation != silo.incarnation => return Ok(()),
             Row::Unreadable | Row::Away => return Ok(()),
+            Row::Missing { .. } if !is_news => return Ok(()),
             Row::Readable(_) | Row::Missing { .. } => {}
         }
         self.operate(|kept| {
@@ -441,7 +526,7 @@ impl Store for SharedServer {
     }
 
     async fn tell(&self, word: Word, id: &SiloId) -> Answer<()> {
-        self.operate(Kept::raise_version).await?;
+        self.raise_version(std::slice::from_ref(id)).await?;
         self.store.publish(&format!("{}:{id}", word.as_str()));
         Ok(())
     }
@@ -450,11 +535,16 @@ impl Store for SharedServer {
         self.operate(|kept| kept.version).await
     }
 
+    async fn changes(&self, since: i64) -> Answer<Option<Changes>> {
+        self.operate(|kept| Changes::of(kept.changes.iter().cloned(), since, kept.version?)).await
+    }
+
     async fn index(&self) -> Answer<Vec<SiloId>> {
         self.operate(|kept| kept.index.keys().cloned().collect()).await
     }
 
     async fn rows(&self, ids: Vec<SiloId>) -> Answer<BTreeMap<SiloId, Row>> {
+        self.store.lock().work.rows += ids.len() as u64;
         self.operate(|kept| {
             ids.into_iter()
                 .map(|id| {
@@ -466,16 +556,18 @@ impl Store for SharedServer {
         .await
     }
 
-    async fn index_add(&self, ids: &[SiloId]) -> Answer<()> {
-        self.operate(|kept| kept.index.extend(ids.iter().map(|id| (id.clone(), Instant::now())))).await
+    async fn index_add(&self, ids: &[SiloId]) -> Answer<bool> {
+        self.operate(|kept| {
+            let before = kept.index.len();
+            kept.index.extend(ids.iter().map(|id| (id.clone(), Instant::now())));
+            kept.index.len() > before
+        })
+        .await
     }
 
     async fn index_remove(&self, ids: &[SiloId]) -> Answer<()> {
-        self.operate(|kept| {
-            kept.raise_version();
-            kept.index.retain(|id, _| !ids.contains(id));
-        })
-        .await
+        self.operate(|kept| kept.index.retain(|id, _| !ids.contains(id))).await?;
+        self.raise_version(ids).await
     }
 
     async fn vote(&self, voter: &SiloId, silo: &SiloInfo) -> Answer<u64> {

@@ -106,6 +106,23 @@ impl Running {
         endpoint: &Endpoint,
         skew: time::Duration,
     ) -> Result<Self> {
+        let role = if id.is_client() {
+            Role::Observer(id.clone())
+        } else {
+            Role::Member(SiloInfo::new(id.clone(), endpoint.clone()))
+        };
+        Self::start_as(role, store, network, endpoint, skew).await
+    }
+
+    /// Starts a silo or a client that has more to say of itself.
+    pub(super) async fn start_as(
+        role: Role,
+        store: &SharedStore,
+        network: &Network,
+        endpoint: &Endpoint,
+        skew: time::Duration,
+    ) -> Result<Self> {
+        let id = &role.id().clone();
         let process = Arc::new(Process::default());
         let server = store.server_for(id, &process, skew);
         let provider = Arc::new(RedisMembership::at(server, MembershipConfig::default()));
@@ -121,11 +138,6 @@ impl Running {
             network: network.clone(),
         };
         assert!(taken.is_none(), "endpoints are used once at a time");
-        let role = if id.is_client() {
-            Role::Observer(id.clone())
-        } else {
-            Role::Member(SiloInfo::new(id.clone(), endpoint.clone()))
-        };
         let incarnation = provider.start(role, views.clone(), Arc::new(network.clone())).await?;
         views.set_incarnation(incarnation);
         Ok(running)
