@@ -14,6 +14,7 @@ pub(super) mod fuzzing;
 mod keeper;
 mod listener;
 mod refusal;
+mod scripts;
 #[cfg(test)]
 mod simulation;
 mod store;

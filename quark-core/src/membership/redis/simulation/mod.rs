@@ -3,6 +3,7 @@
 //! The two errors of a failure detector contradict each other, so both are counted: putting out the living, and keeping
 //! the dead. `cargo xtask simulate` runs as many seeds as one likes.
 
+mod process;
 mod rows;
 mod run;
 mod scale;

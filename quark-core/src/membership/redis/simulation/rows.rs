@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::server::{Process, SharedStore};
+use super::process::Process;
+use super::server::SharedStore;
 use super::world::{Network, Running};
 use crate::id::SiloId;
 use crate::membership::redis::store::{Server as _, Store as _, Written};

@@ -3,9 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -13,6 +11,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::process::{Process, Task};
 use crate::id::SiloId;
 use crate::membership::judge::Row;
 use crate::membership::redis::changes::{self, Changes, Entry};
@@ -241,53 +240,6 @@ impl SharedStore {
     /// How many lives of an id are counted.
     pub(super) fn lives(&self, id: &SiloId) -> u64 {
         self.lock().kept.lives.get(id).copied().unwrap_or_default()
-    }
-}
-
-/// A process that can be stopped and continued: its tasks make no progress meanwhile, its timers do.
-#[derive(Default)]
-pub(super) struct Process {
-    state: Mutex<ProcessState>,
-}
-
-#[derive(Default)]
-struct ProcessState {
-    stopped: bool,
-    sleepers: Vec<Waker>,
-}
-
-impl Process {
-    pub(super) fn set_stopped(&self, stopped: bool) {
-        let mut state = self.state.lock().expect("no panic while locked");
-        state.stopped = stopped;
-        if !stopped {
-            state.sleepers.drain(..).for_each(Waker::wake);
-        }
-    }
-
-    pub(super) fn is_stopped(&self) -> bool {
-        self.state.lock().expect("no panic while locked").stopped
-    }
-}
-
-/// A task of a process.
-struct Task {
-    process: Arc<Process>,
-    work: BoxFuture<'static, ()>,
-}
-
-impl Future for Task {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        {
-            let mut state = self.process.state.lock().expect("no panic while locked");
-            if state.stopped {
-                state.sleepers.push(cx.waker().clone());
-                return Poll::Pending;
-            }
-        }
-        self.work.poll_unpin(cx)
     }
 }
 

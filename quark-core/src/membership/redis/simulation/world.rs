@@ -11,7 +11,8 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
-use super::server::{Process, SharedServer, SharedStore};
+use super::process::Process;
+use super::server::{SharedServer, SharedStore};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Result};
 use crate::id::SiloId;
