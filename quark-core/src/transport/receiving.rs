@@ -165,6 +165,8 @@ impl Reader<'_> {
     }
 
     fn request(&mut self, mut envelope: Box<Envelope>, is_stale: bool) -> Result<()> {
+        // A plain peer does not say so; a silo that it is passed on to wants to know.
+        envelope.kind = EnvelopeKind::Request;
         let limit = self.engine.config().max_payload;
         let mut refusal = self.link.origins().check(&envelope).err();
         if envelope.parts_bytes > 0 || envelope.payload.len() > limit {
