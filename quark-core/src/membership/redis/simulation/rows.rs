@@ -163,3 +163,19 @@ async fn row_18_a_restart_takes_over_at_once_and_what_the_earlier_life_does_late
     cluster.stand(Duration::from_secs(60)).await;
     assert!(cluster.silos.iter().all(|silo| silo.sees().contains(&(id("b"), later))));
 }
+
+#[tokio::test(start_paused = true)]
+async fn row_21_an_original_silo_whose_message_was_lost_is_seen_by_all_and_by_those_who_start_later() {
+    let mut cluster = Cluster::of(&["a", "b", "c"], 0).await;
+    // Past the search that the first one began with.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let mut original = SiloInfo::new(id("original"), "10.0.0.1:99".parse().unwrap());
+    original.protocol_version = None;
+    cluster.network.answer(&original.silo_id, &original.endpoint);
+    cluster.store.put_row(&original);
+    cluster.all_see(&["a", "b", "c", "original"]).await;
+    cluster.start("d", 4, 0).await;
+    assert_eq!(cluster.silos[3].sees().len(), 5, "it is in the index");
+    cluster.all_see(&["a", "b", "c", "d", "original"]).await;
+    cluster.stand(Duration::from_secs(300)).await;
+}

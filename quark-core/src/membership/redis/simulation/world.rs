@@ -55,6 +55,12 @@ impl Network {
         }
     }
 
+    /// Somebody who is no silo of this simulation answers there.
+    pub(super) fn answer(&self, id: &SiloId, endpoint: &Endpoint) {
+        let host = Host { id: id.clone(), process: Arc::default(), views: ViewPublisher::default() };
+        self.lock().listening.insert(endpoint.clone(), host);
+    }
+
     pub(super) fn heal(&self) {
         self.lock().cuts.clear();
     }
