@@ -221,7 +221,8 @@ impl Ledger {
         let gained = self.owned.difference(&self.told.difference(&lost));
         self.told = self.owned.clone();
         let is_change = !lost.is_empty() || !gained.is_empty();
-        self.is_in_hand |= is_change;
+        // Who asks again has done with what came before.
+        self.is_in_hand = is_change;
         let (view_version, owned) = (self.view_version, self.owned.clone());
         is_change.then_some(OwnershipChange { view_version, lost, gained, owned })
     }

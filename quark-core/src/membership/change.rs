@@ -17,6 +17,8 @@ pub(crate) enum Change {
     Status(SiloStatus),
     VirtualNodes(u32),
     Drain(Option<Drain>),
+    /// A silo that drains still keeps no more than this, if it still drains.
+    KeepNoMoreThan(Drain),
 }
 
 impl Change {
@@ -26,6 +28,7 @@ impl Change {
             Self::Status(status) => info.status = status,
             Self::VirtualNodes(virtual_nodes) => info.virtual_nodes = virtual_nodes,
             Self::Drain(drain) => info.drain = drain,
+            Self::KeepNoMoreThan(left) => info.drain = info.drain.take().map(|drain| drain.and(&left)),
         }
     }
 }
@@ -126,7 +129,7 @@ async fn tend_drain(me: SiloId, views: ViewPublisher, provider: Weak<dyn Provide
             let left = drain.and(&view.owned_by(&me));
             if left != *drain {
                 let Some(provider) = provider.upgrade() else { return };
-                if let Err(error) = provider.announce(Change::Drain(Some(left))).await {
+                if let Err(error) = provider.announce(Change::KeepNoMoreThan(left)).await {
                     tracing::debug!(target: MEMBERSHIP, silo = %me, %error, "what is left to drain was not told");
                 }
             }

@@ -250,8 +250,18 @@ impl Judge {
     /// Another silo asks to look.
     pub(super) fn suspect_heard(&mut self, id: &SiloId, incarnation: u64) {
         let Some(myself) = &self.myself else { return self.suspect(id, incarnation) };
-        if self.followers(Some(&myself.silo_id), SECONDERS).contains(id) {
-            self.suspect(id, incarnation);
+        // Original silos in between neither hear nor vote.
+        let after = self.members.range::<SiloId, _>((Bound::Excluded(&myself.silo_id), Bound::Unbounded));
+        let around = after.chain(self.members.range::<SiloId, _>(..=&myself.silo_id));
+        let mut ours = 0;
+        for (other, member) in around {
+            if other == id {
+                return self.suspect(id, incarnation);
+            }
+            ours += usize::from(!member.info.is_original());
+            if ours >= SECONDERS {
+                return;
+            }
         }
     }
 

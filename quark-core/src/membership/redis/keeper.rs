@@ -164,7 +164,14 @@ impl<V: Server> Keeper<V> {
                         return;
                     }
                     Some(Command::Announce(change, reply)) => {
-                        let _ = reply.send(self.announce(change).await);
+                        let told = self.announce(change).await;
+                        // The next connection, if not this one, brings it to the others.
+                        if let Err(refusal) = told.as_ref()
+                            && self.link.store.is_some()
+                        {
+                            self.lose(refusal);
+                        }
+                        let _ = reply.send(told);
                         Ok(())
                     }
                     Some(Command::Suspect(id, incarnation)) => {
@@ -369,6 +376,8 @@ impl<V: Server> Keeper<V> {
     async fn announce(&mut self, change: Change) -> Result<(), Refusal> {
         let Some(myself) = &mut self.myself else { return Ok(()) };
         change.apply(myself);
+        // Whatever becomes of this attempt.
+        self.untold = true;
         self.lookout.judge.set_myself(myself.clone());
         self.publish();
         let store = self.link.store.clone().ok_or_else(Refusal::no_answer)?;

@@ -164,24 +164,33 @@ const SCAN_AT_START: usize = 8;
 /// The same for whoever must know whether there are any.
 const SCAN_TO_KNOW: usize = 64;
 
+/// Of so many silos that were seen last, one at least is there if any of ours is.
+const SEEN_LATELY: usize = 8;
+
 /// The rows of original silos, which are in no index of their own making. Silos of ours that are there keep them in the
-/// index; where nobody is, this one looks for itself. Without the `need` to know, the rows of the index are left to be
-/// read later.
+/// index, sooner or later, and its rows are left to be read later; where nobody is, and for whoever has the `need` to know,
+/// this one looks for itself.
 pub(super) async fn find_originals<S: Store>(store: &S, need: bool) -> Answer<Vec<Row>> {
     let is_original = |row: &Row| matches!(row, Row::Readable(info) if info.is_original());
-    let known = store.index().await?;
-    if !known.is_empty() {
-        let rows = if need { store.rows(known).await? } else { BTreeMap::new() };
-        return Ok(rows.into_values().filter(is_original).collect());
+    let mut known = store.index().await?;
+    if !need {
+        // The index outlives those who kept it; whoever is there was seen lately.
+        known.drain(..known.len().saturating_sub(SEEN_LATELY));
     }
-    let mut originals = Vec::new();
+    let mut originals = BTreeMap::new();
+    for (id, row) in store.rows(known).await? {
+        if is_original(&row) {
+            originals.insert(id, row);
+        } else if matches!(row, Row::Readable(_) | Row::Away) && !need {
+            return Ok(Vec::new());
+        }
+    }
     let mut cursor = Some(S::Cursor::default());
     for _ in 0..if need { SCAN_TO_KNOW } else { SCAN_AT_START } {
         let Some(from) = cursor else { break };
         let (ids, next) = store.scan(from).await?;
-        let rows = store.rows(ids).await?.into_values();
-        originals.extend(rows.filter(is_original));
+        originals.extend(store.rows(ids).await?.into_iter().filter(|(_, row)| is_original(row)));
         cursor = next;
     }
-    Ok(originals)
+    Ok(originals.into_values().collect())
 }

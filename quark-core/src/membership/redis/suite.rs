@@ -69,6 +69,7 @@ suite! {
     votes_are_counted_by_voter_and_life
     subscribers_hear_both_channels
     rows_are_found_without_an_index
+    a_row_that_comes_back_into_the_index_is_news
     who_changed_since_a_version_is_told_or_nothing_is
     ids_may_look_like_patterns
 }
@@ -191,8 +192,35 @@ async fn rows_are_found_without_an_index(server: impl Server) {
         store.index_add(&[id("original")]).await.unwrap()
             && !store.index_add(&[id("original")]).await.unwrap()
     );
-    assert_eq!(found(true).await, ["original/0"]);
-    assert!(found(false).await.is_empty(), "it is read with the others");
+    assert_eq!(
+        (found(true).await, found(false).await),
+        (vec!["original/0".to_owned()], vec!["original/0".to_owned()])
+    );
+    // Those who kept the index are gone, and hide nobody.
+    store.index_remove(&[id("original")]).await.unwrap();
+    store.index_add(&[id("gone")]).await.unwrap();
+    assert_eq!(
+        (found(true).await, found(false).await),
+        (vec!["original/0".to_owned()], vec!["original/0".to_owned()])
+    );
+    // Somebody of ours is there and sees to it; but who must know looks himself.
+    store.index_add(&[id("ours")]).await.unwrap();
+    assert_eq!((found(true).await, found(false).await), (vec!["original/0".to_owned()], vec![]));
+}
+
+async fn a_row_that_comes_back_into_the_index_is_news(server: impl Server) {
+    let store = server.connect().await.unwrap();
+    let silo = silo("a", 3, 1);
+    assert_eq!(
+        (write(&store, &silo).await, write(&store, &silo).await),
+        ("anew".to_owned(), "again".to_owned())
+    );
+    store.index_remove(&[id("a")]).await.unwrap();
+    // Who read the index meanwhile does not know of it.
+    assert_eq!(
+        (write(&store, &silo).await, write(&store, &silo).await),
+        ("anew".to_owned(), "again".to_owned())
+    );
 }
 
 async fn who_changed_since_a_version_is_told_or_nothing_is(server: impl Server) {

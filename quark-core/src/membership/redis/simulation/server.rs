@@ -431,13 +431,16 @@ impl Store for SharedServer {
             written
         });
         let written = written.await?;
-        self.operate(|kept| {
-            kept.index.insert(id.clone(), now);
+        let new_in_index = self.operate(|kept| {
+            let new_in_index = kept.index.insert(id.clone(), now).is_none();
             kept.raise_lives(id, info.incarnation);
             kept.version.get_or_insert_with(|| fastrand::i64(1..1 << 40));
+            new_in_index
+        });
+        Ok(match (written, new_in_index.await?) {
+            (Written::Again, true) => Written::Anew,
+            (written, _) => written,
         })
-        .await?;
-        Ok(written)
     }
 
     async fn look_up(&self, id: &SiloId) -> Answer<(Row, String, u64)> {
@@ -498,7 +501,12 @@ impl Store for SharedServer {
     }
 
     async fn index(&self) -> Answer<Vec<SiloId>> {
-        self.operate(|kept| kept.index.keys().cloned().collect()).await
+        self.operate(|kept| {
+            let mut index: Vec<_> = kept.index.iter().collect();
+            index.sort_by_key(|(_, seen)| **seen);
+            index.into_iter().map(|(id, _)| id.clone()).collect()
+        })
+        .await
     }
 
     async fn rows(&self, ids: Vec<SiloId>) -> Answer<BTreeMap<SiloId, Row>> {
