@@ -77,7 +77,10 @@ fn http3_needs_certificates() {
 #[tokio::test]
 async fn a_taken_udp_port_is_named() {
     let certificates = Certificates::new(Transports::BOTH);
-    let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+    // Of a port that nobody has for TCP, which would be in the way first.
+    let udp = || UdpSocket::bind("127.0.0.1:0").unwrap();
+    let is_free_for_tcp = |udp: &UdpSocket| TcpListener::bind(udp.local_addr().unwrap()).is_ok();
+    let taken = std::iter::repeat_with(udp).find(is_free_for_tcp).unwrap();
     let listen = taken.local_addr().unwrap().to_string();
     let error = Host::try_listening("a", &listen, certificates.silo("a")).await.err().unwrap();
     assert_eq!(error.kind(), ErrorKind::AddressInUse);
