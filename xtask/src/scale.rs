@@ -130,7 +130,8 @@ fn measure(words: &[String]) -> Result<Figures> {
 fn in_redis(server: &str, agents: u64, foreign: u64, seconds: u64) -> Result<(String, Vec<String>)> {
     let few = (agents / 10).max(2);
     let mut columns = Vec::new();
-    for (count, keys) in [(few, 0), (agents, 0), (agents, foreign)] {
+    let beside_others = (foreign > 0).then_some((agents, foreign));
+    for (count, keys) in [(few, 0), (agents, 0)].into_iter().chain(beside_others) {
         let words = ["redis", server, &count.to_string(), &keys.to_string(), &seconds.to_string()];
         let mut figures = measure(&words.map(str::to_owned))?;
         derive(&mut figures, count as f64);
