@@ -140,3 +140,20 @@ async fn tend_drain(me: SiloId, views: ViewPublisher, provider: Weak<dyn Provide
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ring::HashRanges;
+
+    #[test]
+    fn what_is_left_of_a_drain_does_not_begin_one_anew() {
+        let mut silo = SiloInfo::new("a".parse().unwrap(), "127.0.0.1:1".parse().unwrap());
+        let left = Drain::keeping(Default::default(), HashRanges::new());
+        Change::KeepNoMoreThan(left.clone()).apply(&mut silo);
+        assert!(!silo.is_draining(), "it was resumed meanwhile");
+        Change::Drain(Some(Drain::keeping(Default::default(), HashRanges::all()))).apply(&mut silo);
+        Change::KeepNoMoreThan(left.clone()).apply(&mut silo);
+        assert_eq!(silo.drain, Some(left));
+    }
+}

@@ -370,3 +370,16 @@ fn asked_to_look_are_only_the_silos_before_it_and_a_broken_link_needs_no_asking(
     assert!(!looks(Judge::suspect_heard, "b116") && !looks(Judge::suspect_heard, "b159"));
     assert!(looks(Judge::suspect, "b159"));
 }
+
+#[test]
+fn original_silos_which_do_not_vote_are_not_counted_among_those_who_are_asked() {
+    let mut judge = judge_among(&["c"]);
+    for number in 0..30 {
+        let name = format!("b-original-{number:02}");
+        let original = SiloInfo { protocol_version: None, ..silo(&name, 1) };
+        judge.row(at(1), &id(&name), row(original));
+    }
+    judge.take_actions();
+    judge.suspect_heard(&id("c"), 1);
+    assert!(!judge.take_actions().is_empty(), "nobody else could second it");
+}
