@@ -108,6 +108,8 @@ pub(crate) fn surroundings() -> Surroundings {
         batch: |work| {
             let _ = Python::try_attach(|_| work());
         },
+        // The interpreter's lock may be another's for long.
+        drive: false,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Wake-ups kept on a thread that runs foreign code, which may block or take long in its own ways: then somebody else
-//! gives them out. One thread of the process looks at all of them while there are any.
+//! gives them out. One thread of the process looks at all of them while there are any, and at whether the runtime is
+//! driven.
 
 use std::cell::OnceCell;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,8 +31,8 @@ impl Kept {
         kept.push(target);
         let first = kept.len() == 1;
         drop(kept);
-        if first && !minder.awake.swap(true, Ordering::SeqCst) {
-            minder.thread.unpark();
+        if first {
+            minder.rouse();
         }
         None
     }
@@ -72,7 +73,7 @@ fn look() -> bool {
     });
     let some = !found.is_empty();
     found.into_iter().for_each(|target| target.wake());
-    some
+    crate::host::look_after_driver() || some
 }
 
 struct Minder {
@@ -81,17 +82,30 @@ struct Minder {
     awake: AtomicBool,
 }
 
+impl Minder {
+    fn rouse(&self) {
+        if !self.awake.swap(true, Ordering::SeqCst) {
+            self.thread.unpark();
+        }
+    }
+}
+
+/// Lets the minder look soon, and until there is nothing to see; false when there is none.
+pub(crate) fn mind() -> bool {
+    minder().map(Minder::rouse).is_some()
+}
+
 /// The minder; nothing when there was no thread for it, and then nothing is kept.
 fn minder() -> Option<&'static Minder> {
     static MINDER: OnceLock<Option<Minder>> = OnceLock::new();
     let start = || {
-        let thread = thread::Builder::new().name("quark-minder".to_owned()).spawn(|| mind(&MINDER)).ok()?;
+        let thread = thread::Builder::new().name("quark-minder".to_owned()).spawn(|| run(&MINDER)).ok()?;
         Some(Minder { thread: thread.thread().clone(), awake: AtomicBool::new(false) })
     };
     MINDER.get_or_init(start).as_ref()
 }
 
-fn mind(minder: &'static OnceLock<Option<Minder>>) {
+fn run(minder: &'static OnceLock<Option<Minder>>) {
     let Some(minder) = minder.wait() else { return };
     loop {
         let mut quiet = 0;

@@ -9,6 +9,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use minder::Kept;
+pub(crate) use minder::mind;
 
 /// Something that can be woken from any thread. Waking must not block.
 pub(crate) trait Wake: Send + Sync {
@@ -45,6 +46,32 @@ pub fn run<T>(work: impl FnOnce() -> T) -> T {
 /// Runs foreign code as one batch. What it keeps is given out after a millisecond or so if it goes on for longer.
 pub fn run_foreign<T>(work: impl FnOnce() -> T) -> T {
     inside(|| Open::Minded(minder::kept_here()), work)
+}
+
+/// The same, and returns what it kept, to be given out at once.
+pub(crate) fn gather_foreign(work: impl FnOnce()) -> Wakes {
+    run_foreign(|| {
+        work();
+        if crate::host::is_forked() {
+            return Wakes::default();
+        }
+        Wakes(OPEN.with_borrow_mut(|open| open.as_mut().map(Open::take)).unwrap_or_default())
+    })
+}
+
+/// Wake-ups that were kept.
+#[derive(Default)]
+pub(crate) struct Wakes(Vec<Arc<dyn Wake>>);
+
+impl Wakes {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Gives them out.
+    pub(crate) fn give_out(&mut self) {
+        self.0.drain(..).for_each(|target| target.wake());
+    }
 }
 
 fn inside<T>(open: impl FnOnce() -> Open, work: impl FnOnce() -> T) -> T {

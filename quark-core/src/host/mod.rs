@@ -3,6 +3,7 @@
 //!
 //! Rust programs do not need it: they start silos on their own tokio runtime.
 
+mod driver;
 mod log;
 mod mailbox;
 mod runtime;
@@ -17,6 +18,11 @@ pub use runtime::{
 };
 pub use together::Together;
 pub use workers::{Surroundings, Workers};
+
+/// Sees to it that somebody drives the runtime. Says whether nobody does, for the moment.
+pub(crate) fn look_after_driver() -> bool {
+    runtime::driver().is_some_and(driver::Driver::look)
+}
 
 pub use crate::batch::{run as batch, run_foreign as batch_of_foreign};
 pub use crate::trace::new_traceparent;

@@ -1,24 +1,24 @@
-//! The one runtime of a process that is no Rust program, on a thread of its own.
+//! The one runtime of a process that is no Rust program.
 //!
-//! One thread, because a link on a one-thread runtime is twice as fast as on a pool: wake-ups across threads are the
+//! One thread at a time, because a link on a one-thread runtime is twice as fast as on a pool: wake-ups across threads are the
 //! cost. ARCHITECTURE has the figures.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use once_cell::sync::OnceCell;
 use tokio::runtime::Handle;
 
+use super::driver::Driver;
 use crate::error::{Error, ErrorKind, Result};
 
 struct Process {
     pid: u32,
-    handle: Handle,
-    thread: std::thread::ThreadId,
+    driver: Arc<Driver>,
 }
 
 static PROCESS: OnceCell<Process> = OnceCell::new();
@@ -33,34 +33,10 @@ impl Process {
     }
 }
 
-/// Writing to a connection that is gone raises SIGPIPE, which ends a C program that did not say otherwise. Blocked on
-/// the thread that writes, it does nothing, and the program's own signals are left as they are.
-fn ignore_broken_pipes() {
-    let mut signals = nix::sys::signal::SigSet::empty();
-    signals.add(nix::sys::signal::Signal::SIGPIPE);
-    if let Err(error) = signals.thread_block() {
-        tracing::warn!(target: crate::telemetry::SILO, %error, "cannot block SIGPIPE");
-    }
-}
-
 fn process() -> Result<&'static Process> {
     let process = PROCESS.get_or_try_init(|| {
-        let (sender, receiver) = mpsc::sync_channel(1);
-        let build = move || match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => {
-                ignore_broken_pipes();
-                let _ = sender.send(Ok(runtime.handle().clone()));
-                // Lives as long as the process.
-                runtime.block_on(std::future::pending::<()>());
-            }
-            Err(error) => drop(sender.send(Err(error))),
-        };
         let failed = |error: std::io::Error| Error::new(ErrorKind::Internal, format!("no runtime: {error}"));
-        let thread = std::thread::Builder::new().name("quark-io".to_owned()).spawn(build).map_err(failed)?;
-        let built =
-            receiver.recv().map_err(|_| Error::new(ErrorKind::Internal, "the runtime's thread ended"))?;
-        let handle = built.map_err(failed)?;
-        Ok::<_, Error>(Process { pid: std::process::id(), handle, thread: thread.thread().id() })
+        Ok::<_, Error>(Process { pid: std::process::id(), driver: Driver::start().map_err(failed)? })
     })?;
     if !process.is_parents() {
         return Ok(process);
@@ -76,7 +52,12 @@ fn process() -> Result<&'static Process> {
 /// # Errors
 /// `NOT_RUNNING` in a child that was forked after the start.
 pub fn handle() -> Result<&'static Handle> {
-    process().map(|process| &process.handle)
+    process().map(|process| process.driver.handle())
+}
+
+/// Who drives the runtime; nothing before it was started, and in a forked child.
+pub(super) fn driver() -> Option<&'static Driver> {
+    if is_forked() { None } else { PROCESS.get().map(|process| &*process.driver) }
 }
 
 /// Whether this process is the one in which the runtime was started, or it was not started at all.
@@ -112,12 +93,13 @@ pub fn is_forked() -> bool {
 /// Whether a blocking call may be made on this thread.
 ///
 /// # Errors
-/// `REENTRANT` on the runtime's own thread, or when too many callbacks block already; `NOT_RUNNING` in a forked child.
+/// `REENTRANT` on the thread that drives the runtime, or when too many callbacks block already; `NOT_RUNNING` in a forked child.
 pub fn check_may_block() -> Result<()> {
-    if std::thread::current().id() == process()?.thread {
+    process()?;
+    if super::driver::drives_here() {
         return Err(Error::new(
             ErrorKind::Reentrant,
-            "a blocking call on Quark's own thread would wait for itself",
+            "a blocking call on the thread that drives Quark would wait for itself",
         ));
     }
     super::workers::check_depth()
@@ -126,7 +108,7 @@ pub fn check_may_block() -> Result<()> {
 /// Runs a future on the process-wide runtime and blocks until it is done.
 ///
 /// # Errors
-/// `REENTRANT` on the runtime's own thread, `NOT_RUNNING` in a forked child, and what the future returns.
+/// `REENTRANT` on the thread that drives the runtime, `NOT_RUNNING` in a forked child, and what the future returns.
 pub fn run<T: Send + 'static>(future: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
     check_may_block()?;
     let (done, waiter) = done_and_waiter();

@@ -6,12 +6,17 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
+use std::task::Context;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use futures_util::task::AtomicWaker;
+
+use super::driver::{self, Turn};
 use super::together::Together;
-use crate::batch::{self, Wake};
+use crate::batch::{self, Wake, Wakes};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Threads of one pool that may be blocked in calls when one more begins; a handler that calls itself without end stops
@@ -19,6 +24,10 @@ use crate::error::{Error, ErrorKind, Result};
 const MAX_BLOCKED: usize = 256;
 /// How long wake-ups for replies may be kept while further items are handled.
 const LONGEST_BATCH: Duration = Duration::from_micros(50);
+/// Who drives the runtime is missed there when a batch takes longer.
+const SHORT: Duration = Duration::from_millis(1);
+/// For how long no thread of a pool drives after such a batch; twice as long after each that follows soon.
+const RELUCTANCE: Range<Duration> = Duration::from_millis(10)..Duration::from_secs(1);
 
 /// What surrounds the work of a pool's threads, each a function that calls what it is given once.
 pub struct Surroundings {
@@ -26,11 +35,14 @@ pub struct Surroundings {
     pub thread: fn(&mut (dyn FnMut() + Send)),
     /// Around the items that it finds when it looks.
     pub batch: fn(&mut dyn FnMut()),
+    /// Whether threads with nothing to do drive the runtime. Not where a batch may wait for its beginning: meanwhile nobody
+    /// drives.
+    pub drive: bool,
 }
 
 impl Default for Surroundings {
     fn default() -> Self {
-        Self { thread: |work| work(), batch: |work| work() }
+        Self { thread: |work| work(), batch: |work| work(), drive: true }
     }
 }
 
@@ -47,6 +59,8 @@ struct Shared<T> {
     surroundings: Surroundings,
     state: Mutex<State<T>>,
     news: Condvar,
+    /// Wakes the thread that drives the runtime, while one does.
+    driving: AtomicWaker,
     threads: usize,
 }
 
@@ -59,7 +73,24 @@ struct State<T> {
     blocked: usize,
     /// A wake-up is under way.
     armed: bool,
+    /// One of those that wait drives the runtime.
+    drives: bool,
+    /// Its callbacks took long or blocked: none does until then.
+    reluctant_until: Option<Instant>,
+    reluctance: Duration,
     closed: bool,
+}
+
+impl<T> State<T> {
+    /// Whoever drives is missed while callbacks take long.
+    fn be_reluctant(&mut self) {
+        let now = Instant::now();
+        if self.reluctant_until.is_some_and(|then| now > then + RELUCTANCE.end) {
+            self.reluctance = Duration::ZERO;
+        }
+        self.reluctance = (2 * self.reluctance).clamp(RELUCTANCE.start, RELUCTANCE.end);
+        self.reluctant_until = Some(now + self.reluctance);
+    }
 }
 
 trait Pool {
@@ -119,9 +150,13 @@ impl<T: Send + 'static> Workers<T> {
                 active: 0,
                 blocked: 0,
                 armed: false,
+                drives: false,
+                reluctant_until: None,
+                reluctance: Duration::ZERO,
                 closed: false,
             }),
             news: Condvar::new(),
+            driving: AtomicWaker::new(),
             threads: threads.max(1),
         }))
     }
@@ -150,6 +185,7 @@ impl<T: Send + 'static> Drop for Workers<T> {
     fn drop(&mut self) {
         self.0.lock().closed = true;
         self.0.news.notify_all();
+        self.0.driving.wake();
     }
 }
 
@@ -189,18 +225,30 @@ impl<T: Send + 'static> Shared<T> {
     fn work(&self) {
         let pool: Weak<dyn Pool> = self.this.clone();
         POOL.set(Some(pool));
-        while self.wait_for_items() {
-            (self.surroundings.batch)(&mut || batch::run_foreign(|| self.run_items()));
+        if self.surroundings.drive {
+            driver::block_broken_pipes();
         }
+        let mut kept = Wakes::default();
+        while self.wait_for_items(&mut kept) {
+            (self.surroundings.batch)(&mut || kept = batch::gather_foreign(|| self.run_items()));
+        }
+        kept.give_out();
+        // It may have been the one that drove.
+        self.summon_driver();
     }
 
     fn run_items(&self) {
         let begun = Instant::now();
+        let mut elapsed = Duration::ZERO;
         while let Some((first, rest)) = self.next() {
             (self.run)(first, rest);
-            if super::is_forked() || begun.elapsed() > LONGEST_BATCH {
+            elapsed = begun.elapsed();
+            if super::is_forked() || elapsed > LONGEST_BATCH {
                 break;
             }
+        }
+        if elapsed > SHORT && !super::is_forked() {
+            self.lock().be_reluctant();
         }
     }
 
@@ -210,8 +258,9 @@ impl<T: Send + 'static> Shared<T> {
         if state.active > self.threads { None } else { self.together.take(&mut state.queue) }
     }
 
-    /// Waits until there is something to do; false when this thread is not needed any more.
-    fn wait_for_items(&self) -> bool {
+    /// Waits until there is something to do; false when this thread is not needed any more. Gives out what its last batch
+    /// has kept.
+    fn wait_for_items(&self, kept: &mut Wakes) -> bool {
         // A callback forked and came back in the child. What waits is the parent's; this thread is the only one there,
         // and with it the child ends.
         if super::is_forked() {
@@ -224,26 +273,72 @@ impl<T: Send + 'static> Shared<T> {
                 return false;
             }
             if !state.queue.is_empty() {
-                if state.queue.len() > 1 && state.idle > 0 {
+                let others = state.queue.len() > 1;
+                let one_more = others && state.idle == 0 && state.active < self.threads;
+                if others && state.idle > 0 {
                     self.news.notify_one();
-                } else if state.queue.len() > 1 && state.active < self.threads {
-                    state.active += 1;
-                    drop(state);
+                }
+                state.active += usize::from(one_more);
+                drop(state);
+                if one_more {
                     self.add_thread();
                 }
+                kept.give_out();
                 return true;
             }
             state.idle += 1;
-            state = self.news.wait(state).expect("no panic while a pool is locked");
+            state = match self.turn(&mut state) {
+                Some(turn) => {
+                    state.drives = true;
+                    drop(state);
+                    turn.drive(|| kept.give_out(), |cx| self.is_wanted(cx));
+                    let mut state = self.lock();
+                    state.drives = false;
+                    state
+                }
+                None if kept.is_empty() => self.news.wait(state).expect("no panic while a pool is locked"),
+                None => {
+                    drop(state);
+                    kept.give_out();
+                    self.lock()
+                }
+            };
             state.idle -= 1;
             state.armed = false;
+        }
+    }
+
+    /// This thread's turn to drive the runtime, if it is one. Else somebody else drives, or is about to.
+    fn turn(&self, state: &mut State<T>) -> Option<Turn<'static>> {
+        let driver = super::runtime::driver().filter(|_| self.surroundings.drive)?;
+        if state.reluctant_until.is_some_and(|then| Instant::now() < then) {
+            driver.summon();
+            return None;
+        }
+        driver.take(self.this.upgrade()?)
+    }
+
+    /// Whether the thread that drives is wanted here; it is told when that changes.
+    fn is_wanted(&self, cx: &Context<'_>) -> bool {
+        self.driving.register(cx.waker());
+        let state = self.lock();
+        !state.queue.is_empty() || state.closed || state.active > self.threads
+    }
+
+    fn summon_driver(&self) {
+        if let Some(driver) = super::runtime::driver().filter(|_| self.surroundings.drive) {
+            driver.summon();
         }
     }
 }
 
 impl<T: Send + 'static> Wake for Shared<T> {
     fn wake(&self) {
-        self.news.notify_one();
+        if self.lock().drives {
+            self.driving.wake();
+        } else {
+            self.news.notify_one();
+        }
     }
 }
 
@@ -256,7 +351,10 @@ impl<T: Send + 'static> Pool for Shared<T> {
         let mut state = self.lock();
         state.blocked += 1;
         state.active -= 1;
+        state.be_reluctant();
         self.attend(state);
+        // What it waits for comes through the runtime.
+        self.summon_driver();
     }
 
     fn leave_blocking(&self) {

@@ -1,0 +1,188 @@
+//! Who drives the runtime: one thread at a time, and not always the same.
+//!
+//! What a message costs most is to be handed from the thread that read it to one on another core. So a worker that has
+//! nothing to do drives the runtime itself, leaves it to run the callbacks of what came, and comes back. Foreign code
+//! never runs inside: `quark-io` stands in whenever no worker drives and none is about to, and also when the callbacks
+//! of the one that left go on for longer than a look of the [minder](crate::batch) or two.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::task::{Context, Poll};
+
+use nix::sys::signal::{SigSet, Signal};
+use tokio::runtime::{Handle, Runtime};
+use tokio::sync::Notify;
+
+use crate::batch::{self, Wake};
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Who {
+    Nobody,
+    StandIn,
+    Worker,
+}
+
+struct State {
+    who: Who,
+    /// The stand-in is to begin.
+    summoned: bool,
+    /// How often anybody has left.
+    times_left: u64,
+    /// The same at the minder's last look.
+    seen: u64,
+    /// Workers that would drive in the stand-in's place.
+    candidates: Vec<Arc<dyn Wake>>,
+}
+
+/// The runtime and who drives it.
+pub(super) struct Driver {
+    runtime: Runtime,
+    state: Mutex<State>,
+    summons: Condvar,
+    /// Ends the stand-in's turn.
+    relief: Notify,
+}
+
+thread_local! {
+    static DRIVES: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread is driving the runtime.
+pub(super) fn drives_here() -> bool {
+    DRIVES.get()
+}
+
+impl Driver {
+    /// A runtime that its stand-in drives until a worker does, for as long as the process lives.
+    pub(super) fn start() -> io::Result<Arc<Self>> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let driver = Arc::new(Self {
+            runtime,
+            state: Mutex::new(State {
+                who: Who::Nobody,
+                summoned: true,
+                times_left: 0,
+                seen: 0,
+                candidates: Vec::new(),
+            }),
+            summons: Condvar::new(),
+            relief: Notify::new(),
+        });
+        let standing_in = driver.clone();
+        std::thread::Builder::new().name("quark-io".to_owned()).spawn(move || standing_in.stand_in())?;
+        Ok(driver)
+    }
+
+    pub(super) fn handle(&self) -> &Handle {
+        self.runtime.handle()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no panic while the driver is locked")
+    }
+
+    fn stand_in(&self) {
+        block_broken_pipes();
+        loop {
+            let waits = |state: &mut State| state.who != Who::Nobody || !state.summoned;
+            let mut state =
+                self.summons.wait_while(self.lock(), waits).expect("no panic while the driver is locked");
+            state.who = Who::StandIn;
+            state.summoned = false;
+            drop(state);
+            self.drive(self.relief.notified());
+            self.leave();
+        }
+    }
+
+    fn drive(&self, until: impl Future<Output = ()>) {
+        DRIVES.set(true);
+        self.runtime.block_on(until);
+        DRIVES.set(false);
+    }
+
+    fn leave(&self) {
+        let mut state = self.lock();
+        state.who = Who::Nobody;
+        state.times_left += 1;
+        let candidates = std::mem::take(&mut state.candidates);
+        drop(state);
+        candidates.into_iter().for_each(|candidate| candidate.wake());
+        if !batch::mind() {
+            // Nobody would notice that nobody comes back.
+            self.summon();
+        }
+    }
+
+    /// Lets a worker drive if nobody does; it has to. When it is the stand-in that does, that one leaves, and wakes the
+    /// worker.
+    pub(super) fn take(&self, worker: Arc<dyn Wake>) -> Option<Turn<'_>> {
+        let mut state = self.lock();
+        match state.who {
+            Who::Nobody => {
+                state.who = Who::Worker;
+                state.summoned = false;
+                Some(Turn(self))
+            }
+            Who::StandIn => {
+                state.candidates.push(worker);
+                if state.candidates.len() == 1 {
+                    self.relief.notify_one();
+                }
+                None
+            }
+            Who::Worker => None,
+        }
+    }
+
+    /// Lets the stand-in drive, unless somebody does.
+    pub(super) fn summon(&self) {
+        let mut state = self.lock();
+        if state.who == Who::Nobody && !std::mem::replace(&mut state.summoned, true) {
+            self.summons.notify_one();
+        }
+    }
+
+    /// Lets the stand-in drive when nobody has since the last look. Says whether nobody does.
+    pub(super) fn look(&self) -> bool {
+        let mut state = self.lock();
+        let nobody = state.who == Who::Nobody;
+        let since_the_last = state.seen == state.times_left;
+        state.seen = state.times_left;
+        drop(state);
+        if nobody && since_the_last {
+            self.summon();
+        }
+        nobody
+    }
+}
+
+/// A worker's turn.
+pub(super) struct Turn<'a>(&'a Driver);
+
+impl Turn<'_> {
+    /// Drives until `is_over`, which is looked at when the context it is given was woken. `first` is done inside.
+    pub(super) fn drive(self, first: impl FnOnce(), is_over: impl Fn(&Context<'_>) -> bool) {
+        let mut first = Some(first);
+        self.0.drive(poll_fn(|cx| {
+            if let Some(first) = first.take() {
+                first();
+            }
+            if is_over(cx) { Poll::Ready(()) } else { Poll::Pending }
+        }));
+        self.0.leave();
+    }
+}
+
+/// Writing to a connection that is gone raises SIGPIPE, which ends a C program that did not say otherwise. Blocked on
+/// threads that drive, it does nothing, and the program's own are left as they are. For good, because one that came
+/// meanwhile would wait for the end.
+pub(super) fn block_broken_pipes() {
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGPIPE);
+    if let Err(error) = signals.thread_block() {
+        tracing::warn!(target: crate::telemetry::SILO, %error, "cannot block SIGPIPE");
+    }
+}
