@@ -8,8 +8,10 @@ use tokio::time::Instant;
 
 /// Parts on their way where the peer is near: 256 KiB are 2 ms on a line of 1 Gbit/s.
 const NEAR: usize = 4;
-/// Where it is far: with 1 MiB a transfer gets 20 MB/s over a round trip of 50 ms.
+/// Where it is far, or no small message would wait: with 1 MiB a transfer gets 20 MB/s over a round trip of 50 ms.
 const FAR: usize = 16;
+/// So many parts without a small message between them have the link for themselves.
+const ALONE: usize = 64;
 /// A part that is seen later than this has gone far, or behind much else.
 const LONG: Duration = Duration::from_millis(5);
 
@@ -18,22 +20,31 @@ pub(super) struct Flight {
     /// When each of them left.
     parts: VecDeque<Instant>,
     most: usize,
+    /// How many have left since the last small message.
+    since_small: usize,
 }
 
 impl Default for Flight {
     fn default() -> Self {
-        Self { parts: VecDeque::new(), most: NEAR }
+        Self { parts: VecDeque::new(), most: NEAR, since_small: 0 }
     }
 }
 
 impl Flight {
     pub(super) fn has_room(&self) -> bool {
-        self.parts.len() < self.most
+        let most = if self.since_small < ALONE { self.most } else { FAR };
+        self.parts.len() < most
+    }
+
+    /// A small message leaves on the same link.
+    pub(super) fn small_left(&mut self) {
+        self.since_small = 0;
     }
 
     /// A part leaves.
     pub(super) fn begin(&mut self, now: Instant) {
         self.parts.push_back(now);
+        self.since_small = self.since_small.saturating_add(1);
     }
 
     /// The first of them has been seen.
@@ -54,6 +65,7 @@ mod tests {
     fn in_flight(flight: &mut Flight, round_trip: Duration) -> usize {
         let mut now = Instant::now();
         for _ in 0..100 {
+            flight.small_left();
             while flight.has_room() {
                 flight.begin(now);
             }
@@ -72,6 +84,26 @@ mod tests {
         assert_eq!(in_flight(&mut flight, Duration::from_millis(1)), NEAR);
         assert_eq!(in_flight(&mut flight, Duration::from_millis(50)), FAR);
         assert_eq!(in_flight(&mut flight, Duration::from_millis(1)), NEAR);
+    }
+
+    #[test]
+    fn large_payloads_alone_take_all_there_is_until_the_next_small_message() {
+        let (mut flight, now) = (Flight::default(), Instant::now());
+        for _ in 0..ALONE {
+            flight.begin(now);
+            flight.end(now);
+        }
+        (0..FAR).for_each(|_| {
+            assert!(flight.has_room());
+            flight.begin(now);
+        });
+        assert!(!flight.has_room());
+        flight.small_left();
+        (0..=FAR - NEAR).for_each(|_| {
+            assert!(!flight.has_room());
+            flight.end(now);
+        });
+        assert!(flight.has_room());
     }
 
     #[test]

@@ -22,7 +22,7 @@ use super::outbox::{Outbox, PART_BYTES, PartsNow, Piece, Progress, Taken};
 use super::turns::Turn;
 use crate::batch::{self, Wake};
 use crate::config::TransportConfig;
-use crate::envelope::Envelope;
+use crate::envelope::{Envelope, EnvelopeKind};
 use crate::error::{Delivered, Error, ErrorKind};
 use crate::id::SiloId;
 use crate::request::AnswerTo;
@@ -135,6 +135,9 @@ impl State {
         while taken < TAKE_BYTES {
             let Some(answer) = self.answers.pop_front() else { break };
             taken += weight(&answer);
+            if answer.kind != EnvelopeKind::Control {
+                self.flight.small_left();
+            }
             into.push_back(answer);
         }
         self.answer_bytes -= taken;
@@ -511,6 +514,7 @@ impl Outgoing {
         let link = &self.link;
         let count = self.ready.len() + TAKE_FRAMES;
         let mut taken = outbox.take_small(link, count, TAKE_BYTES, &mut self.ready);
+        let small = !taken.is_empty();
         let parts = link.parts_now();
         match outbox.take_large(link, &mut self.large, parts, &mut self.ready) {
             Piece::Nothing => {}
@@ -523,6 +527,9 @@ impl Outgoing {
             return false;
         }
         let mut state = link.lock();
+        if small {
+            state.flight.small_left();
+        }
         if state.closed {
             // It closed in between: nobody else will end these calls.
             drop(state);
