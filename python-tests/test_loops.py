@@ -204,3 +204,86 @@ assert all(silo() is None and loop() is None for silo, loop in gone)
 """,
         )
     )
+
+
+@pytest.mark.parametrize("loops", LOOPS)
+@pytest.mark.parametrize("factory", ["old", "eager"] if sys.version_info >= (3, 12) else ["old"])
+def test_handlers_of_the_own_silo_run_in_tasks_of_the_programs_own_making(loops: str, factory: str):
+    # uvloop's own tasks take one too.
+    context = ", context" if loops == "uvloop" else ""
+    ends_well(
+        program(
+            loops,
+            f"""
+made = []
+
+def old(loop, coroutine{context}):
+    task = asyncio.Task(coroutine, loop=loop)
+    made.append(weakref.ref(task))
+    return task
+
+def eager(loop, coroutine, **options):
+    task = asyncio.eager_task_factory(loop, coroutine, **options)
+    made.append(weakref.ref(task))
+    return task
+
+async def chain(request):
+    left = int(request.payload)
+    if left == 0:
+        return b"done"
+    if request.method_name == "sleep":
+        await asyncio.sleep(0)
+    return await silo.call("T", str(left), request.method_name, str(left - 1).encode())
+
+async def main():
+    global silo
+    silo = quark.Silo("a", membership=url, handler=chain)
+    await silo.start()
+    asyncio.get_running_loop().set_task_factory({factory})
+    for method in ["", "sleep"]:
+        assert await silo.call("T", "0", method, b"20") == b"done"
+    await silo.stop()
+    asyncio.get_running_loop().set_task_factory(None)
+    assert len(made) >= 42
+    await soon(lambda: gc.collect() >= 0 and all(task() is None for task in made))
+
+run(main())
+""",
+        )
+    )
+
+
+@pytest.mark.parametrize("loops", LOOPS)
+@pytest.mark.parametrize("kind", ["silo", "client"])
+def test_who_calls_again_at_once_after_each_failure_lets_the_loop_run(loops: str, kind: str):
+    ends_well(
+        program(
+            loops,
+            f"""
+async def main():
+    silo = await started(handlers=dict(Other=handler))
+    client = quark.Client(membership=url)
+    await client.start()
+    over = False
+
+    async def end():
+        nonlocal over
+        await asyncio.sleep(0.01)
+        over = True
+
+    ending = asyncio.create_task(end())
+    failures = 0
+    while not over:
+        try:
+            await {kind}.call("T", "1", "")
+        except quark.QuarkError:
+            failures += 1
+    assert failures > 0
+    await ending
+    await client.stop()
+    await silo.stop()
+
+run(main())
+""",
+        )
+    )

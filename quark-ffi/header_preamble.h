@@ -30,10 +30,11 @@
  *     there on a thread of Quark's ends the child, with 0.
  *
  * Callbacks
- *     A callback runs on threads of Quark's that do nothing else, but for quark_placement_fn, which is asked where a call
- *     is made. Each handler has one of its own, and so have replies
- *     and events together, unless quark_config_set_callback_threads says otherwise: one that never returns holds up
- *     nobody else. Requests of one handler start in the order of arrival. Everything may be called from inside: a
+ *     A callback runs on threads of Quark's, but for quark_placement_fn, which is asked where a call is made. Each
+ *     handler has one of its own, and so have replies and events together, unless quark_config_set_callback_threads says
+ *     otherwise: one that never returns holds up nobody else. Between callbacks these threads also move messages; one
+ *     that is in a callback for more than a millisecond or two is replaced in that. SIGPIPE is blocked on them, and in
+ *     programs that a callback starts, unless it unblocks it there. Requests of one handler start in the order of arrival. Everything may be called from inside: a
  *     blocking call lets another thread take over meanwhile; a stop begins and happens after the callback has returned.
  *     `user_data` comes first; its finalizer, which may be NULL, runs exactly once, when the
  *     last callback has returned or when the function that took it failed. A callback must not throw or longjmp.

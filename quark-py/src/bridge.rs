@@ -4,9 +4,10 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use pyo3::exceptions::PyOSError;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
-use quark_core::host::Mailbox;
+use quark_core::host::{self, Mailbox};
 use quark_core::{Request as CoreRequest, Result};
 use tokio::task::AbortHandle;
 
@@ -27,6 +28,10 @@ pub(crate) enum Item {
 type Parts<'py> = (Option<Py<PyAny>>, Option<Py<PyAny>>, Option<Py<PyAny>>);
 
 impl Item {
+    pub(crate) fn is_start(&self) -> bool {
+        matches!(self, Self::Start(..))
+    }
+
     fn into_python(self, py: Python<'_>) -> Option<Parts<'_>> {
         match self {
             Self::Ended(future, ended) => Some(match ended_in_python(py, ended) {
@@ -41,8 +46,32 @@ impl Item {
     }
 }
 
+impl Item {
+    /// What `quark._loop._run` does with several.
+    fn run_alone(self, bridge: &Bound<'_, Bridge>) -> PyResult<()> {
+        let py = bridge.py();
+        match self {
+            Self::Start(handler, request) => match handler.open(py, request) {
+                Some((call, request)) => foreign::call(call.bind(py), (request, bridge)).map(drop),
+                None => Ok(()),
+            },
+            Self::Ended(future, ended) => {
+                let future = future.bind(py);
+                if future.call_method0(intern!(py, "done"))?.is_truthy()? {
+                    return Ok(());
+                }
+                match ended_in_python(py, ended) {
+                    Ok(outcome) => future.call_method1(intern!(py, "set_result"), (outcome,)),
+                    Err(error) => future.call_method1(intern!(py, "set_exception"), (error,)),
+                }
+                .map(drop)
+            }
+        }
+    }
+}
+
 /// The way to one event loop. `quark._loop` makes one for each loop and lets the loop watch its descriptor.
-#[pyclass(frozen)]
+#[pyclass(frozen, weakref)]
 pub(crate) struct Bridge {
     mailbox: Arc<Mailbox<Item>>,
     /// A weak reference: the loop holds the bridge, and would never go if the bridge held it too.
@@ -65,6 +94,12 @@ impl Bridge {
         self.mailbox.descriptor()
     }
 
+    /// The loop; None when it is gone. Asking for the running one costs a system call before CPython 3.12.
+    #[pyo3(name = "loop")]
+    fn event_loop(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.event_loop.call0(py)
+    }
+
     /// Its loop is closed: drops what is there and what comes, which answers requests.
     fn close(&self, py: Python<'_>) {
         let dropped = self.mailbox.close();
@@ -72,17 +107,43 @@ impl Bridge {
     }
 
     /// Completes and starts everything that is there; called by the loop.
-    fn drain(&self, py: Python<'_>) -> PyResult<()> {
-        let items = self.mailbox.take().into_iter().filter_map(|item| item.into_python(py));
-        let items = PyList::new(py, items.collect::<Vec<_>>())?;
+    fn drain(slf: &Bound<'_, Self>) -> PyResult<()> {
         // One batch: whoever is to be woken is woken once.
-        quark_core::host::batch(|| foreign::call(self.run.bind(py), (items,))).map(drop)
+        host::batch(|| Self::run(slf, slf.get().mailbox.take()))
     }
 }
 
 impl Bridge {
+    fn run(slf: &Bound<'_, Self>, items: Vec<Item>) -> PyResult<()> {
+        let py = slf.py();
+        let items = items.into_iter().filter_map(|item| item.into_python(py));
+        let items = PyList::new(py, items.collect::<Vec<_>>())?;
+        foreign::call(slf.get().run.bind(py), (items, slf)).map(drop)
+    }
+
+    /// Does something on the loop's own thread; what it leaves for the loop, and is wanted, is done there at once, without waking it.
+    pub(crate) fn at_home<T>(
+        slf: &Bound<'_, Self>,
+        is_wanted: impl Fn(&Item) -> bool,
+        work: impl FnOnce() -> T,
+    ) -> T {
+        host::batch(|| {
+            let done = work();
+            let mut left = slf.get().mailbox.take_first(is_wanted);
+            let ran = match left.len() {
+                0 => return done,
+                1 => left.remove(0).run_alone(slf),
+                _ => Self::run(slf, left),
+            };
+            if let Err(error) = ran {
+                error.write_unraisable(slf.py(), Some(slf.as_any()));
+            }
+            done
+        })
+    }
+
     pub(crate) fn create_future(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        self.event_loop.call0(py)?.call_method0(py, pyo3::intern!(py, "create_future"))
+        self.event_loop(py)?.call_method0(py, intern!(py, "create_future"))
     }
 
     pub(crate) fn mailbox(&self) -> Arc<Mailbox<Item>> {

@@ -70,12 +70,12 @@ impl Slot {
 pub(crate) fn make(
     slot: &Arc<Slot>,
     is_async: bool,
-    bridge: Option<&Bridge>,
+    bridge: Option<&Bound<'_, Bridge>>,
     threads: usize,
 ) -> PyResult<Arc<dyn Handler>> {
     let slot = slot.clone();
     match (is_async, bridge) {
-        (true, Some(bridge)) => Ok(Arc::new(AsyncHandler { slot, mailbox: bridge.mailbox() })),
+        (true, Some(bridge)) => Ok(Arc::new(AsyncHandler { slot, mailbox: bridge.get().mailbox() })),
         (true, None) => {
             let problem =
                 "handler: a coroutine function needs an event loop; use quark.Silo or a plain function";

@@ -37,7 +37,7 @@ impl Membership {
     fn start<'py>(
         &self,
         py: Python<'py>,
-        bridge: Option<&Bridge>,
+        bridge: Option<&Bound<'py, Bridge>>,
         silo_id: &Bound<'py, PyAny>,
         endpoint: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
@@ -55,7 +55,7 @@ impl Membership {
         run(py, bridge, async move { membership.start(role).await.map(Outcome::Number) })
     }
 
-    fn stop<'py>(&self, py: Python<'py>, bridge: Option<&Bridge>) -> PyResult<Bound<'py, PyAny>> {
+    fn stop<'py>(&self, py: Python<'py>, bridge: Option<&Bound<'py, Bridge>>) -> PyResult<Bound<'py, PyAny>> {
         process::check_fork().or_raise(py)?;
         let membership = self.0.clone();
         run(py, bridge, async move { membership.stop().await.map(|()| Outcome::Nothing) })
@@ -71,7 +71,7 @@ impl Membership {
     fn next_view<'py>(
         &self,
         py: Python<'py>,
-        bridge: Option<&Bridge>,
+        bridge: Option<&Bound<'py, Bridge>>,
         version: u64,
     ) -> PyResult<Bound<'py, PyAny>> {
         next_view(py, bridge, self.0.watch(), version)

@@ -148,7 +148,11 @@ impl Node {
     }
 
     /// Starts; coroutine handlers run on the bridge's loop.
-    fn start<'py>(&self, py: Python<'py>, bridge: Option<&Bridge>) -> PyResult<Bound<'py, PyAny>> {
+    fn start<'py>(
+        &self,
+        py: Python<'py>,
+        bridge: Option<&Bound<'py, Bridge>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         process::check_fork().or_raise(py)?;
         let taken = self.config.lock().expect("no panic while locked").take();
         let Some((mut config, threads)) = taken else {
@@ -202,7 +206,7 @@ impl Node {
     fn stop<'py>(
         &self,
         py: Python<'py>,
-        bridge: Option<&Bridge>,
+        bridge: Option<&Bound<'py, Bridge>>,
         drain: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
         process::check_fork().or_raise(py)?;
@@ -249,7 +253,7 @@ impl Node {
     fn call<'py>(
         &self,
         py: Python<'py>,
-        bridge: Option<&Bridge>,
+        bridge: Option<&Bound<'py, Bridge>>,
         message: Message<'py>,
         timeout: &Bound<'py, PyAny>,
         view: bool,
@@ -270,7 +274,7 @@ impl Node {
     fn call_many<'py>(
         &self,
         py: Python<'py>,
-        bridge: Option<&Bridge>,
+        bridge: Option<&Bound<'py, Bridge>>,
         calls: &Bound<'py, PyAny>,
         timeout: &Bound<'py, PyAny>,
         current: Current<'_, 'py>,
@@ -300,7 +304,7 @@ impl Node {
     fn notify<'py>(
         &self,
         py: Python<'py>,
-        bridge: Option<&Bridge>,
+        bridge: Option<&Bound<'py, Bridge>>,
         message: Message<'py>,
         timeout: &Bound<'py, PyAny>,
         current: Current<'_, 'py>,
@@ -319,7 +323,7 @@ impl Node {
     fn send<'py>(
         &self,
         py: Python<'py>,
-        bridge: Option<&Bridge>,
+        bridge: Option<&Bound<'py, Bridge>>,
         envelope: &Bound<'py, PyAny>,
         timeout: &Bound<'py, PyAny>,
         current: Current<'_, 'py>,
@@ -348,7 +352,7 @@ impl Node {
     fn next_view<'py>(
         &self,
         py: Python<'py>,
-        bridge: Option<&Bridge>,
+        bridge: Option<&Bound<'py, Bridge>>,
         version: u64,
     ) -> PyResult<Bound<'py, PyAny>> {
         next_view(py, bridge, self.caller(py)?.watch(), version)
@@ -433,12 +437,20 @@ impl Node {
         self.ranked(py, Caller::successors, [actor_type, actor_id, most])
     }
 
-    fn drain<'py>(&self, py: Python<'py>, bridge: Option<&Bridge>) -> PyResult<Bound<'py, PyAny>> {
+    fn drain<'py>(
+        &self,
+        py: Python<'py>,
+        bridge: Option<&Bound<'py, Bridge>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let silo = self.silo(py)?;
         run(py, bridge, async move { silo.of_silo()?.drain().await.map(|()| Outcome::Nothing) })
     }
 
-    fn resume<'py>(&self, py: Python<'py>, bridge: Option<&Bridge>) -> PyResult<Bound<'py, PyAny>> {
+    fn resume<'py>(
+        &self,
+        py: Python<'py>,
+        bridge: Option<&Bound<'py, Bridge>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let silo = self.silo(py)?;
         run(py, bridge, async move { silo.of_silo()?.resume().await.map(|()| Outcome::Nothing) })
     }
@@ -446,7 +458,7 @@ impl Node {
     fn set_virtual_nodes<'py>(
         &self,
         py: Python<'py>,
-        bridge: Option<&Bridge>,
+        bridge: Option<&Bound<'py, Bridge>>,
         virtual_nodes: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let virtual_nodes = args::number("virtual_nodes", virtual_nodes)?;

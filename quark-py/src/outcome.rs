@@ -70,7 +70,7 @@ impl Ending {
 /// blocks, gives up at Ctrl-C, and returns the outcome.
 pub(crate) fn begin<'py>(
     py: Python<'py>,
-    bridge: Option<&Bridge>,
+    bridge: Option<&Bound<'py, Bridge>>,
     begin: impl FnOnce(Ending) -> Begun,
 ) -> PyResult<Bound<'py, PyAny>> {
     let Some(bridge) = bridge else {
@@ -79,15 +79,18 @@ pub(crate) fn begin<'py>(
         let begun = begin(Ending::Thread(done));
         return wait(py, waiter, || begun.cancel())?.into_python(py).map(|outcome| outcome.into_bound(py));
     };
-    let future = bridge.create_future(py)?;
-    let begun = begin(Ending::Future(bridge.mailbox(), future.clone_ref(py)));
+    let future = bridge.get().create_future(py)?;
+    let ending = Ending::Future(bridge.get().mailbox(), future.clone_ref(py));
+    // Handlers of the own silo start without a wake-up. What has ended already is told by the loop: who calls again and again, and
+    // fails each time, would not let it run.
+    let begun = Bridge::at_home(bridge, Item::is_start, || begin(ending));
     Ok((future, begun).into_pyobject(py)?.into_any())
 }
 
 /// The same for a future of the core's.
 pub(crate) fn run<'py>(
     py: Python<'py>,
-    bridge: Option<&Bridge>,
+    bridge: Option<&Bound<'py, Bridge>>,
     work: impl Future<Output = Result<Outcome>> + Send + 'static,
 ) -> PyResult<Bound<'py, PyAny>> {
     let runtime = host::handle().or_raise(py)?;
@@ -181,7 +184,7 @@ pub(crate) fn silo_infos(py: Python<'_>, silos: &[Arc<SiloInfo>]) -> PyResult<Ve
 /// Waits for a view with another version than this one.
 pub(crate) fn next_view<'py>(
     py: Python<'py>,
-    bridge: Option<&Bridge>,
+    bridge: Option<&Bound<'py, Bridge>>,
     mut views: watch::Receiver<Arc<View>>,
     version: u64,
 ) -> PyResult<Bound<'py, PyAny>> {

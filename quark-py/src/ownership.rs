@@ -26,7 +26,11 @@ impl From<quark_core::OwnershipWatch> for OwnershipWatch {
 #[pymethods]
 impl OwnershipWatch {
     /// Waits until there is a change to take, or never will be; the last one is done with.
-    fn ready<'py>(&self, py: Python<'py>, bridge: Option<&Bridge>) -> PyResult<Bound<'py, PyAny>> {
+    fn ready<'py>(
+        &self,
+        py: Python<'py>,
+        bridge: Option<&Bound<'py, Bridge>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         process::check_fork().or_raise(py)?;
         let watch = self.0.clone();
         run(py, bridge, async move {

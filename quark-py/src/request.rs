@@ -8,6 +8,7 @@ use quark_core::Request as CoreRequest;
 use quark_core::host::Handling;
 
 use crate::args;
+use crate::bridge::Bridge;
 use crate::buffer;
 use crate::errors::OrRaise as _;
 
@@ -119,10 +120,22 @@ impl Request {
         self.with(CoreRequest::is_one_way)
     }
 
-    /// Replies with a bytes-like object.
-    fn _reply(&self, py: Python<'_>, payload: &Bound<'_, PyAny>) -> PyResult<()> {
+    /// Replies with a bytes-like object. With the bridge of the loop that runs here a caller on the same loop gets it at
+    /// once.
+    #[pyo3(signature = (payload, bridge = None))]
+    fn _reply<'py>(
+        &self,
+        py: Python<'py>,
+        payload: &Bound<'py, PyAny>,
+        bridge: Option<&Bound<'py, Bridge>>,
+    ) -> PyResult<()> {
         let payload = args::payload("reply", payload)?;
-        self.0.lock().expect("no panic while a request is locked").reply(payload).or_raise(py)
+        let reply = || self.0.lock().expect("no panic while a request is locked").reply(payload);
+        match bridge {
+            Some(bridge) => Bridge::at_home(bridge, |_| true, reply),
+            None => reply(),
+        }
+        .or_raise(py)
     }
 
     /// Fails with a message.

@@ -59,7 +59,11 @@ impl Transport {
         Ok(Self { id, config, listens, handler: (Slot::new(call), is_async), started: Arc::default() })
     }
 
-    fn start<'py>(&self, py: Python<'py>, bridge: Option<&Bridge>) -> PyResult<Bound<'py, PyAny>> {
+    fn start<'py>(
+        &self,
+        py: Python<'py>,
+        bridge: Option<&Bound<'py, Bridge>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         process::check_fork().or_raise(py)?;
         let (slot, is_async) = &self.handler;
         let handler = handlers::make(slot, *is_async, bridge, 1)?;
@@ -77,7 +81,7 @@ impl Transport {
     fn stop<'py>(
         &self,
         py: Python<'py>,
-        bridge: Option<&Bridge>,
+        bridge: Option<&Bound<'py, Bridge>>,
         drain: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let drain = args::duration("drain", drain)?;
@@ -93,7 +97,7 @@ impl Transport {
     fn connect<'py>(
         &self,
         py: Python<'py>,
-        bridge: Option<&Bridge>,
+        bridge: Option<&Bound<'py, Bridge>>,
         silo_id: &Bound<'py, PyAny>,
         endpoint: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
@@ -115,7 +119,7 @@ impl Transport {
     fn send<'py>(
         &self,
         py: Python<'py>,
-        bridge: Option<&Bridge>,
+        bridge: Option<&Bound<'py, Bridge>>,
         target: &Bound<'py, PyAny>,
         envelope: &Bound<'py, PyAny>,
         timeout: &Bound<'py, PyAny>,

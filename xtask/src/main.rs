@@ -48,6 +48,8 @@ cargo xtask COMMAND
                                  echo beside C TCP, tokio TCP, ZeroMQ, raw tonic, asyncio TCP, pyzmq and grpc.aio, as ratios,
                                  and the goals; --only measures what has WORD, or both of WORD+WORD, in its name, --list
                                  says what that is, --publish writes docs/SPEED.md
+  bench --goals [--quick] [--publish]
+                                 what the goals are about, three times, and each goal held against each run
   bench --growth [--quick] [--only …] [--publish]
                                  the same load on more silos, and more callers at once
   bench --lossy [--quick] [--only …]

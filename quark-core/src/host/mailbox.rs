@@ -5,7 +5,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsRawFd as _, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::batch::{self, Wake};
 
@@ -39,9 +39,13 @@ impl<T: Send + 'static> Mailbox<T> {
         self.reader.as_raw_fd()
     }
 
+    fn lock(&self) -> MutexGuard<'_, Vec<T>> {
+        self.items.lock().expect("no panic while a mailbox is locked")
+    }
+
     /// Puts an item at the end, from any thread; drops it when the mailbox is closed.
     pub fn push(self: &Arc<Self>, item: T) {
-        let mut items = self.items.lock().expect("no panic while a mailbox is locked");
+        let mut items = self.lock();
         if self.closed.load(Ordering::Relaxed) {
             drop(items);
             return drop(item);
@@ -54,16 +58,21 @@ impl<T: Send + 'static> Mailbox<T> {
     }
 
     /// Makes the descriptor readable although nothing new has come: for who took more than he wants to handle now.
-    pub fn wake(self: &Arc<Self>) {
+    pub fn wake(&self) {
         if !self.armed.swap(true, Ordering::AcqRel) {
-            batch::wake(self.clone());
+            self.signal();
         }
+    }
+
+    fn signal(&self) {
+        // A full buffer means that the descriptor is readable already.
+        let _ = (&self.writer).write(&[1]);
     }
 
     /// Nothing is taken any more: what comes from now on is dropped. Returns what is there.
     #[must_use]
     pub fn close(&self) -> Vec<T> {
-        let mut items = self.items.lock().expect("no panic while a mailbox is locked");
+        let mut items = self.lock();
         self.closed.store(true, Ordering::Relaxed);
         std::mem::take(&mut *items)
     }
@@ -74,14 +83,27 @@ impl<T: Send + 'static> Mailbox<T> {
         let mut bytes = [0; 16];
         while matches!((&self.reader).read(&mut bytes), Ok(read) if read == bytes.len()) {}
         self.armed.store(false, Ordering::Release);
-        std::mem::take(&mut *self.items.lock().expect("no panic while a mailbox is locked"))
+        std::mem::take(&mut *self.lock())
+    }
+
+    /// Takes the first items as far as they are wanted, in order, for who is where they are handled without having been
+    /// told. A wake-up that is kept for them on this thread is not given out when nothing is left.
+    pub fn take_first(&self, is_wanted: impl Fn(&T) -> bool) -> Vec<T> {
+        let mut items = self.lock();
+        let wanted = items.iter().take_while(|item| is_wanted(item)).count();
+        items.drain(..wanted).collect()
     }
 }
 
 impl<T: Send + 'static> Wake for Mailbox<T> {
     fn wake(&self) {
-        // A full buffer means that the descriptor is readable already.
-        let _ = (&self.writer).write(&[1]);
+        let items = self.lock();
+        if items.is_empty() {
+            // Taken meanwhile. Whoever pushes after this arms it again.
+            return self.armed.store(false, Ordering::Release);
+        }
+        drop(items);
+        self.signal();
     }
 }
 
@@ -101,5 +123,25 @@ mod tests {
         assert_eq!(mailbox.close(), [7]);
         mailbox.push(8);
         assert!(mailbox.take().is_empty());
+    }
+
+    #[test]
+    fn what_is_taken_where_it_was_pushed_wakes_nobody() {
+        let mailbox = Mailbox::new().unwrap();
+        let is_quiet = || (&mailbox.reader).read(&mut [0]).is_err();
+        batch::run(|| {
+            (1..=3).for_each(|i| mailbox.push(i));
+            assert_eq!(mailbox.take_first(|item| *item < 3), [1, 2]);
+            assert_eq!(mailbox.take_first(|_| true), [3]);
+        });
+        assert!(is_quiet());
+        batch::run(|| {
+            (1..=3).for_each(|i| mailbox.push(i));
+            assert_eq!(mailbox.take_first(|item| *item != 2), [1]);
+        });
+        assert!(!is_quiet(), "what is left is told");
+        assert_eq!(mailbox.take(), [2, 3]);
+        mailbox.wake();
+        assert!(!is_quiet(), "for who asks it is, also without items");
     }
 }

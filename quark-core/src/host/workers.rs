@@ -1,4 +1,5 @@
-//! Threads that run the host's callbacks, so that foreign code never runs on the runtime's thread.
+//! Threads that run the host's callbacks, so that foreign code never runs inside the runtime. While they wait for some they
+//! drive it: [`driver`] says why.
 //!
 //! Items start in the order in which they were pushed, `threads` of them at once. A worker that blocks in a call of
 //! Quark's lets another thread take its turn meanwhile; so a handler may call its own silo, even its own actor, and

@@ -46,7 +46,7 @@ static void on_ended(void *user_data, quark_bytes_t *reply, quark_error_t *error
 static void check_sigpipe(void) {
     DIR *tasks = opendir("/proc/self/task");
     CHECK(tasks != NULL);
-    int found = 0;
+    int found = 0, workers = 0;
     for (struct dirent *task; (task = readdir(tasks)) != NULL;) {
         char path[300], line[300], name[100] = "";
         snprintf(path, sizeof path, "/proc/self/task/%s/status", task->d_name);
@@ -54,9 +54,10 @@ static void check_sigpipe(void) {
         while (status != NULL && fgets(line, sizeof line, status) != NULL) {
             unsigned long long blocked;
             sscanf(line, "Name: %99s", name);
-            if (strcmp(name, "quark-io") == 0 && sscanf(line, "SigBlk: %llx", &blocked) == 1) {
+            bool works = strcmp(name, "quark-handler") == 0 || strcmp(name, "quark-callback") == 0;
+            if ((works || strcmp(name, "quark-io") == 0) && sscanf(line, "SigBlk: %llx", &blocked) == 1) {
                 CHECK((blocked & (1ull << (13 - 1))) != 0);
-                found++;
+                *(works ? &workers : &found) += 1;
             }
         }
         if (status != NULL) {

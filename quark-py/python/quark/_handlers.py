@@ -5,8 +5,9 @@ import contextvars
 import inspect
 import logging
 import os
+import sys
 import traceback
-from typing import Any, Callable, List, Mapping, NoReturn, Optional, Set, Tuple
+from typing import Any, Callable, Dict, List, Mapping, NoReturn, Optional, Tuple
 
 from . import _quark
 from ._errors import HandlerFailedError
@@ -18,7 +19,11 @@ _log = logging.getLogger("quark.handler")
 #: it is answered.
 current: "contextvars.ContextVar[Optional[Request]]" = contextvars.ContextVar("quark_request", default=None)
 
-Native = Tuple[Optional[str], Callable[[Request], None], bool]
+#: An actor type, what starts its handler, and whether that takes the bridge of its loop too.
+Native = Tuple[Optional[str], Callable[..., None], bool]
+
+#: Since CPython 3.11 a task need not copy a context that it is given.
+_TASKS_TAKE_A_CONTEXT = sys.version_info >= (3, 11)
 
 
 def current_request() -> Optional[Request]:
@@ -36,13 +41,13 @@ def is_handling(origin: "Origin") -> bool:
     return request is not None and not request.is_answered and _owner.get() is origin
 
 
-def _answer(request: Request, reply: Any) -> None:
-    """Replies with what a handler returned; None is an empty reply."""
+def _answer(request: Request, reply: Any, bridge: Optional[_quark.Bridge] = None) -> None:
+    """Replies with what a handler returned, on the loop of the bridge if there is one; None is an empty reply."""
     try:
         if type(reply) is not bytes and inspect.iscoroutine(reply):
             reply.close()
             raise TypeError("the handler returned a coroutine and is no coroutine function: make it an `async def`")
-        request._reply(b"" if reply is None else reply)
+        request._reply(b"" if reply is None else reply, bridge)
     except Exception as error:
         _fail(request, error)
 
@@ -89,7 +94,7 @@ _owner: "contextvars.ContextVar[Optional[Origin]]" = contextvars.ContextVar("qua
 
 def wrap(
     handler: Callable[[Request], Any], origin: Origin, name: str = "handler"
-) -> "Tuple[Callable[[Request], None], bool]":
+) -> "Tuple[Callable[..., None], bool]":
     """The native form of a handler, and whether it is a coroutine function."""
     if not callable(handler):
         raise TypeError(f"{name}={handler!r}: must be callable, not {type(handler).__name__}")
@@ -99,11 +104,10 @@ def wrap(
     return _wrap_plain(handler, origin), False
 
 
-def _wrap_async(handler: Callable[[Request], Any], origin: Origin) -> Callable[[Request], None]:
-    tasks: "Set[Optional[asyncio.Task[None]]]" = set()  # The loop itself holds tasks weakly.
+def _wrap_async(handler: Callable[[Request], Any], origin: Origin) -> Callable[[Request, _quark.Bridge], None]:
+    tasks: "Dict[Request, asyncio.Task[None]]" = {}  # The loop itself holds tasks weakly.
 
-    async def handle(request: Request) -> None:
-        task = asyncio.current_task()
+    async def handle(request: Request, bridge: _quark.Bridge) -> None:
         current.set(request)
         try:
             reply = await handler(request)
@@ -111,19 +115,26 @@ def _wrap_async(handler: Callable[[Request], Any], origin: Origin) -> Callable[[
             _fail(request, error)
         except (asyncio.CancelledError, KeyboardInterrupt, SystemExit) as error:
             _fail(request, error, log=False)  # The loop ends, and whoever runs it is told.
-            _is_known(task)
+            _is_known(asyncio.current_task())
             raise
         except BaseException as error:
             _fail(request, error)
-            _is_known(task)
+            _is_known(asyncio.current_task())
             raise
         else:
-            _answer(request, reply)
+            _answer(request, reply, bridge)
         finally:
-            tasks.discard(task)
+            tasks.pop(request, None)
 
-    def start(request: Request) -> None:
-        tasks.add(origin.context.copy().run(asyncio.get_running_loop().create_task, handle(request)))
+    def start(request: Request, bridge: _quark.Bridge) -> None:
+        loop, context = bridge.loop(), origin.context.copy()
+        # A task factory of the program's may know nothing of contexts.
+        if _TASKS_TAKE_A_CONTEXT and loop.get_task_factory() is None:
+            task = loop.create_task(handle(request, bridge), context=context)
+        else:
+            task = context.run(loop.create_task, handle(request, bridge))
+        if not task.done():
+            tasks[request] = task
 
     return start
 

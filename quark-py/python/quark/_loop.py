@@ -5,7 +5,7 @@ import atexit
 import os
 import threading
 import weakref
-from typing import Any, List, Optional, Tuple
+from typing import Any, Callable, List, Optional, Tuple
 
 from . import _quark
 from ._errors import NotRunningError
@@ -17,30 +17,44 @@ _lock = threading.Lock()
 nodes: "weakref.WeakSet[Any]" = weakref.WeakSet()
 
 
+#: The loop whose bridge was asked for last, and that bridge; most programs have one.
+_latest: "Tuple[Callable[[], Optional[asyncio.AbstractEventLoop]], Callable[[], Optional[_quark.Bridge]]]" = (
+    lambda: None,
+    lambda: None,
+)
+
+
 def bridge() -> _quark.Bridge:
     """The bridge of the running loop."""
+    global _latest
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
         # A coroutine that forked goes on in the child, where its loop does not run.
         _quark.check_fork()
         raise
+    latest_loop, latest_bridge = _latest
+    if latest_loop() is loop:
+        found = latest_bridge()
+        if found is not None:
+            return found
     found = _bridges.get(loop)
     if found is None:
         close_the_dead()
         with _lock:
             found = _bridges[loop] = _quark.Bridge(loop, _run)
         loop.add_reader(found.fileno(), found.drain)
+    _latest = (weakref.ref(loop), weakref.ref(found))
     return found
 
 
-def _run(items: "List[Tuple[Optional[asyncio.Future[Any]], Any, Any]]") -> None:
-    """Does all that has come for a loop, on it: starts handlers, and completes futures unless they were cancelled."""
+def _run(items: "List[Tuple[Optional[asyncio.Future[Any]], Any, Any]]", bridge: _quark.Bridge) -> None:
+    """Does all that has come for a bridge's loop, on it: starts handlers, and completes futures unless they were cancelled."""
     first_error: Optional[BaseException] = None
     for future, outcome, error in items:
         try:
             if future is None:
-                outcome(error)  # A handler's start, and its request.
+                outcome(error, bridge)  # A handler's start, and its request.
             elif future.done():
                 pass
             elif error is None:

@@ -1,9 +1,10 @@
 //! The goals, as data: a figure, over another one where it is a ratio, and the bound. Figures are asked for by subject and load.
 
 use super::figures::All;
-use super::table::{ASYNCIO_TCP, RAW_TONIC};
+use super::table::{ASYNCIO_TCP, RAW_TONIC, TOKIO_TCP};
 
-type Place = (&'static str, &'static str);
+/// A subject and a load.
+pub(super) type Place = (&'static str, &'static str);
 
 enum Bound {
     AtLeast(f64),
@@ -155,23 +156,50 @@ const GOALS: &[Goal] = &[
 const ELSEWHERE: &str = "Not in this run: ractor_cluster, CAF, gRPC C++ and Ray are not installed by the project; memory \
                          has `cargo xtask bench --memory`.";
 
-/// The table of the goals whose figures are there.
-pub(super) fn table(all: &All) -> String {
-    let mut text = "| goal | bound | measured | met? |\n|---|---|---|---|\n".to_owned();
+/// What has to be measured for them, and for the soundness of the run.
+pub(super) fn places() -> Vec<Place> {
+    let of_goals = GOALS.iter().flat_map(|goal| [Some(goal.of), goal.over]).flatten();
+    of_goals.chain([(TOKIO_TCP, DEEP)]).collect()
+}
+
+/// The table of the goals whose figures are there, in one run or several.
+pub(super) fn table(runs: &[All]) -> String {
+    let columns = match runs.len() {
+        1 => " measured | met? |".to_owned(),
+        count => (1..=count).map(|number| format!(" run {number} |")).collect::<String>() + " met in |",
+    };
+    let mut text = format!("| goal | bound |{columns}\n|---|---|{}\n", "---|".repeat(1 + runs.len()));
     for goal in GOALS {
-        let Some(measured) = goal.measured(all) else { continue };
-        let (sign, bound, met) = match goal.bound {
-            AtLeast(bound) => ("≥", bound, measured >= bound),
-            AtMost(bound) => ("≤", bound, measured <= bound),
+        let measured: Vec<f64> = runs.iter().filter_map(|all| goal.measured(all)).collect();
+        if measured.is_empty() {
+            continue;
+        }
+        let (sign, bound) = match goal.bound {
+            AtLeast(bound) => ("≥", bound),
+            AtMost(bound) => ("≤", bound),
         };
         let times = if goal.over.is_some() { " ×" } else { "" };
-        let met = if met { "yes" } else { "**no**" };
-        text += &format!("| {} | {sign} {bound}{times} | {measured:.2}{times} | {met} |\n", goal.what);
+        text += &format!("| {} | {sign} {bound}{times} |", goal.what);
+        text += &measured.iter().map(|value| format!(" {value:.2}{times} |")).collect::<String>();
+        let met = measured.iter().filter(|value| goal.is_met(**value)).count();
+        text += &match (runs.len(), met) {
+            (1, 1) => " yes |\n".to_owned(),
+            (1, _) => " **no** |\n".to_owned(),
+            (all, met) if met == all => format!(" {met} of {all} |\n"),
+            (all, met) => format!(" **{met} of {all}** |\n"),
+        };
     }
     text + "\n" + ELSEWHERE + "\n"
 }
 
 impl Goal {
+    fn is_met(&self, measured: f64) -> bool {
+        match self.bound {
+            AtLeast(bound) => measured >= bound,
+            AtMost(bound) => measured <= bound,
+        }
+    }
+
     fn measured(&self, all: &All) -> Option<f64> {
         let of = all.median(self.of.0, self.of.1, self.figure)?;
         match self.over {
@@ -183,8 +211,25 @@ impl Goal {
 
 #[cfg(test)]
 mod tests {
+    use super::super::figures::of_line;
     use super::super::table::GROUPS;
     use super::*;
+
+    #[test]
+    fn a_goal_is_held_against_each_run() {
+        let run = |rate: u32| {
+            let mut all = All::default();
+            for (subject, rate) in [(RUST, rate), (RAW_TONIC, 100)] {
+                all.add(subject, DEEP, of_line(&format!("{{\"msgs_per_s\": {rate}}}")));
+            }
+            all
+        };
+        let first_row = |runs: &[All]| table(runs).lines().nth(2).unwrap().to_owned();
+        let name = "Rust, depth 256: raw tonic on one thread";
+        assert_eq!(first_row(&[run(100)]), format!("| {name} | ≥ 1 × | 1.00 × | yes |"));
+        let three = first_row(&[run(110), run(90), run(100)]);
+        assert_eq!(three, format!("| {name} | ≥ 1 × | 1.10 × | 0.90 × | 1.00 × | **2 of 3** |"));
+    }
 
     #[test]
     fn every_goal_is_about_something_that_is_measured() {

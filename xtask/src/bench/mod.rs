@@ -32,6 +32,8 @@ use crate::process::{self, Failure, Result, target};
 use crate::python::{Needs, Profile, Venv};
 
 const ROUNDS: usize = 3;
+/// Whole runs for `--goals`.
+const RUNS: usize = 3;
 
 /// Below this ratio to TCP raw tonic is itself slow, and ratios to it say nothing.
 const SOUND: f64 = 0.6;
@@ -41,8 +43,16 @@ pub(crate) fn run(mut args: Args) -> Result<()> {
     let publishing = args.flag("--publish");
     let [list, copies, memory, growth, lossy] =
         ["--list", "--copies", "--memory", "--growth", "--lossy"].map(|name| args.flag(name));
-    let selection = Selection::new(quick, args.value("--only")?.as_deref());
+    let goals = args.flag("--goals");
+    let only = args.value("--only")?;
     args.finish()?;
+    if goals && (list || copies || memory || growth || lossy || only.is_some()) {
+        return Err(Failure::new("--goals goes with --quick and --publish only"));
+    }
+    if goals {
+        return hold_against_goals(quick, publishing);
+    }
+    let selection = Selection::new(quick, only.as_deref());
     if publishing && selection.is_partial() {
         return Err(Failure::new("--publish is for whole runs, not for --only"));
     }
@@ -69,8 +79,27 @@ pub(crate) fn run(mut args: Args) -> Result<()> {
     finish(part, groups, &run, quick, publishing)
 }
 
+/// Runs several times what the goals are about.
+fn hold_against_goals(quick: bool, publishing: bool) -> Result<()> {
+    let selection = Selection::of_places(quick, goals::places());
+    let (mut all, mut text) = (Vec::new(), String::new());
+    for number in 1..=RUNS {
+        println!("\n## Run {number} of {RUNS}");
+        let run = measure_all(&selection, GROUPS, None)?;
+        text += &format!("Run {number}: {}.\n", run.how);
+        text += &run.failures.iter().map(|failed| format!("Not measured, {failed}.\n")).collect::<String>();
+        all.push(run.all);
+    }
+    text = format!("{}, {text}\n{}", machine(), goals::table(&all));
+    println!("\n{text}");
+    keep("goals.md", &text)?;
+    if publishing { publish::tables("goals", &text) } else { Ok(()) }
+}
+
 /// What a run gave.
 struct Run {
+    /// How busy the machine was, and how long was measured.
+    how: String,
     all: All,
     tables: String,
     failures: Vec<String>,
@@ -94,9 +123,10 @@ fn measure_all(
     } else {
         Times { warm_up: 0.4, measured: 1.2 }
     };
-    let how = format!("{}; {}. Medians of {ROUNDS} times {} s.", machine(), others(), times.measured);
-    println!("\n{how}");
-    let mut run = Run { all: All::default(), tables: how + "\n", failures: Vec::new() };
+    let how = format!("{}; medians of {ROUNDS} times {} s", others(), times.measured);
+    let tables = format!("{}; {how}.\n", machine());
+    print!("\n{tables}");
+    let mut run = Run { how, all: All::default(), tables, failures: Vec::new() };
     for group in groups {
         let mut heading = format!("\n### {}\n", group.title);
         for load in group.loads {
@@ -166,7 +196,7 @@ fn finish(part: &str, groups: &[Group], run: &Run, quick: bool, publishing: bool
         text += &format!("\nNot measured, {failed}: it failed or hung.\n");
     }
     if part == "echo" {
-        let goals = format!("\n### Goals\n\n{}", goals::table(&run.all));
+        let goals = format!("\n### Goals\n\n{}", goals::table(std::slice::from_ref(&run.all)));
         print!("{goals}");
         text += &goals;
     }

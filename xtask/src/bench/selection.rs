@@ -1,11 +1,14 @@
 //! Which measurements of the table are made.
 
+use super::goals::Place;
 use super::table::{Group, Load, Subject};
 
 pub(super) struct Selection {
     pub(super) quick: bool,
     /// One of these has to match; of each, every word has to.
     only: Option<Vec<Vec<String>>>,
+    /// These subjects under these loads only.
+    places: Option<Vec<Place>>,
 }
 
 impl Selection {
@@ -13,11 +16,15 @@ impl Selection {
     /// are taken without their commas.
     pub(super) fn new(quick: bool, only: Option<&str>) -> Self {
         let words = |all: &str| all.split('+').map(|word| word.trim().to_lowercase()).collect();
-        Self { quick, only: only.map(|only| only.split(',').map(words).collect()) }
+        Self { quick, only: only.map(|only| only.split(',').map(words).collect()), places: None }
+    }
+
+    pub(super) fn of_places(quick: bool, places: Vec<Place>) -> Self {
+        Self { quick, only: None, places: Some(places) }
     }
 
     pub(super) fn is_partial(&self) -> bool {
-        self.only.is_some()
+        self.only.is_some() || self.places.is_some()
     }
 
     /// The subjects of a group that are measured under this load.
@@ -27,7 +34,10 @@ impl Selection {
             let in_time = !self.quick || self.is_partial() || (load.quick && subject.quick);
             let names = format!("{}; {}", load.name, subject.name).to_lowercase().replace(',', "");
             let matches = |words: &Vec<String>| words.iter().all(|word| names.contains(word));
+            let is_wanted =
+                |places: &Vec<Place>| places.iter().any(|place| *place == (subject.name, load.name));
             in_time
+                && self.places.as_ref().is_none_or(is_wanted)
                 && load.depth <= subject.deepest
                 && self.only.as_ref().is_none_or(|only| only.iter().any(matches))
         };
