@@ -242,6 +242,11 @@ async def main():
     asyncio.get_running_loop().set_task_factory({factory})
     for method in ["", "sleep"]:
         assert await silo.call("T", "0", method, b"20") == b"done"
+    # Who calls again and again lets the loop run, whenever its handlers begin.
+    over = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_later(0.01, over.set_result, None)
+    while not over.done():
+        assert await silo.call("T", "1", "", b"0") == b"done"
     await silo.stop()
     asyncio.get_running_loop().set_task_factory(None)
     assert len(made) >= 42
@@ -281,6 +286,64 @@ async def main():
     assert failures > 0
     await ending
     await client.stop()
+    await silo.stop()
+
+run(main())
+""",
+        )
+    )
+
+
+@pytest.mark.parametrize("loops", LOOPS)
+def test_a_handlers_task_that_is_cancelled_before_it_begins_answers(loops: str):
+    ends_well(
+        program(
+            loops,
+            """
+async def main():
+    silo = await started()
+    for _ in range(3):
+        call = asyncio.create_task(silo.call("T", "1", "never"))
+        # By now the handler has its task, and has not begun.
+        await asyncio.sleep(0)
+        tasks = asyncio.all_tasks() - {asyncio.current_task(), call}
+        assert entered == [] and len(tasks) == 1
+        tasks.pop().cancel()
+        try:
+            await asyncio.wait_for(call, 20)
+        except quark.QuarkError as error:
+            assert error.delivered == "no" or "without an answer" in error.message, error
+        else:
+            assert False
+    await nothing_pending(silo)
+
+run(main())
+""",
+        )
+    )
+
+
+def test_what_ends_the_program_comes_out_of_the_call_in_which_it_is_raised():
+    ends_well(
+        program(
+            "asyncio",
+            """
+def factory(loop, coroutine, context=None):
+    if coroutine.__name__ == "handle":
+        coroutine.close()
+        raise SystemExit(7)
+    return asyncio.Task(coroutine, loop=loop)
+
+async def main():
+    silo = await started()
+    asyncio.get_running_loop().set_task_factory(factory)
+    try:
+        await silo.call("T", "1", "")
+    except SystemExit as end:
+        assert end.code == 7
+    else:
+        assert False
+    asyncio.get_running_loop().set_task_factory(None)
     await silo.stop()
 
 run(main())

@@ -136,3 +136,29 @@ fn a_blocking_call_on_the_thread_that_drives_is_an_error() {
     assert!(error.message().contains("would wait for itself"), "{error}");
     host::check_may_block().unwrap();
 }
+
+#[test]
+fn a_thread_that_drives_hears_of_items_while_another_of_its_pool_blocks() {
+    let _alone = alone();
+    host::handle().unwrap();
+    let workers: Workers<Item> = Workers::new("two", 2, |item: Item| item());
+    for _ in 0..4 {
+        // One is in a callback while the other comes to drive; then the callback blocks in a call, which ends with the other's.
+        let (go, gone) = mpsc::channel();
+        let (done, heard) = mpsc::channel();
+        let (end, ended) = tokio::sync::oneshot::channel::<()>();
+        workers.push(Box::new(move || {
+            gone.recv_timeout(LIMIT).unwrap();
+            let waits = async {
+                tokio::time::timeout(LIMIT, ended).await.expect("the other has heard").unwrap();
+                Ok(())
+            };
+            done.send(host::run(waits)).unwrap();
+        }));
+        until_its_thread_drives("two", &workers);
+        go.send(()).unwrap();
+        thread::sleep(Duration::from_millis(2));
+        workers.push(Box::new(move || end.send(()).unwrap()));
+        heard.recv_timeout(2 * LIMIT).unwrap().unwrap();
+    }
+}

@@ -3,7 +3,7 @@
 //! Each silo, client, membership and transport has one [`Host`] with a pool of threads that runs its replies and events;
 //! each handler has a pool of its own, so that one that never returns holds up nobody else. Whatever will end in a
 //! callback holds a [`Token`]; when the host is closed and the last token is back, the finalizers run, as the last thing
-//! on the pool. So no finalizer runs before the last callback has returned, and none on the runtime's thread.
+//! on the pool. So no finalizer runs before the last callback has returned, and none inside the runtime.
 
 use std::cell::RefCell;
 use std::ffi::c_void;
@@ -39,7 +39,7 @@ pub(crate) struct Host {
 
 /// Where callbacks run.
 enum Desk {
-    /// On threads that do nothing else.
+    /// On threads of Quark's.
     Threads(Workers<Job>),
     /// Where the program runs its own.
     Loop(Arc<Loop>),

@@ -17,6 +17,10 @@ use crate::silo_info::quark_silo_info_t;
 use crate::status::quark_error_t;
 use crate::view::quark_bytes_t;
 
+/// Jobs in one callback: fewer than may be, so that what one has answered leaves while the next works.
+const AT_ONCE: usize = 64;
+const _: () = assert!(AT_ONCE <= QUARK_MAX_BATCH);
+
 /// Something that waits for a thread.
 pub(crate) enum Job {
     Request {
@@ -56,7 +60,7 @@ pub(crate) enum Ended {
 impl Job {
     /// Which jobs are done in one callback.
     pub(crate) fn together() -> Together<Self> {
-        Together { most: QUARK_MAX_BATCH, goes_with: Self::goes_with }
+        Together { most: AT_ONCE, goes_with: Self::goes_with }
     }
 
     /// Whether both are for the same callback, which takes several.

@@ -2,8 +2,9 @@
 
 use std::os::fd::RawFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use pyo3::exceptions::PyOSError;
+use pyo3::exceptions::{PyException, PyOSError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
@@ -60,11 +61,11 @@ impl Item {
                 if future.call_method0(intern!(py, "done"))?.is_truthy()? {
                     return Ok(());
                 }
-                match ended_in_python(py, ended) {
-                    Ok(outcome) => future.call_method1(intern!(py, "set_result"), (outcome,)),
-                    Err(error) => future.call_method1(intern!(py, "set_exception"), (error,)),
-                }
-                .map(drop)
+                let (set, ending) = match ended_in_python(py, ended) {
+                    Ok(outcome) => (future.getattr(intern!(py, "set_result"))?, outcome),
+                    Err(error) => (future.getattr(intern!(py, "set_exception"))?, error),
+                };
+                foreign::call(&set, (ending,)).map(drop)
             }
         }
     }
@@ -78,6 +79,24 @@ pub(crate) struct Bridge {
     event_loop: Py<PyAny>,
     /// `quark._loop._run`: what is many calls from Python to Python is cheaper there.
     run: Py<PyAny>,
+    /// What came is being done.
+    busy: AtomicBool,
+}
+
+/// As long as it lives, what came is being done.
+struct Busy<'a>(&'a AtomicBool);
+
+impl<'a> Busy<'a> {
+    /// None inside another one.
+    fn begin(flag: &'a AtomicBool) -> Option<Self> {
+        (!flag.swap(true, Ordering::Relaxed)).then(|| Self(flag))
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
 }
 
 #[pymethods]
@@ -86,7 +105,7 @@ impl Bridge {
     fn new(event_loop: &Bound<'_, PyAny>, run: Py<PyAny>) -> PyResult<Self> {
         let mailbox = Mailbox::new().map_err(|error| PyOSError::new_err(error.to_string()))?;
         let weak = event_loop.py().import("weakref")?.getattr("ref")?.call1((event_loop,))?;
-        Ok(Self { mailbox, event_loop: weak.unbind(), run })
+        Ok(Self { mailbox, event_loop: weak.unbind(), run, busy: AtomicBool::new(false) })
     }
 
     /// The descriptor to watch for reading.
@@ -109,7 +128,10 @@ impl Bridge {
     /// Completes and starts everything that is there; called by the loop.
     fn drain(slf: &Bound<'_, Self>) -> PyResult<()> {
         // One batch: whoever is to be woken is woken once.
-        host::batch(|| Self::run(slf, slf.get().mailbox.take()))
+        host::batch(|| {
+            let _busy = Busy::begin(&slf.get().busy);
+            Self::run(slf, slf.get().mailbox.take())
+        })
     }
 }
 
@@ -121,24 +143,32 @@ impl Bridge {
         foreign::call(slf.get().run.bind(py), (items, slf)).map(drop)
     }
 
-    /// Does something on the loop's own thread; what it leaves for the loop, and is wanted, is done there at once, without waking it.
+    /// Does something on the loop's own thread; what it leaves for the loop, and is wanted, is done there at once, without
+    /// waking it. Not inside of that: a program's tasks may begin at once, and what comes first is to begin first.
+    ///
+    /// Beside what it gave stands what was raised and is no `Exception`: the program's signal handlers run there too.
     pub(crate) fn at_home<T>(
         slf: &Bound<'_, Self>,
         is_wanted: impl Fn(&Item) -> bool,
         work: impl FnOnce() -> T,
-    ) -> T {
+    ) -> (T, PyResult<()>) {
         host::batch(|| {
             let done = work();
+            let Some(_busy) = Busy::begin(&slf.get().busy) else { return (done, Ok(())) };
             let mut left = slf.get().mailbox.take_first(is_wanted);
             let ran = match left.len() {
-                0 => return done,
+                0 => Ok(()),
                 1 => left.remove(0).run_alone(slf),
                 _ => Self::run(slf, left),
             };
-            if let Err(error) = ran {
-                error.write_unraisable(slf.py(), Some(slf.as_any()));
-            }
-            done
+            let ran = ran.or_else(|error| match error.is_instance_of::<PyException>(slf.py()) {
+                true => {
+                    error.write_unraisable(slf.py(), Some(slf.as_any()));
+                    Ok(())
+                }
+                false => Err(error),
+            });
+            (done, ran)
         })
     }
 

@@ -33,9 +33,11 @@ where
 {
     let py = callable.py();
     let arguments = arguments.into_pyobject(py).map_err(Into::into)?;
+    // Not by its name: LLVM knows each by one declaration, which may be PyO3's, and then leaves out what stops the thread.
+    let call: unsafe extern "C-unwind" fn(_, _) -> _ = std::hint::black_box(PyObject_CallObject);
     let stop = Stop;
     // SAFETY: the GIL is held, and both objects live until it returns.
-    let result = unsafe { PyObject_CallObject(callable.as_ptr(), arguments.as_ptr()) };
+    let result = unsafe { call(callable.as_ptr(), arguments.as_ptr()) };
     std::mem::forget(stop);
     // SAFETY: a new reference, or null with an exception set.
     unsafe { Bound::from_owned_ptr_or_err(py, result) }

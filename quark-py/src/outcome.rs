@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 use quark_core::host::{self, Done, Mailbox, Waiter};
@@ -83,7 +84,12 @@ pub(crate) fn begin<'py>(
     let ending = Ending::Future(bridge.get().mailbox(), future.clone_ref(py));
     // Handlers of the own silo start without a wake-up. What has ended already is told by the loop: who calls again and again, and
     // fails each time, would not let it run.
-    let begun = Bridge::at_home(bridge, Item::is_start, || begin(ending));
+    let (begun, ran) = Bridge::at_home(bridge, Item::is_start, || begin(ending));
+    if let Err(raised) = ran {
+        begun.cancel();
+        future.call_method0(py, intern!(py, "cancel"))?;
+        return Err(raised);
+    }
     Ok((future, begun).into_pyobject(py)?.into_any())
 }
 

@@ -131,11 +131,11 @@ impl Request {
     ) -> PyResult<()> {
         let payload = args::payload("reply", payload)?;
         let reply = || self.0.lock().expect("no panic while a request is locked").reply(payload);
-        match bridge {
+        let (replied, ran) = match bridge {
             Some(bridge) => Bridge::at_home(bridge, |_| true, reply),
-            None => reply(),
-        }
-        .or_raise(py)
+            None => (reply(), Ok(())),
+        };
+        replied.or_raise(py).and(ran)
     }
 
     /// Fails with a message.

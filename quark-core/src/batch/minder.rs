@@ -113,9 +113,12 @@ fn run(minder: &'static OnceLock<Option<Minder>>) {
             thread::sleep(TICK);
             quiet = if look() { 0 } else { quiet + 1 };
         }
-        // In this order: who keeps something later finds it asleep, and what was kept before is found here.
+        // In this order: who keeps something later finds it asleep, and what was there before is found here.
         minder.awake.store(false, Ordering::SeqCst);
-        look();
+        if look() {
+            minder.awake.store(true, Ordering::SeqCst);
+            continue;
+        }
         while !minder.awake.load(Ordering::SeqCst) {
             thread::park();
         }

@@ -19,7 +19,7 @@ pub(crate) trait Wake: Send + Sync {
 
 /// Where the open batch of a thread keeps its wake-ups.
 enum Open {
-    /// Nobody else needs to see them: what runs in the batch is Quark's own and never waits.
+    /// Nobody else needs to see them: what runs in the batch is Quark's own, or an event loop's, and never waits.
     Own(Vec<Arc<dyn Wake>>),
     /// Foreign code runs in it.
     Minded(Arc<Kept>),

@@ -2,8 +2,8 @@
 //!
 //! What a message costs most is to be handed from the thread that read it to one on another core. So a worker that has
 //! nothing to do drives the runtime itself, leaves it to run the callbacks of what came, and comes back. Foreign code
-//! never runs inside: `quark-io` stands in whenever no worker drives and none is about to, and also when the callbacks
-//! of the one that left go on for longer than a look of the [minder](crate::batch) or two.
+//! never runs inside. `quark-io` stands in where no worker may drive, as soon as a callback blocks in a call of Quark's, and
+//! when the [minder](crate::batch) finds that nobody drives and that nobody has since it looked last.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -92,15 +92,8 @@ impl Driver {
             state.who = Who::StandIn;
             state.summoned = false;
             drop(state);
-            self.drive(self.relief.notified());
-            self.leave();
+            Turn(self).drive_until(self.relief.notified());
         }
-    }
-
-    fn drive(&self, until: impl Future<Output = ()>) {
-        DRIVES.set(true);
-        self.runtime.block_on(until);
-        DRIVES.set(false);
     }
 
     fn leave(&self) {
@@ -121,11 +114,7 @@ impl Driver {
     pub(super) fn take(&self, worker: Arc<dyn Wake>) -> Option<Turn<'_>> {
         let mut state = self.lock();
         match state.who {
-            Who::Nobody => {
-                state.who = Who::Worker;
-                state.summoned = false;
-                Some(Turn(self))
-            }
+            Who::Nobody => Some(self.give(&mut state)),
             Who::StandIn => {
                 state.candidates.push(worker);
                 if state.candidates.len() == 1 {
@@ -135,6 +124,19 @@ impl Driver {
             }
             Who::Worker => None,
         }
+    }
+
+    /// Lets a worker drive if nobody does.
+    pub(super) fn take_free(&self) -> Option<Turn<'_>> {
+        let mut state = self.lock();
+        let is_free = state.who == Who::Nobody;
+        is_free.then(|| self.give(&mut state))
+    }
+
+    fn give(&self, state: &mut State) -> Turn<'_> {
+        state.who = Who::Worker;
+        state.summoned = false;
+        Turn(self)
     }
 
     /// Lets the stand-in drive, unless somebody does.
@@ -159,20 +161,40 @@ impl Driver {
     }
 }
 
-/// A worker's turn.
+/// A thread's turn. Its end is that of this.
 pub(super) struct Turn<'a>(&'a Driver);
 
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        DRIVES.set(false);
+        self.0.leave();
+    }
+}
+
 impl Turn<'_> {
+    fn drive_until(self, is_over: impl Future<Output = ()>) {
+        DRIVES.set(true);
+        self.0.runtime.block_on(is_over);
+    }
+
     /// Drives until `is_over`, which is looked at when the context it is given was woken. `first` is done inside.
     pub(super) fn drive(self, first: impl FnOnce(), is_over: impl Fn(&Context<'_>) -> bool) {
         let mut first = Some(first);
-        self.0.drive(poll_fn(|cx| {
+        self.drive_until(poll_fn(|cx| {
             if let Some(first) = first.take() {
                 first();
             }
             if is_over(cx) { Poll::Ready(()) } else { Poll::Pending }
         }));
-        self.0.leave();
+    }
+
+    /// Does `first` inside, and what there is to do then.
+    pub(super) fn drive_once(self, first: impl FnOnce()) {
+        let again = Cell::new(false);
+        self.drive(first, |cx| {
+            cx.waker().wake_by_ref();
+            again.replace(true)
+        });
     }
 }
 

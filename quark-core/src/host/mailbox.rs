@@ -59,9 +59,9 @@ impl<T: Send + 'static> Mailbox<T> {
 
     /// Makes the descriptor readable although nothing new has come: for who took more than he wants to handle now.
     pub fn wake(&self) {
-        if !self.armed.swap(true, Ordering::AcqRel) {
-            self.signal();
-        }
+        // Also when it is armed: a wake-up that is kept for what has been taken meanwhile comes to nothing.
+        self.armed.store(true, Ordering::Release);
+        self.signal();
     }
 
     fn signal(&self) {
@@ -143,5 +143,12 @@ mod tests {
         assert_eq!(mailbox.take(), [2, 3]);
         mailbox.wake();
         assert!(!is_quiet(), "for who asks it is, also without items");
+        assert!(mailbox.take().is_empty());
+        batch::run(|| {
+            mailbox.push(4);
+            assert_eq!(mailbox.take_first(|_| true), [4]);
+            mailbox.wake();
+        });
+        assert!(!is_quiet(), "and also while a wake-up is kept");
     }
 }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::task::AtomicWaker;
 
-use super::driver::{self, Turn};
+use super::driver::{self, Driver, Turn};
 use super::together::Together;
 use crate::batch::{self, Wake, Wakes};
 use crate::error::{Error, ErrorKind, Result};
@@ -25,8 +25,10 @@ use crate::error::{Error, ErrorKind, Result};
 const MAX_BLOCKED: usize = 256;
 /// How long wake-ups for replies may be kept while further items are handled.
 const LONGEST_BATCH: Duration = Duration::from_micros(50);
-/// Who drives the runtime is missed there when a batch takes longer.
-const SHORT: Duration = Duration::from_millis(1);
+/// For how long who drives the runtime handles items before it looks at it again.
+const LONGEST_AWAY: Duration = Duration::from_micros(60);
+/// It is missed there when a batch takes longer.
+const SHORT: Duration = Duration::from_micros(400);
 /// For how long no thread of a pool drives after such a batch; twice as long after each that follows soon.
 const RELUCTANCE: Range<Duration> = Duration::from_millis(10)..Duration::from_secs(1);
 
@@ -82,7 +84,20 @@ struct State<T> {
     closed: bool,
 }
 
+/// What a worker does between two looks at the runtime.
+struct Away {
+    /// Wake-ups that it has to give out.
+    kept: Wakes,
+    /// When it came from there.
+    since: Instant,
+}
+
 impl<T> State<T> {
+    /// Whether its threads leave the runtime to others.
+    fn is_reluctant(&self) -> bool {
+        self.reluctant_until.is_some_and(|then| Instant::now() < then)
+    }
+
     /// Whoever drives is missed while callbacks take long.
     fn be_reluctant(&mut self) {
         let now = Instant::now();
@@ -197,6 +212,9 @@ impl<T: Send + 'static> Shared<T> {
 
     /// Sees to it that somebody looks at the queue.
     fn attend(&self, mut state: MutexGuard<'_, State<T>>) {
+        if state.queue.is_empty() {
+            return;
+        }
         if state.idle > 0 {
             if !std::mem::replace(&mut state.armed, true) {
                 drop(state);
@@ -204,7 +222,7 @@ impl<T: Send + 'static> Shared<T> {
                     batch::wake(this);
                 }
             }
-        } else if state.active < self.threads && !state.queue.is_empty() {
+        } else if state.active < self.threads {
             state.active += 1;
             drop(state);
             self.add_thread();
@@ -229,11 +247,11 @@ impl<T: Send + 'static> Shared<T> {
         if self.surroundings.drive {
             driver::block_broken_pipes();
         }
-        let mut kept = Wakes::default();
-        while self.wait_for_items(&mut kept) {
-            (self.surroundings.batch)(&mut || kept = batch::gather_foreign(|| self.run_items()));
+        let mut away = Away { kept: Wakes::default(), since: Instant::now() };
+        while self.wait_for_items(&mut away) {
+            (self.surroundings.batch)(&mut || away.kept = batch::gather_foreign(|| self.run_items()));
         }
-        kept.give_out();
+        away.kept.give_out();
         // It may have been the one that drove.
         self.summon_driver();
     }
@@ -261,7 +279,7 @@ impl<T: Send + 'static> Shared<T> {
 
     /// Waits until there is something to do; false when this thread is not needed any more. Gives out what its last batch
     /// has kept.
-    fn wait_for_items(&self, kept: &mut Wakes) -> bool {
+    fn wait_for_items(&self, away: &mut Away) -> bool {
         // A callback forked and came back in the child. What waits is the parent's; this thread is the only one there,
         // and with it the child ends.
         if super::is_forked() {
@@ -284,50 +302,75 @@ impl<T: Send + 'static> Shared<T> {
                 if one_more {
                     self.add_thread();
                 }
-                kept.give_out();
+                self.look_in(away);
                 return true;
             }
             state.idle += 1;
-            state = match self.turn(&mut state) {
+            state = match self.turn(&state) {
                 Some(turn) => {
                     state.drives = true;
                     drop(state);
-                    turn.drive(|| kept.give_out(), |cx| self.is_wanted(cx));
-                    let mut state = self.lock();
-                    state.drives = false;
-                    state
+                    turn.drive(|| away.kept.give_out(), |cx| self.is_wanted(cx));
+                    self.lock()
                 }
-                None if kept.is_empty() => self.news.wait(state).expect("no panic while a pool is locked"),
+                None if away.kept.is_empty() => {
+                    self.news.wait(state).expect("no panic while a pool is locked")
+                }
                 None => {
                     drop(state);
-                    kept.give_out();
+                    away.kept.give_out();
                     self.lock()
                 }
             };
+            away.since = Instant::now();
             state.idle -= 1;
             state.armed = false;
         }
     }
 
-    /// This thread's turn to drive the runtime, if it is one. Else somebody else drives, or is about to.
-    fn turn(&self, state: &mut State<T>) -> Option<Turn<'static>> {
-        let driver = super::runtime::driver().filter(|_| self.surroundings.drive)?;
-        if state.reluctant_until.is_some_and(|then| Instant::now() < then) {
+    /// This thread's turn to drive the runtime, if it is one. Else somebody else drives, or is to come back, or is summoned.
+    fn turn(&self, state: &State<T>) -> Option<Turn<'static>> {
+        let driver = self.driver()?;
+        if state.is_reluctant() {
             driver.summon();
             return None;
         }
         driver.take(self.this.upgrade()?)
     }
 
+    /// Gives out what the last batch has kept although more is to be done, and lets the runtime do what there is when
+    /// nobody has driven it for long.
+    fn look_in(&self, away: &mut Away) {
+        let is_long = away.since.elapsed() > LONGEST_AWAY;
+        let turn =
+            self.driver().filter(|_| is_long && !self.lock().is_reluctant()).and_then(Driver::take_free);
+        let Some(turn) = turn else { return away.kept.give_out() };
+        turn.drive_once(|| away.kept.give_out());
+        away.since = Instant::now();
+    }
+
+    /// Who drives the runtime, where this pool may.
+    fn driver(&self) -> Option<&'static Driver> {
+        super::runtime::driver().filter(|_| self.surroundings.drive)
+    }
+
     /// Whether the thread that drives is wanted here; it is told when that changes.
     fn is_wanted(&self, cx: &Context<'_>) -> bool {
         self.driving.register(cx.waker());
-        let state = self.lock();
-        !state.queue.is_empty() || state.closed || state.active > self.threads
+        let mut state = self.lock();
+        let is_wanted = !state.queue.is_empty() || state.closed || state.active > self.threads;
+        if is_wanted {
+            // Before anybody else can have the turn.
+            state.drives = false;
+        } else {
+            // Another thread has taken what this one was woken for.
+            state.armed = false;
+        }
+        is_wanted
     }
 
     fn summon_driver(&self) {
-        if let Some(driver) = super::runtime::driver().filter(|_| self.surroundings.drive) {
+        if let Some(driver) = self.driver() {
             driver.summon();
         }
     }

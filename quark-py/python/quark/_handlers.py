@@ -5,9 +5,8 @@ import contextvars
 import inspect
 import logging
 import os
-import sys
 import traceback
-from typing import Any, Callable, Dict, List, Mapping, NoReturn, Optional, Tuple
+from typing import Any, Callable, List, Mapping, NoReturn, Optional, Set, Tuple
 
 from . import _quark
 from ._errors import HandlerFailedError
@@ -21,9 +20,6 @@ current: "contextvars.ContextVar[Optional[Request]]" = contextvars.ContextVar("q
 
 #: An actor type, what starts its handler, and whether that takes the bridge of its loop too.
 Native = Tuple[Optional[str], Callable[..., None], bool]
-
-#: Since CPython 3.11 a task need not copy a context that it is given.
-_TASKS_TAKE_A_CONTEXT = sys.version_info >= (3, 11)
 
 
 def current_request() -> Optional[Request]:
@@ -105,9 +101,11 @@ def wrap(
 
 
 def _wrap_async(handler: Callable[[Request], Any], origin: Origin) -> Callable[[Request, _quark.Bridge], None]:
-    tasks: "Dict[Request, asyncio.Task[None]]" = {}  # The loop itself holds tasks weakly.
+    tasks: "Set[Optional[asyncio.Task[None]]]" = set()  # Those that have begun; the loop itself holds them weakly then.
 
     async def handle(request: Request, bridge: _quark.Bridge) -> None:
+        task = asyncio.current_task(bridge.loop())
+        tasks.add(task)
         current.set(request)
         try:
             reply = await handler(request)
@@ -115,26 +113,24 @@ def _wrap_async(handler: Callable[[Request], Any], origin: Origin) -> Callable[[
             _fail(request, error)
         except (asyncio.CancelledError, KeyboardInterrupt, SystemExit) as error:
             _fail(request, error, log=False)  # The loop ends, and whoever runs it is told.
-            _is_known(asyncio.current_task())
+            _is_known(task)
             raise
         except BaseException as error:
             _fail(request, error)
-            _is_known(asyncio.current_task())
+            _is_known(task)
             raise
         else:
             _answer(request, reply, bridge)
         finally:
-            tasks.pop(request, None)
+            tasks.discard(task)
 
     def start(request: Request, bridge: _quark.Bridge) -> None:
         loop, context = bridge.loop(), origin.context.copy()
-        # A task factory of the program's may know nothing of contexts.
-        if _TASKS_TAKE_A_CONTEXT and loop.get_task_factory() is None:
-            task = loop.create_task(handle(request, bridge), context=context)
-        else:
-            task = context.run(loop.create_task, handle(request, bridge))
-        if not task.done():
-            tasks[request] = task
+        coroutine = handle(request, bridge)
+        try:
+            loop.create_task(coroutine, context=context)  # Which need not be copied then.
+        except TypeError:  # CPython before 3.11, and loops and task factories that know nothing of contexts.
+            context.run(loop.create_task, coroutine)
 
     return start
 
