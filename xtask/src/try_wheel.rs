@@ -15,6 +15,25 @@ const STARTS: usize = 15;
 /// So many modules are listed.
 const OFFENDERS: usize = 12;
 
+/// CPython unwinds threads of the wheel's then, which depends on how it was optimized: no test of a debug build sees that.
+const END: &str = r#"
+import time
+from quark import blocking
+
+def busy(request):
+    begun.append(request)
+    while True:
+        time.sleep(0)
+
+begun = []
+silo = blocking.Silo("a", membership="memory://end", handler=busy)
+silo.start()
+for number in range(40):
+    silo.notify("T", str(number), "")
+while len(begun) < 4:
+    time.sleep(0.001)
+"#;
+
 pub(crate) fn run(mut args: Args) -> Result<()> {
     let inner = args.flag("--inner");
     let verbose = args.flag("--verbose");
@@ -35,6 +54,10 @@ pub(crate) fn run(mut args: Args) -> Result<()> {
             process::run(bare(&mut process::command(venv.program("quark")), &path).arg("version"))
         })?;
     }
+    step("an end in the midst of work", || {
+        let mut python = process::command(venv.python());
+        process::run(bare(python.args(["-W", "ignore::ResourceWarning", "-c", END]), &path))
+    })?;
     step("import time", || import_times(&venv, &path))?;
     if verbose { step("modules that take longest", || offenders(&venv, &path)) } else { Ok(()) }
 }
