@@ -1,5 +1,5 @@
 /* Quark from C, as any program in C would use it. Subjects: `callbacks` (one for each request and reply), `batches` (one
- * for all that have come), `one-way`, and `local` and `local-batches`, where a silo calls itself. */
+ * for all that have come), `calls` (blocking, a thread for each that is in flight), `one-way`, and `local` and `local-batches`, where a silo calls itself. */
 #define _GNU_SOURCE
 #include <quark.h>
 
@@ -84,6 +84,32 @@ static void run(lane_t *all, double seconds) {
     pthread_mutex_unlock(&lock);
 }
 
+static void *call_again(void *unused) {
+    quark_bytes_view_t view = {payload, load.payload};
+    for (uint64_t start; (start = now()) < end;) {
+        quark_error_t *error = NULL;
+        quark_bytes_t *reply = NULL;
+        if (quark_client_call(client, "Device", id(), "Echo", view, 0, &reply, &error)) fail(quark_error_message(error));
+        if (quark_bytes_len(reply) != load.payload) fail("a wrong reply");
+        quark_bytes_free(reply);
+        pthread_mutex_lock(&lock);
+        record(now() - start);
+        pthread_mutex_unlock(&lock);
+    }
+    return unused;
+}
+
+/* Blocking calls, from as many threads. */
+static void run_calls(double seconds) {
+    pthread_t *threads = calloc((size_t)load.depth, sizeof *threads);
+    end = now() + (uint64_t)(seconds * 1e9);
+    for (int i = 0; i < load.depth; i++) {
+        if (pthread_create(&threads[i], NULL, call_again, NULL)) fail("no thread");
+    }
+    for (int i = 0; i < load.depth; i++) pthread_join(threads[i], NULL);
+    free(threads);
+}
+
 /* In windows whose last message is a call, so that no more are under way than the server can take. */
 static void run_one_way(double seconds) {
     quark_bytes_view_t view = {payload, load.payload};
@@ -147,13 +173,15 @@ int main(int argc, char **argv) {
     } else {
         start_client();
     }
-    bool one_way = strcmp(load.subject, "one-way") == 0;
+    bool one_way = strcmp(load.subject, "one-way") == 0, calls = strcmp(load.subject, "calls") == 0;
     lane_t *all = calloc((size_t)load.depth, sizeof *all);
     for (int warm = 0; warm < 2; warm++) {
         double seconds = warm ? load.seconds : load.warm_up;
         if (warm) begin(&load);
         if (one_way) {
             run_one_way(seconds);
+        } else if (calls) {
+            run_calls(seconds);
         } else {
             run(all, seconds);
         }

@@ -49,6 +49,9 @@ mod trace;
 mod transport;
 mod transports;
 
+#[doc(hidden)]
+pub use transport::counted;
+
 pub use caller::{Actor, Call, CallHandle, Caller, Notification};
 pub use config::{MAX_TIMEOUT, SiloConfig, TransportConfig, timeout_from_seconds};
 pub use drain::Drain;

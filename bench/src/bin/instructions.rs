@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use bytes::Bytes;
+use quark_core::counted::PendingTable;
 use quark_core::{Caller, DEFAULT_VIRTUAL_NODES, Envelope, HashRing, LoopbackNetwork, Request, Silo};
 use tokio::runtime::Runtime;
 
@@ -17,6 +18,7 @@ fn main() -> ExitCode {
         "ring-lookup" => ring_lookup(count),
         "envelope-encode" => envelope_encode(count),
         "envelope-decode" => envelope_decode(count),
+        "pending-table" => pending_table(count),
         "local-call" => local_call(count),
         "loopback-call" => loopback_call(count, 1),
         "loopback-calls-64" => loopback_call(count, 64),
@@ -31,8 +33,8 @@ fn counted<T>(work: impl FnOnce() -> T) -> T {
     black_box(work())
 }
 
-fn repeat<T>(count: usize, work: impl Fn() -> T) {
-    let all = || {
+fn repeat<T>(count: usize, mut work: impl FnMut() -> T) {
+    let mut all = || {
         for _ in 0..count {
             black_box(work());
         }
@@ -61,6 +63,11 @@ fn envelope_encode(count: usize) {
 fn envelope_decode(count: usize) {
     let bytes = envelope().encode();
     repeat(count, || Envelope::decode(black_box(bytes.clone())).expect("an envelope"));
+}
+
+fn pending_table(count: usize) {
+    let mut table = PendingTable::in_use();
+    repeat(count, || assert!(table.call()));
 }
 
 fn echo(request: Request) -> std::future::Ready<quark_core::Result<Bytes>> {

@@ -9,6 +9,7 @@ mod calls;
 mod carrier;
 mod claim;
 mod control;
+pub mod counted;
 mod engine;
 mod flight;
 #[cfg(any(test, quark_fuzzing))]

@@ -34,8 +34,7 @@ impl Selection {
             let in_time = !self.quick || self.is_partial() || (load.quick && subject.quick);
             let names = format!("{}; {}", load.name, subject.name).to_lowercase().replace(',', "");
             let matches = |words: &Vec<String>| words.iter().all(|word| names.contains(word));
-            let is_wanted =
-                |places: &Vec<Place>| places.iter().any(|place| *place == (subject.name, load.name));
+            let is_wanted = |places: &Vec<Place>| places.contains(&(subject.name, load.name));
             in_time
                 && self.places.as_ref().is_none_or(is_wanted)
                 && load.depth <= subject.deepest

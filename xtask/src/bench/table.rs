@@ -127,6 +127,8 @@ const RUST_WITH: Subject =
     Subject::echo("Quark, Rust, no future per request", Driver::Rust, "quark", "quark-with");
 const C: Subject = Subject::echo("Quark, C", Driver::C, "callbacks", "callbacks");
 const C_BATCHES: Subject = Subject::echo("Quark, C, batches", Driver::C, "batches", "batches");
+const C_CALLS: Subject =
+    Subject::echo("Quark, C, blocking calls", Driver::C, "callbacks", "calls").at_most(256).full_only();
 
 const PY_TCP: Subject = Subject::echo(ASYNCIO_TCP, Driver::Python, "tcp", "tcp");
 const PY_TASKS: Subject =
@@ -172,6 +174,7 @@ pub(super) const GROUPS: &[Group] = &[
             RUST_WITH,
             C,
             C_BATCHES,
+            C_CALLS,
         ],
     },
     Group {
