@@ -27,9 +27,12 @@ const MAX_BLOCKED: usize = 256;
 const LONGEST_BATCH: Duration = Duration::from_micros(50);
 /// For how long who drives the runtime handles items before it looks at it again.
 const LONGEST_AWAY: Duration = Duration::from_micros(60);
-/// It is missed there when a batch takes longer.
+/// It is missed there when batches take longer.
 const SHORT: Duration = Duration::from_micros(400);
-/// For how long no thread of a pool drives after such a batch; twice as long after each that follows soon.
+/// So many short batches make up for a long one. Where they do not make up for two, the next long one counts.
+const LONG: u32 = 16;
+const MANY_LONG: u32 = 2 * LONG;
+/// For how long no thread of a pool drives after such batches; twice as long after each that follows soon.
 const RELUCTANCE: Range<Duration> = Duration::from_millis(10)..Duration::from_secs(1);
 
 /// What surrounds the work of a pool's threads, each a function that calls what it is given once.
@@ -78,6 +81,8 @@ struct State<T> {
     armed: bool,
     /// One of those that wait drives the runtime.
     drives: bool,
+    /// Long batches, each as so many short ones that make up for it.
+    long: u32,
     /// Its callbacks took long or blocked: none does until then.
     reluctant_until: Option<Instant>,
     reluctance: Duration,
@@ -96,6 +101,17 @@ impl<T> State<T> {
     /// Whether its threads leave the runtime to others.
     fn is_reluctant(&self) -> bool {
         self.reluctant_until.is_some_and(|then| Instant::now() < then)
+    }
+
+    /// A batch took so long. One long one may have been the system's doing, which let another process run.
+    fn note_batch(&mut self, elapsed: Duration) {
+        if elapsed <= SHORT {
+            self.long = self.long.saturating_sub(1);
+        } else if self.long < MANY_LONG {
+            self.long += LONG;
+        } else {
+            self.be_reluctant();
+        }
     }
 
     /// Whoever drives is missed while callbacks take long.
@@ -167,6 +183,7 @@ impl<T: Send + 'static> Workers<T> {
                 blocked: 0,
                 armed: false,
                 drives: false,
+                long: 0,
                 reluctant_until: None,
                 reluctance: Duration::ZERO,
                 closed: false,
@@ -266,8 +283,8 @@ impl<T: Send + 'static> Shared<T> {
                 break;
             }
         }
-        if elapsed > SHORT && !super::is_forked() {
-            self.lock().be_reluctant();
+        if !super::is_forked() && self.surroundings.drive {
+            self.lock().note_batch(elapsed);
         }
     }
 
