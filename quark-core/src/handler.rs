@@ -1,21 +1,29 @@
 //! Host code that gets requests: [`Handler`] for those who answer later, and the adapter for async Rust functions.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::hash::BuildHasher as _;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
+use futures_util::task::AtomicWaker;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
 
+use crate::batch::{self, Wake};
 use crate::context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::request::{Request, Unanswered};
 use crate::telemetry::HANDLER;
+
+/// Requests that are started before the answers to the first of them leave.
+const AT_ONCE: usize = 64;
+/// Memory for more of them is not kept.
+const MANY: usize = 4096;
 
 /// Takes requests. Implemented by the language bindings; Rust programs rather give an async function.
 pub trait Handler: Send + Sync + 'static {
@@ -38,7 +46,66 @@ pub(crate) struct AsyncHandler<F> {
 
 struct Lanes {
     hasher: std::hash::RandomState,
-    senders: Vec<mpsc::UnboundedSender<Request>>,
+    lanes: Vec<Arc<Lane>>,
+}
+
+impl Drop for Lanes {
+    fn drop(&mut self) {
+        self.lanes.iter().for_each(|lane| lane.close());
+    }
+}
+
+/// Requests on their way to the task that starts them. Bounded by the inbox, which let them in.
+#[derive(Default)]
+struct Lane {
+    state: Mutex<Waiting>,
+    starter: AtomicWaker,
+    /// The task has been, or is about to be, woken.
+    woken: AtomicBool,
+}
+
+#[derive(Default)]
+struct Waiting {
+    requests: Vec<Request>,
+    closed: bool,
+}
+
+impl Wake for Lane {
+    fn wake(&self) {
+        self.starter.wake();
+    }
+}
+
+impl Lane {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.state.lock().expect("no panic while a lane is locked")
+    }
+
+    fn push(self: &Arc<Self>, request: Request) {
+        self.lock().requests.push(request);
+        // The task takes the lock after it has said that it sleeps.
+        if !self.woken.load(Ordering::Acquire) && !self.woken.swap(true, Ordering::AcqRel) {
+            batch::wake(self.clone());
+        }
+    }
+
+    /// No more come.
+    fn close(&self) {
+        self.lock().closed = true;
+        self.starter.wake();
+    }
+
+    /// Swaps what has come for what is empty; false when no more will come.
+    fn poll_take(&self, cx: &Context<'_>, empty: &mut Vec<Request>) -> Poll<bool> {
+        self.starter.register(cx.waker());
+        self.woken.store(false, Ordering::Release);
+        let mut waiting = self.lock();
+        if waiting.requests.is_empty() {
+            return if waiting.closed { Poll::Ready(false) } else { Poll::Pending };
+        }
+        std::mem::swap(&mut waiting.requests, empty);
+        Poll::Ready(true)
+    }
 }
 
 impl<F, Fut, R> AsyncHandler<F>
@@ -62,44 +129,47 @@ where
         let Some(lanes) = self.lanes.get() else {
             return request.refuse(Error::new(ErrorKind::NotRunning, "the handler was not started"));
         };
-        let lane = match lanes.senders.len() {
+        let lane = match lanes.lanes.len() {
             1 => 0,
             n => lanes.hasher.hash_one((request.actor_type(), request.actor_id())) as usize % n,
         };
-        // Bounded by the inbox, which let the request in. A lane ends with its runtime only.
-        let _ = lanes.senders[lane].send(request.queued());
+        lanes.lanes[lane].push(request.queued());
     }
 
     fn start(&self, runtime: &Handle) {
         self.lanes.get_or_init(|| {
             let lane = || {
-                let (sender, receiver) = mpsc::unbounded_channel();
-                runtime.spawn(run_lane(self.function.clone(), receiver));
-                sender
+                let lane = Arc::<Lane>::default();
+                runtime.spawn(run_lane(self.function.clone(), lane.clone()));
+                lane
             };
             let count = runtime.metrics().num_workers().max(1);
             Lanes {
                 hasher: std::hash::RandomState::new(),
-                senders: std::iter::repeat_with(lane).take(count).collect(),
+                lanes: std::iter::repeat_with(lane).take(count).collect(),
             }
         });
     }
 }
 
 /// Starts the requests of one lane one after the other.
-async fn run_lane<F, Fut, R>(function: Arc<F>, mut requests: mpsc::UnboundedReceiver<Request>)
+async fn run_lane<F, Fut, R>(function: Arc<F>, lane: Arc<Lane>)
 where
     F: Fn(Request) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<R>> + Send + 'static,
     R: Into<Bytes> + Send + 'static,
 {
-    let mut batch = Vec::with_capacity(64);
-    while requests.recv_many(&mut batch, 64).await > 0 {
-        crate::batch::run(|| {
-            for request in batch.drain(..) {
-                start(&function, request);
-            }
-        });
+    let mut taken = Vec::new();
+    while poll_fn(|cx| lane.poll_take(cx, &mut taken)).await {
+        let mut requests = taken.drain(..);
+        while requests.len() > 0 {
+            batch::run(|| requests.by_ref().take(AT_ONCE).for_each(|request| start(&function, request)));
+            tokio::task::coop::consume_budget().await;
+        }
+        drop(requests);
+        if taken.capacity() > MANY {
+            taken = Vec::new();
+        }
     }
 }
 

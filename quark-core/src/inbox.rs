@@ -1,6 +1,7 @@
 //! What arrives, in order, bounded: finds the handler of a request and hands it over, or refuses at once.
 
 use std::collections::HashMap;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -22,7 +23,7 @@ pub(crate) struct Inbox {
     early: Mutex<Option<Vec<Request>>>,
 }
 
-struct Slots {
+pub(crate) struct Slots {
     by_type: HashMap<String, Slot>,
     catch_all: Option<Slot>,
 }
@@ -103,8 +104,7 @@ impl Inbox {
 
     /// How many requests handlers have that are not answered.
     pub(crate) fn requests(&self) -> usize {
-        let count =
-            |slots: &Arc<Slots>| slots.all().map(|slot| slot.load.requests.load(Ordering::Acquire)).sum();
+        let count = |slots: &Arc<Slots>| slots.all().map(|slot| slot.load.requests()).sum();
         self.slots.load().as_ref().map_or(0, count)
     }
 
@@ -112,9 +112,25 @@ impl Inbox {
     ///
     /// # Errors
     /// `NO_HANDLER`, `OVERLOADED` or `NOT_RUNNING`, with the request.
-    pub(crate) fn admit(&self, mut request: Request) -> Result<(), (Request, Error)> {
-        let slots = self.slots.load();
-        let Some(slots) = &*slots else { return Err((request, not_running())) };
+    pub(crate) fn admit(&self, request: Request) -> Result<(), (Request, Error)> {
+        self.admit_at(&self.slots(), request)
+    }
+
+    /// The handlers there are now, for many requests.
+    pub(crate) fn slots(&self) -> impl Deref<Target = Option<Arc<Slots>>> {
+        self.slots.load()
+    }
+
+    /// Hands a request to its handler among these.
+    ///
+    /// # Errors
+    /// `NO_HANDLER`, `OVERLOADED` or `NOT_RUNNING`, with the request.
+    pub(crate) fn admit_at(
+        &self,
+        slots: &Option<Arc<Slots>>,
+        mut request: Request,
+    ) -> Result<(), (Request, Error)> {
+        let Some(slots) = slots else { return Err((request, not_running())) };
         let actor_type = request.actor_type();
         let Some(slot) = slots.of(actor_type) else {
             let message = format!("no handler for actor type {actor_type:?}");

@@ -1,5 +1,6 @@
 //! Which silo handles an actor, by its type's policy. Pure: a view in, a silo id out.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;
@@ -113,37 +114,38 @@ impl Placements {
     ///
     /// # Errors
     /// `NO_SILO` when there is none; what the user's own policy says.
-    pub(crate) fn place(
+    pub(crate) fn place<'a>(
         &self,
         actor_type: &str,
         actor_id: &str,
-        view: &Arc<View>,
-        local: &SiloId,
-    ) -> Result<SiloId> {
-        let owner = || view.owner(actor_type, actor_id).cloned();
+        view: &'a Arc<View>,
+        local: &'a SiloId,
+    ) -> Result<Cow<'a, SiloId>> {
+        let owner = || view.owner(actor_type, actor_id);
         let choices = || view.choices(actor_type);
         let chosen = match self.by_type.get(actor_type) {
             None => owner(),
             Some((placement, turn)) => match placement {
                 Placement::ConsistentHash => owner(),
                 Placement::Random => one_of(choices().all(), || fastrand::usize(..)),
-                Placement::PreferLocal if choices().contains(local) => Some(local.clone()),
+                Placement::PreferLocal if choices().contains(local) => Some(local),
                 Placement::PreferLocal => owner(),
                 Placement::StatelessWorker => {
                     one_of(choices().near(self.zone.as_deref()), || turn.fetch_add(1, Ordering::Relaxed))
                 }
                 Placement::Custom(_) if view.ring(actor_type).is_empty() => None,
                 Placement::Custom(policy) => {
-                    return ask(&**policy, actor_type, actor_id, view, local);
+                    return ask(&**policy, actor_type, actor_id, view, local).map(Cow::Owned);
                 }
             },
         };
-        chosen.ok_or_else(|| no_silo(format!("no silo serves actor type {actor_type:?}")))
+        let none = || no_silo(format!("no silo serves actor type {actor_type:?}"));
+        chosen.map(Cow::Borrowed).ok_or_else(none)
     }
 }
 
-fn one_of(silos: &[SiloId], number: impl FnOnce() -> usize) -> Option<SiloId> {
-    (!silos.is_empty()).then(|| silos[number() % silos.len()].clone())
+fn one_of(silos: &[SiloId], number: impl FnOnce() -> usize) -> Option<&SiloId> {
+    (!silos.is_empty()).then(|| &silos[number() % silos.len()])
 }
 
 fn no_silo(message: String) -> Error {
@@ -279,7 +281,8 @@ mod tests {
     fn nobody_serves_nobody_is_placed() {
         let own = fixed(Ok(Some("a".parse().unwrap())));
         for placement in [Placement::Random, Placement::StatelessWorker, Placement::PreferLocal, own] {
-            let placed = placements(placement, None).place("T", "1", &view(&[]), &"a".parse().unwrap());
+            let (placements, view, local) = (placements(placement, None), view(&[]), "a".parse().unwrap());
+            let placed = placements.place("T", "1", &view, &local);
             assert_eq!(placed.unwrap_err().to_string(), "NO_SILO: no silo serves actor type \"T\"");
         }
     }
@@ -297,7 +300,8 @@ mod tests {
             .chain([Arc::new(leaving), Arc::new(other)])
             .collect::<Vec<_>>();
         let view = Arc::new(View::new(7, silos));
-        let place = |answer| placements(fixed(answer), None).place("T", "1", &view, &"a".parse().unwrap());
+        let local = "a".parse().unwrap();
+        let place = |answer| placements(fixed(answer), None).place("T", "1", &view, &local);
         let silo = |id: &str| Ok(Some(id.parse().unwrap()));
         assert_eq!(place(silo("b")).unwrap().as_str(), "b");
         let refused = |answer| place(answer).unwrap_err().to_string();

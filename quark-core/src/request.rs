@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,8 +15,11 @@ use crate::envelope::Envelope;
 use crate::error::{Delivered, Error, ErrorKind, Result};
 use crate::id::SiloId;
 
-/// Where answers go: the link that brought the request, or the pending table for a call of the silo to itself.
+/// Where requests come from and answers go: the link that brought the request, or the pending table for a call of the silo to
+/// itself.
 pub(crate) trait AnswerTo: Send + Sync {
+    /// The silo or client at the other end.
+    fn silo(&self) -> &SiloId;
     /// Takes the response to the request that was received with this token.
     fn answer(self: Arc<Self>, token: u64, response: Box<Envelope>);
     /// The largest payload that an answer may have, in bytes.
@@ -37,9 +40,12 @@ pub(crate) trait AnswerTo: Send + Sync {
 /// dropped without an answer becomes `HANDLER_FAILED` at the caller.
 pub struct Request {
     envelope: Box<Envelope>,
-    caller: SiloId,
+    /// Who sent it, if not who brought it.
+    origin: Option<SiloId>,
     deadline: Instant,
-    asker: Option<Asker>,
+    asker: Asker,
+    /// Somebody waits for the answer.
+    awaited: bool,
     /// The right to answer was taken away.
     taken: bool,
     /// And used here; of a one-way request, its handler is done.
@@ -50,29 +56,46 @@ pub struct Request {
     watched: AtomicBool,
     /// Given back when the request is gone; bounds how many a handler may have.
     share: Option<Share>,
-    forwarder: Option<SiloId>,
 }
 
-/// Who waits for the answer to one request.
+/// Who brought one request, and takes the answer.
 #[derive(Clone)]
-struct Asker {
+pub(crate) struct Asker {
     to: Arc<dyn AnswerTo>,
     token: u64,
 }
 
-/// What one handler has and has not let go of. Side by side, since each request takes both, on one thread as a rule, and gives
-/// them back on another.
+impl Asker {
+    /// Who finds the request by its message id.
+    pub(crate) fn new(to: Arc<dyn AnswerTo>) -> Self {
+        Self { to, token: 0 }
+    }
+
+    /// Who finds it by this.
+    pub(crate) fn with_token(to: Arc<dyn AnswerTo>, token: u64) -> Self {
+        Self { to, token }
+    }
+}
+
+/// What one handler has and has not let go of: the bytes of payloads in the lower [`BYTES`] bits, the requests above them. One
+/// number, since each request changes both.
 #[derive(Default)]
-pub(crate) struct Load {
-    pub(crate) requests: AtomicUsize,
-    /// Of payloads.
-    bytes: AtomicUsize,
+pub(crate) struct Load(AtomicU64);
+
+/// Up to 512 GiB, which nobody has.
+const BYTES: u32 = 39;
+
+impl Load {
+    /// How many requests.
+    pub(crate) fn requests(&self) -> usize {
+        (self.0.load(Ordering::Acquire) >> BYTES) as usize
+    }
 }
 
 /// One request's share of a handler's load, given back when it is dropped.
 pub(crate) struct Share {
     load: Arc<Load>,
-    bytes: usize,
+    amount: u64,
 }
 
 impl Share {
@@ -81,21 +104,31 @@ impl Share {
     /// # Errors
     /// Of what there is too much.
     pub(crate) fn take(load: &Arc<Load>, bytes: usize, most: Capacity) -> Result<Self, Full> {
-        let bytes = bytes.min(most.bytes);
-        if load.requests.fetch_add(1, Ordering::AcqRel) >= most.requests {
-            load.requests.fetch_sub(1, Ordering::AcqRel);
-            return Err(Full::OfRequests);
+        let most_bytes = (most.bytes as u64).min((1 << BYTES) - 1);
+        let bytes = (bytes as u64).min(most_bytes);
+        let amount = 1 << BYTES | bytes;
+        let with_this = |now: u64| {
+            if now >> BYTES >= most.requests as u64 {
+                Err(Full::OfRequests)
+            } else if now % (1 << BYTES) > most_bytes - bytes {
+                Err(Full::OfBytes)
+            } else {
+                Ok(now + amount)
+            }
+        };
+        let mut now = load.0.load(Ordering::Acquire);
+        loop {
+            match load.0.compare_exchange_weak(now, with_this(now)?, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Ok(Self { load: load.clone(), amount }),
+                Err(changed) => now = changed,
+            }
         }
-        let share = Self { load: load.clone(), bytes };
-        let room = share.load.bytes.fetch_add(bytes, Ordering::AcqRel) <= most.bytes - bytes;
-        if room { Ok(share) } else { Err(Full::OfBytes) }
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.load.bytes.fetch_sub(self.bytes, Ordering::AcqRel);
-        self.load.requests.fetch_sub(1, Ordering::AcqRel);
+        self.load.0.fetch_sub(self.amount, Ordering::AcqRel);
     }
 }
 
@@ -141,39 +174,31 @@ impl Drop for Permit {
 }
 
 impl Request {
-    /// A request from `caller`; without `answer` it is one way.
-    pub(crate) fn new(
-        envelope: Box<Envelope>,
-        caller: SiloId,
-        deadline: Instant,
-        answer: Option<(Arc<dyn AnswerTo>, u64)>,
-    ) -> Self {
-        let asker = answer.map(|(to, token)| Asker { to, token });
-        let taken = asker.is_none();
-        let watched = AtomicBool::new(false);
+    /// A request whose answer, if it is `awaited`, goes to who brought it.
+    pub(crate) fn new(envelope: Box<Envelope>, deadline: Instant, asker: Asker, awaited: bool) -> Self {
         Self {
             envelope,
-            caller,
+            origin: None,
             deadline,
             asker,
-            taken,
+            awaited,
+            taken: !awaited,
             answered: false,
             queued: false,
-            watched,
+            watched: AtomicBool::new(false),
             share: None,
-            forwarder: None,
         }
     }
 
-    /// It was passed on by this silo, which is not its caller.
-    pub(crate) fn passed_on_by(mut self, forwarder: SiloId) -> Self {
-        self.forwarder = Some(forwarder);
+    /// It comes from this silo or client, which is not who brought it.
+    pub(crate) fn sent_by(mut self, origin: SiloId) -> Self {
+        self.origin = Some(origin);
         self
     }
 
     /// Who passed it on, if it does not come from its caller.
     pub(crate) fn forwarder(&self) -> Option<&SiloId> {
-        self.forwarder.as_ref()
+        (self.envelope.hop_count > 0).then(|| self.asker.to.silo())
     }
 
     pub(crate) fn hold(&mut self, share: Share) {
@@ -232,7 +257,7 @@ impl Request {
     /// The silo or client that sent it.
     #[must_use]
     pub fn caller(&self) -> &SiloId {
-        &self.caller
+        self.origin.as_ref().unwrap_or_else(|| self.asker.to.silo())
     }
 
     /// When the caller stops waiting.
@@ -251,15 +276,16 @@ impl Request {
     /// Never so for a one-way request. A handler with much work to do looks now and then.
     #[must_use]
     pub fn is_abandoned(&self) -> bool {
-        self.asker.as_ref().is_some_and(|asker| {
-            self.time_left().is_zero() || asker.to.is_abandoned(asker.token, &self.envelope.message_id)
-        })
+        let Asker { to, token } = &self.asker;
+        self.awaited && (self.time_left().is_zero() || to.is_abandoned(*token, &self.envelope.message_id))
     }
 
     /// Waits until nobody waits for the answer any more; for ever with a one-way request, and not at all with one that
     /// was answered.
     pub async fn abandoned(&self) {
-        let Some(asker) = &self.asker else { return std::future::pending().await };
+        if !self.awaited {
+            return std::future::pending().await;
+        }
         if self.answered {
             return;
         }
@@ -268,7 +294,7 @@ impl Request {
         let then = move || {
             let _ = tell.send(());
         };
-        asker.to.on_abandoned(asker.token, &self.envelope.message_id, Box::new(then));
+        self.asker.to.on_abandoned(self.asker.token, &self.envelope.message_id, Box::new(then));
         // Told, or answered elsewhere: either way it is over.
         let _ = tokio::time::timeout_at(self.deadline, told).await;
     }
@@ -330,19 +356,19 @@ impl Request {
         if std::mem::replace(&mut self.taken, true) {
             return None;
         }
-        let Asker { to, token } = self.asker.clone()?;
+        let asker = self.asker.clone();
         let request = &self.envelope;
         let mut head = Envelope {
             message_id: request.message_id.clone(),
             correlation_id: request.correlation_id.clone(),
             ..Envelope::default()
         };
-        if to.repeats_names() {
+        if asker.to.repeats_names() {
             head.actor_type.clone_from(&request.actor_type);
             head.actor_id.clone_from(&request.actor_id);
             head.method_name.clone_from(&request.method_name);
         }
-        Some(Unanswered { to, token, head: Some(Box::new(head)) })
+        Some(Unanswered(Some((asker, Box::new(head)))))
     }
 
     /// Takes the request apart, to pass it on: its envelope, and the right to answer it.
@@ -369,18 +395,15 @@ impl Request {
 }
 
 /// The right to answer one request, apart from it. Dropped without an answer, it fails the call.
-pub(crate) struct Unanswered {
-    to: Arc<dyn AnswerTo>,
-    token: u64,
-    /// What the response repeats of the request; gone when it was answered.
-    head: Option<Box<Envelope>>,
-}
+///
+/// Who asked, and what the response repeats of the request; gone when it was answered.
+pub(crate) struct Unanswered(Option<(Asker, Box<Envelope>)>);
 
 impl Unanswered {
     /// Does something when the caller gives up.
     pub(crate) fn on_abandoned(&self, then: Box<dyn FnOnce() + Send>) {
-        if let Some(head) = &self.head {
-            self.to.on_abandoned(self.token, &head.message_id, then);
+        if let Some((asker, head)) = &self.0 {
+            asker.to.on_abandoned(asker.token, &head.message_id, then);
         }
     }
 
@@ -389,18 +412,16 @@ impl Unanswered {
     /// # Errors
     /// `PAYLOAD_TOO_LARGE`, which the caller gets too.
     pub(crate) fn give(mut self, result: Result<Bytes>) -> Result<()> {
-        let limit = self.to.max_payload();
+        let Some((asker, mut head)) = self.0.take() else { return Ok(()) };
+        let limit = asker.to.max_payload();
         let refused = match &result {
             Ok(payload) if payload.len() > limit => {
                 Some(payload_too_large("reply", payload.len(), limit).with_delivered(Delivered::Yes))
             }
             _ => None,
         };
-        let result = refused.clone().map_or(result, Err);
-        if let Some(mut head) = self.head.take() {
-            head.respond(result);
-            self.to.clone().answer(self.token, head);
-        }
+        head.respond(refused.clone().map_or(result, Err));
+        asker.to.answer(asker.token, head);
         refused.map_or(Ok(()), Err)
     }
 
@@ -419,9 +440,9 @@ impl Unanswered {
 
 impl Drop for Unanswered {
     fn drop(&mut self) {
-        if let Some(mut head) = self.head.take() {
+        if let Some((asker, mut head)) = self.0.take() {
             head.respond(Err(dropped()));
-            self.to.clone().answer(self.token, head);
+            asker.to.answer(asker.token, head);
         }
     }
 }
@@ -441,8 +462,8 @@ impl Drop for Request {
             let error = if self.queued { crate::transport::not_running() } else { dropped() };
             let _ = self.answer(Err(error));
         }
-        if let Some(asker) = self.asker.as_ref().filter(|_| self.watched.load(Ordering::Relaxed)) {
-            asker.to.no_longer_watched(&self.envelope.message_id);
+        if *self.watched.get_mut() {
+            self.asker.to.no_longer_watched(&self.envelope.message_id);
         }
     }
 }
@@ -454,7 +475,7 @@ impl fmt::Debug for Request {
             .field("actor_id", &self.actor_id())
             .field("method_name", &self.method_name())
             .field("payload_len", &self.payload().len())
-            .field("caller", &self.caller)
+            .field("caller", self.caller())
             .finish_non_exhaustive()
     }
 }

@@ -4,6 +4,7 @@
 //! the pending table.
 
 mod ownership;
+mod routes;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
@@ -13,15 +14,16 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 
+use self::routes::Routes;
 use crate::envelope::Envelope;
 use crate::error::{Delivered, Error, ErrorKind, Result};
 use crate::id::SiloId;
-use crate::inbox::Inbox;
+use crate::inbox::{Inbox, Slots};
 use crate::membership::{Membership, MembershipEvent, View};
 use crate::ownership::Watches;
 use crate::placement::{Placements, check_not_asking};
 use crate::request::Request;
-use crate::silo_info::{SiloInfo, SiloStatus};
+use crate::silo_info::SiloStatus;
 use crate::transport::{Claim, Completion, Dispatch, Engine, Frame, Peer, Receive, Ticket, Waiting};
 
 /// The router of one silo or client.
@@ -29,7 +31,7 @@ pub(crate) struct Router {
     this: Weak<Self>,
     engine: Arc<Engine>,
     membership: Arc<Membership>,
-    view: ArcSwap<View>,
+    routes: ArcSwap<Routes>,
     /// The version of the view that calls follow.
     followed: watch::Sender<u64>,
     placements: Placements,
@@ -46,7 +48,7 @@ const CATCHING_UP: Duration = Duration::from_secs(1);
 /// Where one call goes.
 enum Target {
     Here,
-    There(Arc<SiloInfo>),
+    There(Arc<Peer>),
 }
 
 /// What has become of a call with a callback.
@@ -91,12 +93,12 @@ impl Router {
         inbox: Inbox,
         declared_types: Option<Vec<String>>,
     ) -> Arc<Self> {
-        let view = ArcSwap::new(membership.view());
+        let routes = ArcSwap::from_pointee(Routes::new(membership.view()));
         Arc::new_cyclic(|this| Self {
             this: this.clone(),
             engine,
             membership,
-            view,
+            routes,
             followed: watch::Sender::default(),
             placements,
             inbox,
@@ -119,7 +121,7 @@ impl Router {
     }
 
     pub(crate) fn view(&self) -> Arc<View> {
-        self.view.load_full()
+        self.routes.load().view.clone()
     }
 
     /// From now on requests go elsewhere where that is possible.
@@ -141,8 +143,8 @@ impl Router {
     /// Takes a new view: requests follow it from now on, those that were not sent yet too.
     pub(crate) fn set_view(&self, view: Arc<View>) {
         self.engine.set_incarnation(self.membership.incarnation());
-        let before = self.view.swap(view.clone());
-        for event in view.events_since(&before) {
+        let before = self.routes.swap(Arc::new(Routes::new(view.clone())));
+        for event in view.events_since(&before.view) {
             match event {
                 MembershipEvent::Joined(info) | MembershipEvent::Updated(info) => {
                     self.engine.update_peer(&info);
@@ -199,29 +201,30 @@ impl Router {
     /// # Errors
     /// `ISOLATED` while this silo is cut off, was told that it is out, or is not sure that it is in.
     fn check_may_own(&self) -> Result<()> {
-        if self.membership.may_serve() {
-            return Ok(());
-        }
+        if self.membership.may_serve() { Ok(()) } else { Err(self.isolated()) }
+    }
+
+    fn isolated(&self) -> Error {
         let message = format!("silo {} is cut off, or was, and owns nothing now", self.engine.local());
-        Err(Error::new(ErrorKind::Isolated, message))
+        Error::new(ErrorKind::Isolated, message)
     }
 
     // ---- Out -----------------------------------------------------------------------------------------------------
 
     fn target(&self, envelope: &mut Envelope) -> Result<Target> {
-        let view = self.view.load();
+        let routes = self.routes.load();
         let (actor_type, actor_id) = (&envelope.actor_type, &envelope.actor_id);
-        let chosen = self.placements.place(actor_type, actor_id, &view, self.engine.local())?;
-        envelope.view_version = view.version();
+        let chosen = self.placements.place(actor_type, actor_id, &routes.view, self.engine.local())?;
+        envelope.view_version = routes.view.version();
         envelope.anywhere = !self.placements.is_by_ring(actor_type);
-        if chosen == *self.engine.local() {
+        if *chosen == *self.engine.local() {
             if !envelope.anywhere {
                 self.check_may_own()?;
             }
             return Ok(Target::Here);
         }
-        match view.silo(chosen.as_str()) {
-            Some(info) => Ok(Target::There(info.clone())),
+        match routes.to(&self.engine, chosen.as_str()) {
+            Some(peer) => Ok(Target::There(peer.clone())),
             None => Err(Error::new(
                 ErrorKind::NoSilo,
                 format!("silo {chosen} owns {actor_type}/{actor_id} and is not in the view"),
@@ -251,14 +254,13 @@ impl Router {
         let completion = Some(Completion::Future(sender));
         let ticket = match self.target(&mut envelope)? {
             Target::Here => self.deliver_here(Dispatch::new(envelope, deadline, completion))?,
-            Target::There(info) => {
-                let peer = self.engine.peer_of(&info);
+            Target::There(peer) => {
                 let dispatch = Dispatch::new(envelope, deadline, completion);
                 self.engine.send(&peer, dispatch).await.map_err(|(_, error)| error)?
             }
         };
         match ticket {
-            Some(ticket) => Waiting::new(self.engine.calls().clone(), ticket, receiver).await,
+            Some(ticket) => Waiting::new(self.engine.calls(), ticket, receiver).await,
             None => receiver.await.unwrap_or_else(|_| Err(crate::transport::not_running())),
         }
     }
@@ -284,13 +286,10 @@ impl Router {
         let dispatch = Dispatch::new(envelope, deadline, Some(Completion::Callback(done)));
         match target {
             Target::Here => self.deliver_here(dispatch).unwrap_or(None).into(),
-            Target::There(info) => {
-                let peer = self.engine.peer_of(&info);
-                match self.engine.try_send(&peer, dispatch) {
-                    Ok(ticket) => ticket.into(),
-                    Err(dispatch) => self.wait_for_room(peer, dispatch),
-                }
-            }
+            Target::There(peer) => match self.engine.try_send(&peer, dispatch) {
+                Ok(ticket) => ticket.into(),
+                Err(dispatch) => self.wait_for_room(peer, dispatch),
+            },
         }
     }
 
@@ -357,10 +356,7 @@ impl Router {
         let (mut envelope, deadline) = self.prepare(envelope, timeout)?;
         match self.target(&mut envelope)? {
             Target::Here => self.deliver_here(Dispatch::new(envelope, deadline, None)).map(drop),
-            Target::There(info) => {
-                let peer = self.engine.peer_of(&info);
-                self.post(&peer, envelope, deadline).await
-            }
+            Target::There(peer) => self.post(&peer, envelope, deadline).await,
         }
     }
 
@@ -400,17 +396,53 @@ impl Router {
     // ---- In ------------------------------------------------------------------------------------------------------
 
     fn admit(&self, request: Request) {
-        if let Err((request, error)) = self.inbox.admit(request) {
+        self.admit_at(&self.inbox.slots(), request);
+    }
+
+    fn admit_at(&self, slots: &Option<Arc<Slots>>, request: Request) {
+        if let Err((request, error)) = self.inbox.admit_at(slots, request) {
             self.engine.refuse(request, error);
+        }
+    }
+
+    /// Hands a request that came in to a handler, passes it on, or refuses it, by this view.
+    fn take_in(&self, routes: &Routes, slots: &Option<Arc<Slots>>, may_own: bool, request: Request) {
+        let (actor_type, actor_id) = (request.actor_type(), request.actor_id());
+        if let Err(error) = crate::id::check_actor(actor_type, actor_id) {
+            return self.engine.refuse(request, error);
+        }
+        if request.envelope().anywhere || !self.placements.is_by_ring(actor_type) {
+            return self.admit_at(slots, request);
+        }
+        if !may_own {
+            return self.engine.refuse(request, self.isolated());
+        }
+        let view = &routes.view;
+        let owner = view.owner(actor_type, actor_id);
+        let ours = owner.is_none_or(|owner| owner == self.engine.local());
+        let passed_on = request.envelope().hop_count > 0;
+        // Who passes on what this silo takes for his knows better: he leaves, or has a later view.
+        let given_up = passed_on && owner == request.forwarder();
+        if ours || given_up || (passed_on && self.leaving.load(Ordering::Acquire)) {
+            return self.admit_at(slots, request);
+        }
+        match owner.and_then(|owner| routes.to(&self.engine, owner.as_str())) {
+            Some(owner) if !passed_on => self.forward(request, owner),
+            _ => {
+                let message = format!(
+                    "silo {} does not own {actor_type}/{actor_id} by its view {}",
+                    self.engine.local(),
+                    view.version()
+                );
+                let refusal = Error::new(ErrorKind::NotOwner, message).with_view_version(view.version());
+                self.engine.refuse(request, refusal);
+            }
         }
     }
 
     fn send_again(&self, mut frame: Frame) {
         match self.target(&mut frame.envelope) {
-            Ok(Target::There(info)) => {
-                let peer = self.engine.peer_of(&info);
-                self.engine.resend(&peer, frame);
-            }
+            Ok(Target::There(peer)) => self.engine.resend(&peer, frame),
             Ok(Target::Here) => {
                 if let Some(request) = self.engine.take_over(frame) {
                     self.admit(request);
@@ -425,11 +457,11 @@ impl Router {
     }
 
     /// Passes a request on to the actor's owner, once and without trying again.
-    fn forward(&self, request: Request, owner: &SiloInfo) {
+    fn forward(&self, request: Request, owner: &Arc<Peer>) {
         let deadline = request.deadline();
         let (mut envelope, answer) = request.into_parts();
         envelope.hop_count += 1;
-        envelope.view_version = self.view.load().version();
+        envelope.view_version = self.routes.load().view.version();
         // The owner answers to an id of ours; what waits here knows the caller's.
         envelope.message_id.clear();
         let cancel = Arc::new(OnceLock::new());
@@ -442,56 +474,26 @@ impl Router {
             }));
             Completion::Callback(Box::new(move |result| drop(answer.give(result))))
         });
-        let peer = self.engine.peer_of(owner);
-        match self.engine.try_send(&peer, Dispatch::new(envelope, deadline, completion)) {
+        match self.engine.try_send(owner, Dispatch::new(envelope, deadline, completion)) {
             Ok(ticket) => {
                 if let Some(ticket) = ticket {
                     let _ = cancel.set(ticket);
                 }
             }
             Err(dispatch) => dispatch
-                .fail(Error::new(ErrorKind::Overloaded, format!("the queue to silo {} is full", peer.id))),
+                .fail(Error::new(ErrorKind::Overloaded, format!("the queue to silo {} is full", owner.id))),
         }
     }
 }
 
 impl Receive for Router {
-    fn receive(&self, request: Request) {
-        let (actor_type, actor_id) = (request.actor_type(), request.actor_id());
-        if let Err(error) = crate::id::check_actor(actor_type, actor_id) {
-            return self.engine.refuse(request, error);
-        }
-        if request.envelope().anywhere || !self.placements.is_by_ring(actor_type) {
-            return self.admit(request);
-        }
-        if let Err(isolated) = self.check_may_own() {
-            return self.engine.refuse(request, isolated);
-        }
-        let view = self.view.load();
-        let owner = view.owner(actor_type, actor_id);
-        let ours = owner.is_none_or(|owner| owner == self.engine.local());
-        let passed_on = request.envelope().hop_count > 0;
-        // Who passes on what this silo takes for his knows better: he leaves, or has a later view.
-        let given_up = passed_on && owner == request.forwarder();
-        if ours || given_up || (passed_on && self.leaving.load(Ordering::Acquire)) {
-            return self.admit(request);
-        }
-        match owner.and_then(|owner| view.silo(owner.as_str())) {
-            Some(owner) if !passed_on => self.forward(request, owner),
-            _ => {
-                let message = format!(
-                    "silo {} does not own {actor_type}/{actor_id} by its view {}",
-                    self.engine.local(),
-                    view.version()
-                );
-                let refusal = Error::new(ErrorKind::NotOwner, message).with_view_version(view.version());
-                self.engine.refuse(request, refusal);
-            }
-        }
+    fn receive(&self, requests: &mut Vec<Request>) {
+        let (routes, slots, may_own) = (self.routes.load(), self.inbox.slots(), self.membership.may_serve());
+        requests.drain(..).for_each(|request| self.take_in(&routes, &slots, may_own, request));
     }
 
     fn link_lost(&self, peer: &SiloId) {
-        if let Some(info) = self.view.load().silo(peer.as_str()) {
+        if let Some(info) = self.view().silo(peer.as_str()) {
             self.membership.suspect(info);
         }
     }

@@ -76,8 +76,13 @@ impl View {
     /// One silo.
     #[must_use]
     pub fn silo(&self, id: &str) -> Option<&Arc<SiloInfo>> {
+        self.find(id).map(|(_, info)| info)
+    }
+
+    /// One silo, and its place among all.
+    pub(crate) fn find(&self, id: &str) -> Option<(usize, &Arc<SiloInfo>)> {
         let place = self.silos.binary_search_by(|info| info.silo_id.as_str().cmp(id)).ok()?;
-        Some(&self.silos[place])
+        Some((place, &self.silos[place]))
     }
 
     /// The ring of an actor type: the active silos that serve it.

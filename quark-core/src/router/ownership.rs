@@ -18,14 +18,14 @@ impl Router {
     /// Whether this silo owns an actor and serves it.
     pub(crate) fn owns(&self, actor_type: &str, actor_id: &str) -> Result<bool> {
         check_actor(actor_type, actor_id)?;
-        let is_owner = || self.view.load().owner(actor_type, actor_id) == Some(self.engine.local());
+        let is_owner = || self.routes.load().view.owner(actor_type, actor_id) == Some(self.engine.local());
         Ok(self.serves() && is_owner())
     }
 
     /// Where an actor belongs by the current view.
     pub(crate) fn explain(&self, actor_type: &str, actor_id: &str) -> Result<Explanation> {
         check_actor(actor_type, actor_id)?;
-        let view = self.view.load();
+        let view = self.view();
         let is_owner = view.owner(actor_type, actor_id) == Some(self.engine.local());
         let is_by_ring = self.placements.is_by_ring(actor_type);
         Ok(Explanation::of(&view, actor_type, actor_id, is_owner && self.serves(), is_by_ring))
@@ -51,7 +51,7 @@ impl Router {
         Standing {
             // First: a loss after it is told later.
             losses: self.membership.lease_losses(),
-            view: self.view.load_full(),
+            view: self.view(),
             serves: self.serves(),
             is_over: !self.engine.is_running(),
         }

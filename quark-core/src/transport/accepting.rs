@@ -91,7 +91,9 @@ mod tests {
     async fn engine() -> (Arc<Engine>, Weak<dyn crate::transport::Receive>) {
         struct Nobody;
         impl crate::transport::Receive for Nobody {
-            fn receive(&self, _request: crate::request::Request) {}
+            fn receive(&self, requests: &mut Vec<crate::request::Request>) {
+                requests.clear();
+            }
             fn link_lost(&self, _peer: &SiloId) {}
             fn resend(&self, _frames: Vec<crate::transport::Frame>) {}
         }

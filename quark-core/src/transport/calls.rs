@@ -12,10 +12,11 @@ use crate::batch;
 use crate::envelope::Envelope;
 use crate::error::{Delivered, Error, ErrorKind, Result};
 use crate::id::SiloId;
-use crate::request::AnswerTo;
+use crate::request::{AnswerTo, Asker, Request};
 
 /// Calls that wait for their ending.
 pub(crate) struct Calls {
+    local: SiloId,
     table: Mutex<Table>,
     /// Free places. Fair: who waits longest gets the next.
     places: Semaphore,
@@ -30,9 +31,10 @@ struct Table {
 }
 
 impl Calls {
-    pub(crate) fn new(capacity: usize, max_payload: usize) -> Arc<Self> {
+    pub(crate) fn new(local: SiloId, capacity: usize, max_payload: usize) -> Arc<Self> {
         let pending = Pending::new(fastrand::u64(..), Instant::now());
         Arc::new(Self {
+            local,
             table: Mutex::new(Table { pending, planned: None }),
             places: Semaphore::new(capacity),
             wake: Notify::new(),
@@ -47,6 +49,11 @@ impl Calls {
     /// The places; one is acquired and forgotten before [`begin`](Self::begin).
     pub(crate) fn places(&self) -> &Semaphore {
         &self.places
+    }
+
+    /// Places that are given back together.
+    pub(crate) fn freed(&self) -> Freed<'_> {
+        Freed { places: &self.places, count: 0 }
     }
 
     /// How many calls wait.
@@ -88,20 +95,35 @@ impl Calls {
         Ok(ticket)
     }
 
+    /// A call's request, or a one-way one, to this silo itself.
+    pub(crate) fn request(
+        self: &Arc<Self>,
+        envelope: Box<Envelope>,
+        deadline: Instant,
+        ticket: Option<Ticket>,
+    ) -> Request {
+        let asker = Asker::with_token(self.clone(), ticket.map_or(0, Ticket::to_bits));
+        Request::new(envelope, deadline, asker, ticket.is_some())
+    }
+
     /// Notes where a call's request went instead; says whether the call still waits.
     pub(crate) fn reroute(&self, ticket: Ticket, route: Option<Route>) -> bool {
         self.lock().pending.reroute(ticket, route)
     }
 
-    /// Ends the call that this response answers; says whether there was one that this peer was asked.
-    pub(crate) fn respond(&self, peer: &SiloId, response: Box<Envelope>) -> bool {
+    /// Ends the call that this response answers; says whether there was one that this peer was asked. Who has many responses
+    /// gives back all their places at once.
+    pub(crate) fn respond(&self, peer: &SiloId, response: Box<Envelope>, freed: &mut Freed<'_>) -> bool {
         let ended = {
             let mut table = self.lock();
             let ticket = table.pending.find(&response.message_id);
             let ticket = ticket.filter(|ticket| table.pending.is_asked(*ticket, peer));
             ticket.and_then(|ticket| table.pending.remove(ticket))
         };
-        self.end(ended, Ok(response))
+        let Some(ended) = ended else { return false };
+        freed.add();
+        ended.completion.complete(Ok(response));
+        true
     }
 
     /// Ends one call with an error; says whether it still waited.
@@ -215,6 +237,36 @@ impl Calls {
     }
 }
 
+/// Free places that nobody misses.
+const AMPLE: usize = 1024;
+
+/// Places of calls that have ended, given back at the latest when this is dropped.
+pub(crate) struct Freed<'a> {
+    places: &'a Semaphore,
+    count: usize,
+}
+
+impl Freed<'_> {
+    fn add(&mut self) {
+        self.count += 1;
+        if self.places.available_permits() < AMPLE {
+            self.give_back();
+        }
+    }
+
+    pub(crate) fn give_back(&mut self) {
+        if self.count > 0 {
+            self.places.add_permits(std::mem::take(&mut self.count));
+        }
+    }
+}
+
+impl Drop for Freed<'_> {
+    fn drop(&mut self) {
+        self.give_back();
+    }
+}
+
 /// What a call ends with when its deadline has passed.
 fn expired(call: &Ended, recalled: Recalled) -> Error {
     let Some(Route { outbox, .. }) = &call.route else {
@@ -243,6 +295,10 @@ fn cancelled(recalled: Recalled) -> Error {
 
 /// A call of the silo to itself is answered straight into the table.
 impl AnswerTo for Calls {
+    fn silo(&self) -> &SiloId {
+        &self.local
+    }
+
     fn answer(self: Arc<Self>, token: u64, response: Box<Envelope>) {
         let ended = self.lock().pending.remove(Ticket::from_bits(token));
         self.end(ended, Ok(response));

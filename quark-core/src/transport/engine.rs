@@ -28,14 +28,14 @@ use crate::endpoint::Endpoint;
 use crate::envelope::Envelope;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::SiloId;
-use crate::request::{AnswerTo, Permit, Request, Taken, payload_too_large};
+use crate::request::{Permit, Request, Taken, payload_too_large};
 use crate::silo_info::{PROTOCOL_VERSION, SiloInfo};
 use crate::telemetry::{Counters, LINK};
 
 /// Whoever uses the transport: gets the requests, and hints about links.
 pub(crate) trait Receive: Send + Sync {
-    /// A request came in. Called in the order of arrival; must not block.
-    fn receive(&self, request: Request);
+    /// These requests came in; all of them are taken out. Called in the order of arrival; must not block.
+    fn receive(&self, requests: &mut Vec<Request>);
     /// A link to this silo broke or could not be made.
     fn link_lost(&self, peer: &SiloId);
     /// These requests were surely not sent and their silo is gone: send them elsewhere.
@@ -101,9 +101,9 @@ impl Engine {
     pub(crate) fn new(local: SiloId, config: TransportConfig, carrier: Arc<dyn Carrier>) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
             this: this.clone(),
-            local,
             incarnation: AtomicU64::new(0),
-            calls: Calls::new(config.max_pending, config.max_payload),
+            calls: Calls::new(local.clone(), config.max_pending, config.max_payload),
+            local,
             config,
             carrier,
             peers: RwLock::default(),
@@ -443,14 +443,10 @@ impl Engine {
         if !frame.claim.is_none_or(Claim::take) {
             return None;
         }
-        let answer = match frame.ticket {
-            None => None,
-            Some(ticket) if self.calls.reroute(ticket, None) => {
-                Some((self.calls.clone() as Arc<dyn AnswerTo>, ticket.to_bits()))
-            }
-            Some(_) => return None,
-        };
-        Some(Request::new(frame.envelope, self.local.clone(), frame.deadline, answer))
+        if frame.ticket.is_some_and(|ticket| !self.calls.reroute(ticket, None)) {
+            return None;
+        }
+        Some(self.calls.request(frame.envelope, frame.deadline, frame.ticket))
     }
 
     /// A place among the calls that wait for room in a task of their own; there are as many as may be pending.

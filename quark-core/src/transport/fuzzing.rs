@@ -96,13 +96,15 @@ struct Handler {
 }
 
 impl Receive for Handler {
-    fn receive(&self, mut request: Request) {
-        match request.method_name().as_bytes().first() {
-            Some(b'k') => self.kept.lock().unwrap().push(request),
-            Some(b'd') => drop(request),
-            _ => {
-                let payload = Bytes::copy_from_slice(request.payload());
-                let _ = request.reply(payload);
+    fn receive(&self, requests: &mut Vec<Request>) {
+        for mut request in requests.drain(..) {
+            match request.method_name().as_bytes().first() {
+                Some(b'k') => self.kept.lock().unwrap().push(request),
+                Some(b'd') => drop(request),
+                _ => {
+                    let payload = Bytes::copy_from_slice(request.payload());
+                    let _ = request.reply(payload);
+                }
             }
         }
     }

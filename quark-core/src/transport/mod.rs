@@ -69,8 +69,8 @@ struct HandlerReceiver {
 }
 
 impl Receive for HandlerReceiver {
-    fn receive(&self, request: Request) {
-        self.handler.handle(request);
+    fn receive(&self, requests: &mut Vec<Request>) {
+        requests.drain(..).for_each(|request| self.handler.handle(request));
     }
 
     fn link_lost(&self, _peer: &SiloId) {}
@@ -215,7 +215,7 @@ impl Transport {
             let completion = (!one_way).then_some(Completion::Future(sender));
             let (ticket, request) =
                 self.engine.local_request(Dispatch::new(envelope, deadline, completion))?;
-            self.receiver.receive(request);
+            self.receiver.handler.handle(request);
             return self.ending(ticket, receiver).await.map(|response| *response);
         }
         let peer = self.engine.peer(target).ok_or_else(|| {
@@ -238,7 +238,7 @@ impl Transport {
                 Ok(refused) => refused,
                 Err(_) => Ok(Box::default()),
             },
-            Some(ticket) => Waiting::new(self.engine.calls().clone(), ticket, receiver).await,
+            Some(ticket) => Waiting::new(self.engine.calls(), ticket, receiver).await,
         }
     }
 
@@ -256,16 +256,16 @@ impl Drop for Transport {
 }
 
 /// A call that a future waits for. Dropping it forgets the call.
-pub(crate) struct Waiting {
-    calls: Arc<Calls>,
+pub(crate) struct Waiting<'a> {
+    calls: &'a Calls,
     ticket: Ticket,
     receiver: oneshot::Receiver<Result<Box<Envelope>>>,
     done: bool,
 }
 
-impl Waiting {
+impl<'a> Waiting<'a> {
     pub(crate) fn new(
-        calls: Arc<Calls>,
+        calls: &'a Calls,
         ticket: Ticket,
         receiver: oneshot::Receiver<Result<Box<Envelope>>>,
     ) -> Self {
@@ -273,7 +273,7 @@ impl Waiting {
     }
 }
 
-impl Future for Waiting {
+impl Future for Waiting<'_> {
     type Output = Result<Box<Envelope>>;
 
     fn poll(
@@ -287,7 +287,7 @@ impl Future for Waiting {
     }
 }
 
-impl Drop for Waiting {
+impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         if !self.done {
             self.calls.forget(self.ticket);
@@ -356,9 +356,8 @@ impl Engine {
     /// `OVERLOADED` when the pending table is full; `INVALID_ARGUMENT` for a message id in flight.
     pub(crate) fn local_request(&self, dispatch: Dispatch) -> Result<(Option<Ticket>, Request)> {
         let Dispatch { mut envelope, deadline, completion, .. } = dispatch;
-        let caller = self.local().clone();
         let Some(completion) = completion else {
-            return Ok((None, Request::new(envelope, caller, deadline, None)));
+            return Ok((None, self.calls().request(envelope, deadline, None)));
         };
         let Ok(place) = self.calls().places().try_acquire() else {
             let error = Error::new(ErrorKind::Overloaded, "too many calls wait for their ending");
@@ -367,10 +366,7 @@ impl Engine {
         };
         place.forget();
         match self.calls().begin(&mut envelope, deadline, None, completion) {
-            Ok(ticket) => {
-                let answer = (self.calls().clone() as Arc<dyn crate::request::AnswerTo>, ticket.to_bits());
-                Ok((Some(ticket), Request::new(envelope, caller, deadline, Some(answer))))
-            }
+            Ok(ticket) => Ok((Some(ticket), self.calls().request(envelope, deadline, Some(ticket)))),
             Err((error, completion)) => {
                 completion.complete(Err(error.clone()));
                 Err(error)

@@ -25,6 +25,8 @@ pub(crate) struct Peer {
     pub(crate) outbox: Arc<Outbox>,
     /// Its endpoint is known: not so as long as it is known only by a stream that it opened.
     has_endpoint: AtomicBool,
+    /// No link is made any more.
+    retired: AtomicBool,
     state: Mutex<State>,
     wake: Notify,
 }
@@ -39,7 +41,6 @@ struct State {
     /// A link is wanted although nothing waits to be sent.
     wanted: bool,
     dialling: bool,
-    retired: bool,
     /// A link that the peer dialled while we were dialling too; used when our attempt fails.
     spare: Option<Arc<Link>>,
     /// Our own link gives way to one that the peer dialled: (ours, theirs).
@@ -49,8 +50,14 @@ struct State {
 impl Peer {
     pub(crate) fn new(id: SiloId, outbox_capacity: u32, turns: Arc<Turns>) -> Arc<Self> {
         let outbox = Outbox::new(id.clone(), outbox_capacity, turns);
-        let has_endpoint = AtomicBool::new(false);
-        Arc::new(Self { id, outbox, has_endpoint, state: Mutex::default(), wake: Notify::new() })
+        Arc::new(Self {
+            id,
+            outbox,
+            has_endpoint: AtomicBool::new(false),
+            retired: AtomicBool::new(false),
+            state: Mutex::default(),
+            wake: Notify::new(),
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -84,12 +91,12 @@ impl Peer {
 
     /// No link is made any more; one that is there lives until the other side ends it.
     pub(crate) fn retire(&self) {
-        self.lock().retired = true;
+        self.retired.store(true, Ordering::Release);
         self.wake.notify_one();
     }
 
     pub(crate) fn is_retired(&self) -> bool {
-        self.lock().retired
+        self.retired.load(Ordering::Acquire)
     }
 
     /// Whether it is known where the silo can be reached, or it is linked.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures_util::Stream as _;
 use tokio::time::Instant;
 
+use super::calls::Freed;
 use super::carrier::{Inbound, Incoming};
 use super::control;
 use super::engine::{Engine, MAX_TIMEOUT_MS, not_running};
@@ -20,7 +21,7 @@ use crate::batch;
 use crate::envelope::{Envelope, EnvelopeKind};
 use crate::error::{Delivered, Error, ErrorKind, Result};
 use crate::id::{MAX_MESSAGE_ID_BYTES, SiloId};
-use crate::request::{AnswerTo, Request, payload_too_large};
+use crate::request::{Asker, Request, payload_too_large};
 
 /// Messages read from a link before others get a turn.
 const READ_AT_ONCE: usize = 256;
@@ -33,15 +34,22 @@ struct Reader<'a> {
     sender: Option<(Arc<Sender>, Turn)>,
     /// When this batch came; the clock is not read for each message.
     now: Instant,
+    /// It came on a link that a later one of the same sender has replaced.
+    is_stale: bool,
+    /// Requests of this batch that are still to be handed over, which is done for many at once.
+    arrived: Vec<Request>,
+    freed: Freed<'a>,
     requests: Parts,
     responses: Parts,
 }
 
-/// What a message means for the batch that it was read in.
-enum Next {
-    GoOn,
-    /// A turn begins, which ends the batch.
+/// What ends a batch.
+enum End {
+    /// There is more to read.
+    Full,
+    /// A turn begins.
     Turn(Turn),
+    Stream,
 }
 
 impl Engine {
@@ -69,6 +77,9 @@ impl Engine {
                 link: &link,
                 sender: None,
                 now: Instant::now(),
+                is_stale: false,
+                arrived: Vec::new(),
+                freed: self.calls().freed(),
                 requests: Parts::default(),
                 responses: Parts::default(),
             };
@@ -86,41 +97,51 @@ impl Reader<'_> {
     fn poll_read(&mut self, incoming: &mut Incoming, cx: &mut Context<'_>) -> Poll<Result<()>> {
         self.now = Instant::now();
         let sender = self.sender.clone();
-        let mut latest = sender.as_ref().map(|(sender, turn)| (sender.lock(), turn.number));
-        let is_stale = latest.as_ref().is_some_and(|(latest, ours)| **latest > *ours);
+        // No later turn of the same sender begins while this batch is read and handed over.
+        let latest = sender.as_ref().map(|(sender, turn)| (sender.lock(), turn.number));
+        self.is_stale = latest.as_ref().is_some_and(|(latest, ours)| **latest > *ours);
+        let end = self.read_batch(incoming, cx);
+        self.hand_over();
+        self.freed.give_back();
+        drop(latest);
+        match end? {
+            Poll::Ready(End::Stream) => return Poll::Ready(Ok(())),
+            Poll::Ready(End::Full) => cx.waker().wake_by_ref(),
+            Poll::Ready(End::Turn(turn)) => {
+                let sender = self.engine.senders().sender(self.link.peer(), turn);
+                sender.begin(turn);
+                self.sender = Some((sender, turn));
+                cx.waker().wake_by_ref();
+            }
+            Poll::Pending => {}
+        }
+        Poll::Pending
+    }
+
+    fn read_batch(&mut self, incoming: &mut Incoming, cx: &mut Context<'_>) -> Result<Poll<End>> {
         for _ in 0..READ_AT_ONCE {
             if self.link.is_clogged(cx) {
-                return Poll::Pending;
+                return Ok(Poll::Pending);
             }
             match Pin::new(&mut *incoming).poll_next(cx) {
                 Poll::Ready(Some(Ok(Inbound::Envelope(envelope)))) => {
-                    match self.arrive(envelope, is_stale)? {
-                        Next::GoOn => {}
-                        Next::Turn(turn) => {
-                            // This batch may hold the lock of the same sender.
-                            latest = None;
-                            let sender = self.engine.senders().sender(self.link.peer(), turn);
-                            sender.begin(turn);
-                            self.sender = Some((sender, turn));
-                            break;
-                        }
+                    if let Some(turn) = self.arrive(envelope)? {
+                        return Ok(Poll::Ready(End::Turn(turn)));
                     }
                 }
                 Poll::Ready(Some(Ok(Inbound::Hello(hello)))) => {
                     self.engine.check_hello(self.link, hello.as_ref())?;
                 }
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
-                Poll::Ready(None) => return Poll::Ready(Ok(())),
-                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Some(Err(error))) => return Err(error),
+                Poll::Ready(None) => return Ok(Poll::Ready(End::Stream)),
+                Poll::Pending => return Ok(Poll::Pending),
             }
         }
-        drop(latest);
-        cx.waker().wake_by_ref();
-        Poll::Pending
+        Ok(Poll::Ready(End::Full))
     }
 
-    /// One message came in.
-    fn arrive(&mut self, envelope: Box<Envelope>, is_stale: bool) -> Result<Next> {
+    /// One message came in; a turn that it begins.
+    fn arrive(&mut self, envelope: Box<Envelope>) -> Result<Option<Turn>> {
         // It is repeated, and remembered, for as long as nobody reads the answer.
         let length = envelope.message_id.len();
         if length > MAX_MESSAGE_ID_BYTES {
@@ -133,13 +154,29 @@ impl Reader<'_> {
             _ if self.link.is_dialled() => EnvelopeKind::Response,
             _ => EnvelopeKind::Request,
         };
+        if kind == EnvelopeKind::Request {
+            self.request(envelope)?;
+            return Ok(None);
+        }
+        // Nothing overtakes a request.
+        self.hand_over();
         match kind {
             EnvelopeKind::Response => self.response(envelope)?,
-            EnvelopeKind::Request => self.request(envelope, is_stale)?,
             EnvelopeKind::Control => return self.control(&envelope),
-            EnvelopeKind::Unspecified => self.not_understood(),
+            _ => self.not_understood(),
         }
-        Ok(Next::GoOn)
+        Ok(None)
+    }
+
+    /// Hands over what has arrived.
+    fn hand_over(&mut self) {
+        if self.arrived.is_empty() {
+            return;
+        }
+        match self.engine.receiver().and_then(Weak::upgrade) {
+            Some(receiver) => receiver.receive(&mut self.arrived),
+            None => self.arrived.drain(..).for_each(|request| request.refuse(not_running())),
+        }
     }
 
     fn not_understood(&self) {
@@ -158,13 +195,13 @@ impl Reader<'_> {
                 }
             }
         }
-        if !self.engine.calls().respond(self.link.peer(), response) {
+        if !self.engine.calls().respond(self.link.peer(), response, &mut self.freed) {
             self.engine.counters().late_responses.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())
     }
 
-    fn request(&mut self, mut envelope: Box<Envelope>, is_stale: bool) -> Result<()> {
+    fn request(&mut self, mut envelope: Box<Envelope>) -> Result<()> {
         // A plain peer does not say so; a silo that it is passed on to wants to know.
         envelope.kind = EnvelopeKind::Request;
         let limit = self.engine.config().max_payload;
@@ -176,7 +213,7 @@ impl Reader<'_> {
                 Err(length) => refusal = Some(payload_too_large("payload", length as usize, limit)),
             }
         }
-        if is_stale {
+        if self.is_stale {
             refusal =
                 Some(Error::new(ErrorKind::Unreachable, "came on a link that a later one has replaced"));
         } else if self.link.is_overfull() {
@@ -186,7 +223,7 @@ impl Reader<'_> {
         let request = self.engine.request_of(self.link, envelope, self.now);
         match refusal {
             Some(error) => self.engine.refuse(request, error),
-            None => self.engine.hand_over(request),
+            None => self.arrived.push(request),
         }
         Ok(())
     }
@@ -201,7 +238,7 @@ impl Reader<'_> {
         Err(Error::new(ErrorKind::Overloaded, message))
     }
 
-    fn control(&mut self, message: &Envelope) -> Result<Next> {
+    fn control(&mut self, message: &Envelope) -> Result<Option<Turn>> {
         self.check_hope()?;
         let (link, id) = (self.link, message.message_id.as_str());
         let peer = || self.engine.peer(link.peer().as_str());
@@ -220,7 +257,7 @@ impl Reader<'_> {
                 link.give_up(id);
             }
             control::TURN => match Turn::parse(id) {
-                Some(turn) => return Ok(Next::Turn(turn)),
+                Some(turn) => return Ok(Some(turn)),
                 None => self.not_understood(),
             },
             control::FENCE => link.control(control::about(control::FENCE_PASSED, id)),
@@ -239,7 +276,7 @@ impl Reader<'_> {
             control::LEAVING_SEEN => link.set_quiet(),
             _ => self.not_understood(),
         }
-        Ok(Next::GoOn)
+        Ok(None)
     }
 }
 
@@ -253,23 +290,18 @@ impl Engine {
         if envelope.correlation_id.is_empty() {
             envelope.correlation_id.clone_from(&envelope.message_id);
         }
-        let caller = match envelope.origin.as_str() {
-            origin if origin.is_empty() || origin == link.peer().as_str() => link.peer().clone(),
-            origin => SiloId::new(origin).unwrap_or_else(|_| link.peer().clone()),
+        let origin = match envelope.origin.as_str() {
+            origin if origin.is_empty() || origin == link.peer().as_str() => None,
+            origin => SiloId::new(origin).ok(),
         };
-        let answer = (!envelope.one_way).then(|| {
+        let awaited = !envelope.one_way;
+        if awaited {
             link.owe();
-            (link.clone() as Arc<dyn AnswerTo>, 0)
-        });
-        let passed_on = envelope.hop_count > 0;
-        let request = Request::new(envelope, caller, now + timeout, answer);
-        if passed_on { request.passed_on_by(link.peer().clone()) } else { request }
-    }
-
-    fn hand_over(&self, request: Request) {
-        match self.receiver().and_then(Weak::upgrade) {
-            Some(receiver) => receiver.receive(request),
-            None => request.refuse(not_running()),
+        }
+        let request = Request::new(envelope, now + timeout, Asker::new(link.clone()), awaited);
+        match origin {
+            Some(origin) => request.sent_by(origin),
+            None => request,
         }
     }
 
@@ -298,7 +330,9 @@ mod tests {
     struct Nobody;
 
     impl crate::transport::Receive for Nobody {
-        fn receive(&self, _request: Request) {}
+        fn receive(&self, requests: &mut Vec<Request>) {
+            requests.clear();
+        }
         fn link_lost(&self, _peer: &SiloId) {}
         fn resend(&self, _frames: Vec<crate::transport::Frame>) {}
     }

@@ -24,7 +24,7 @@ impl Envelope {
     pub fn decode(mut bytes: impl Buf) -> Result<Self> {
         let message = bytes.copy_to_bytes(bytes.remaining());
         let not_one = |problem| Error::new(ErrorKind::Protocol, format!("not an envelope: {problem}"));
-        fields::read(&message).map(|envelope| *envelope).map_err(not_one)
+        fields::read(message).map(|envelope| *envelope).map_err(not_one)
     }
 }
 
@@ -75,7 +75,7 @@ impl Decoder for EnvelopeCodec {
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Box<Envelope>>, Status> {
         let message = buffer.copy_to_bytes(buffer.remaining());
         let not_one = |problem| Status::invalid_argument(format!("not an envelope: {problem}"));
-        fields::read(&message).map(Some).map_err(not_one)
+        fields::read(message).map(Some).map_err(not_one)
     }
 
     fn buffer_settings(&self) -> BufferSettings {
