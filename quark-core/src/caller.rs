@@ -15,6 +15,7 @@ use crate::health::Health;
 use crate::id::SiloId;
 use crate::membership::View;
 use crate::ownership::OwnershipWatch;
+use crate::parcel::Parcel;
 use crate::router::{Called, Router};
 use crate::silo_info::SiloInfo;
 use crate::telemetry::CounterValues;
@@ -36,7 +37,7 @@ impl Caller {
         let Actor { actor_type, actor_id } = actor.into();
         Call {
             caller: self.clone(),
-            envelope: Box::new(Envelope::request(actor_type, actor_id, method, payload)),
+            envelope: Parcel::from(Envelope::request(actor_type, actor_id, method, payload)),
             timeout: None,
         }
     }
@@ -57,7 +58,7 @@ impl Caller {
     /// # Errors
     /// Those of the contract. An error that the handler gave is an `Ok` here: see [`Envelope::into_result`].
     pub async fn send(&self, envelope: Envelope, timeout: Option<Duration>) -> Result<Envelope> {
-        self.0.call(Box::new(envelope), timeout).await.map(|response| *response)
+        self.0.call(Parcel::from(envelope), timeout).await.map(Parcel::open)
     }
 
     /// Sends a one-way envelope of the caller's making, as [`notify`](Self::notify) does.
@@ -65,7 +66,7 @@ impl Caller {
     /// # Errors
     /// Those of the contract.
     pub async fn post(&self, envelope: Envelope, timeout: Option<Duration>) -> Result<()> {
-        self.0.notify(Box::new(envelope), timeout).await
+        self.0.notify(Parcel::from(envelope), timeout).await
     }
 
     /// Calls, and tells `done` of the ending, exactly once, on whatever thread it comes; `done` must neither block nor
@@ -78,7 +79,7 @@ impl Caller {
     ) -> CallHandle {
         CallHandle {
             caller: self.clone(),
-            called: self.0.call_with(Box::new(envelope), timeout, Box::new(done)),
+            called: self.0.call_with(Parcel::from(envelope), timeout, Box::new(done)),
         }
     }
 
@@ -219,7 +220,7 @@ impl<T: Into<Text>, I: Into<Text>> From<(T, I)> for Actor {
 #[must_use = "a call is sent when it is awaited"]
 pub struct Call {
     caller: Caller,
-    envelope: Box<Envelope>,
+    envelope: Parcel,
     timeout: Option<Duration>,
 }
 

@@ -185,15 +185,21 @@ impl Envelope {
     ///
     /// # Errors
     /// The error that the response carries.
-    pub fn into_result(self) -> Result<Bytes> {
+    pub fn into_result(mut self) -> Result<Bytes> {
+        self.take_result()
+    }
+
+    /// The same; what it says is gone from it then.
+    pub(crate) fn take_result(&mut self) -> Result<Bytes> {
         if !self.is_error {
-            return Ok(self.response_payload);
+            return Ok(std::mem::take(&mut self.response_payload));
         }
         let kind = match self.error_code {
             0 => ErrorKind::HandlerFailed,
             code => i32::try_from(code).ok().and_then(ErrorKind::from_number).unwrap_or(ErrorKind::Protocol),
         };
-        let error = Error::new(kind, self.error_message).with_view_version(self.view_version);
+        let error =
+            Error::new(kind, std::mem::take(&mut self.error_message)).with_view_version(self.view_version);
         match self.delivered {
             Some(delivered) => Err(error.with_delivered(delivered).with_retryable(self.retryable)),
             None => Err(error),

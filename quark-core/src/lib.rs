@@ -35,6 +35,7 @@ mod id;
 mod inbox;
 mod membership;
 mod ownership;
+mod parcel;
 mod placement;
 mod probe;
 mod request;

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use crate::envelope::Envelope;
 use crate::error::{Delivered, Error, ErrorKind, Result};
 use crate::id::SiloId;
+use crate::parcel::Parcel;
 
 /// Where requests come from and answers go: the link that brought the request, or the pending table for a call of the silo to
 /// itself.
@@ -21,7 +22,7 @@ pub(crate) trait AnswerTo: Send + Sync {
     /// The silo or client at the other end.
     fn silo(&self) -> &SiloId;
     /// Takes the response to the request that was received with this token.
-    fn answer(self: Arc<Self>, token: u64, response: Box<Envelope>);
+    fn answer(self: Arc<Self>, token: u64, response: Parcel);
     /// The largest payload that an answer may have, in bytes.
     fn max_payload(&self) -> usize;
     /// Whether a response must name actor and method again.
@@ -39,7 +40,7 @@ pub(crate) trait AnswerTo: Send + Sync {
 /// Answer it with [`reply`](Self::reply) or [`fail`](Self::fail), from any thread, now or later; a request that is
 /// dropped without an answer becomes `HANDLER_FAILED` at the caller.
 pub struct Request {
-    envelope: Box<Envelope>,
+    envelope: Parcel,
     /// Who sent it, if not who brought it.
     origin: Option<SiloId>,
     deadline: Instant,
@@ -175,7 +176,7 @@ impl Drop for Permit {
 
 impl Request {
     /// A request whose answer, if it is `awaited`, goes to who brought it.
-    pub(crate) fn new(envelope: Box<Envelope>, deadline: Instant, asker: Asker, awaited: bool) -> Self {
+    pub(crate) fn new(envelope: Parcel, deadline: Instant, asker: Asker, awaited: bool) -> Self {
         Self {
             envelope,
             origin: None,
@@ -358,21 +359,19 @@ impl Request {
         }
         let asker = self.asker.clone();
         let request = &self.envelope;
-        let mut head = Envelope {
-            message_id: request.message_id.clone(),
-            correlation_id: request.correlation_id.clone(),
-            ..Envelope::default()
-        };
+        let mut head = Parcel::default();
+        head.message_id.clone_from(&request.message_id);
+        head.correlation_id.clone_from(&request.correlation_id);
         if asker.to.repeats_names() {
             head.actor_type.clone_from(&request.actor_type);
             head.actor_id.clone_from(&request.actor_id);
             head.method_name.clone_from(&request.method_name);
         }
-        Some(Unanswered(Some((asker, Box::new(head)))))
+        Some(Unanswered(Some((asker, head))))
     }
 
     /// Takes the request apart, to pass it on: its envelope, and the right to answer it.
-    pub(crate) fn into_parts(mut self) -> (Box<Envelope>, Option<Unanswered>) {
+    pub(crate) fn into_parts(mut self) -> (Parcel, Option<Unanswered>) {
         let answer = self.take_answer();
         (std::mem::take(&mut self.envelope), answer)
     }
@@ -397,7 +396,7 @@ impl Request {
 /// The right to answer one request, apart from it. Dropped without an answer, it fails the call.
 ///
 /// Who asked, and what the response repeats of the request; gone when it was answered.
-pub(crate) struct Unanswered(Option<(Asker, Box<Envelope>)>);
+pub(crate) struct Unanswered(Option<(Asker, Parcel)>);
 
 impl Unanswered {
     /// Does something when the caller gives up.

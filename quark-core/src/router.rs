@@ -21,6 +21,7 @@ use crate::id::SiloId;
 use crate::inbox::{Inbox, Slots};
 use crate::membership::{Membership, MembershipEvent, View};
 use crate::ownership::Watches;
+use crate::parcel::Parcel;
 use crate::placement::{Placements, check_not_asking};
 use crate::request::Request;
 use crate::silo_info::SiloStatus;
@@ -233,22 +234,14 @@ impl Router {
     }
 
     /// Checks and completes what a caller gave.
-    fn prepare(
-        &self,
-        envelope: Box<Envelope>,
-        timeout: Option<Duration>,
-    ) -> Result<(Box<Envelope>, Instant)> {
+    fn prepare(&self, envelope: Parcel, timeout: Option<Duration>) -> Result<(Parcel, Instant)> {
         self.engine.check_running()?;
         check_not_asking()?;
         self.engine.prepare(envelope, timeout.unwrap_or(self.engine.config().default_timeout))
     }
 
     /// Calls and waits for the ending.
-    pub(crate) async fn call(
-        &self,
-        envelope: Box<Envelope>,
-        timeout: Option<Duration>,
-    ) -> Result<Box<Envelope>> {
+    pub(crate) async fn call(&self, envelope: Parcel, timeout: Option<Duration>) -> Result<Parcel> {
         let (mut envelope, deadline) = self.prepare(envelope, timeout)?;
         let (sender, receiver) = oneshot::channel();
         let completion = Some(Completion::Future(sender));
@@ -268,7 +261,7 @@ impl Router {
     /// Calls, and tells `done` of the ending on whatever thread it comes; `done` must not block.
     pub(crate) fn call_with(
         self: &Arc<Self>,
-        envelope: Box<Envelope>,
+        envelope: Parcel,
         timeout: Option<Duration>,
         done: Box<dyn FnOnce(Result<bytes::Bytes>) + Send>,
     ) -> Called {
@@ -351,7 +344,7 @@ impl Router {
     }
 
     /// Sends one way: returns when the request is queued on a live link, or in the own inbox.
-    pub(crate) async fn notify(&self, mut envelope: Box<Envelope>, timeout: Option<Duration>) -> Result<()> {
+    pub(crate) async fn notify(&self, mut envelope: Parcel, timeout: Option<Duration>) -> Result<()> {
         envelope.one_way = true;
         let (mut envelope, deadline) = self.prepare(envelope, timeout)?;
         match self.target(&mut envelope)? {
@@ -361,7 +354,7 @@ impl Router {
     }
 
     /// Puts a one-way request into the outbox, in its place among the others, and waits until it is on a live link.
-    async fn post(&self, peer: &Arc<Peer>, envelope: Box<Envelope>, deadline: Instant) -> Result<()> {
+    async fn post(&self, peer: &Arc<Peer>, envelope: Parcel, deadline: Instant) -> Result<()> {
         let (claim, mut claimant) = Claim::new();
         let dispatch = Dispatch { envelope, deadline, completion: None, claim: Some(claim) };
         self.engine.send(peer, dispatch).await.map_err(|(_, error)| error)?;

@@ -12,6 +12,7 @@ use crate::batch;
 use crate::envelope::Envelope;
 use crate::error::{Delivered, Error, ErrorKind, Result};
 use crate::id::SiloId;
+use crate::parcel::Parcel;
 use crate::request::{AnswerTo, Asker, Request};
 
 /// Calls that wait for their ending.
@@ -98,7 +99,7 @@ impl Calls {
     /// A call's request, or a one-way one, to this silo itself.
     pub(crate) fn request(
         self: &Arc<Self>,
-        envelope: Box<Envelope>,
+        envelope: Parcel,
         deadline: Instant,
         ticket: Option<Ticket>,
     ) -> Request {
@@ -113,7 +114,7 @@ impl Calls {
 
     /// Ends the call that this response answers; says whether there was one that this peer was asked. Who has many responses
     /// gives back all their places at once.
-    pub(crate) fn respond(&self, peer: &SiloId, response: Box<Envelope>, freed: &mut Freed<'_>) -> bool {
+    pub(crate) fn respond(&self, peer: &SiloId, response: Parcel, freed: &mut Freed<'_>) -> bool {
         let ended = {
             let mut table = self.lock();
             let ticket = table.pending.find(&response.message_id);
@@ -190,7 +191,7 @@ impl Calls {
         });
     }
 
-    fn end(&self, ended: Option<Ended>, result: Result<Box<Envelope>>) -> bool {
+    fn end(&self, ended: Option<Ended>, result: Result<Parcel>) -> bool {
         let Some(ended) = ended else { return false };
         self.places.add_permits(1);
         ended.completion.complete(result);
@@ -299,7 +300,7 @@ impl AnswerTo for Calls {
         &self.local
     }
 
-    fn answer(self: Arc<Self>, token: u64, response: Box<Envelope>) {
+    fn answer(self: Arc<Self>, token: u64, response: Parcel) {
         let ended = self.lock().pending.remove(Ticket::from_bits(token));
         self.end(ended, Ok(response));
     }

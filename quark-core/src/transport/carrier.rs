@@ -12,9 +12,9 @@ use tokio::sync::watch;
 
 use super::link::Outgoing;
 use crate::endpoint::Endpoint;
-use crate::envelope::Envelope;
 use crate::error::Result;
 use crate::id::SiloId;
+use crate::parcel::Parcel;
 use crate::probe::Prober;
 use crate::tls::Proof;
 use crate::transports::Transports;
@@ -40,7 +40,7 @@ pub(crate) enum Inbound {
     /// The peer's announcement, or its absence: a plain peer. Comes once on a stream that we dialled, possibly late.
     Hello(Option<Hello>),
     /// A message. In a box, like everywhere on its way: it is large, and would be copied a dozen times.
-    Envelope(Box<Envelope>),
+    Envelope(Parcel),
 }
 
 /// The incoming half of a stream. An error ends it.

@@ -4,6 +4,7 @@
 use bytes::Bytes;
 
 use crate::envelope::{Envelope, EnvelopeKind, Text};
+use crate::parcel::Parcel;
 
 /// "Say when you have handed over everything before this."
 pub(crate) const FENCE: &str = "fence";
@@ -27,8 +28,8 @@ pub(crate) const RESPONSE_PART: &str = "response-part";
 pub(crate) const PART_SEEN: &str = "part-seen";
 
 /// A message without content.
-pub(crate) fn about(what: &str, id: impl Into<Text>) -> Box<Envelope> {
-    Box::new(Envelope {
+pub(crate) fn about(what: &str, id: impl Into<Text>) -> Parcel {
+    Parcel::from(Envelope {
         kind: EnvelopeKind::Control,
         method_name: what.into(),
         message_id: id.into(),
@@ -37,7 +38,7 @@ pub(crate) fn about(what: &str, id: impl Into<Text>) -> Box<Envelope> {
 }
 
 /// A part of a payload that begins at `offset`.
-pub(crate) fn part(what: &str, id: &str, bytes: Bytes, offset: usize) -> Box<Envelope> {
+pub(crate) fn part(what: &str, id: &str, bytes: Bytes, offset: usize) -> Parcel {
     let mut part = about(what, id);
     part.payload = bytes;
     part.parts_bytes = offset as u64;

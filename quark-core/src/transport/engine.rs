@@ -25,9 +25,9 @@ use super::room::{InLine, Need};
 use super::turns::{Senders, Turns};
 use crate::config::TransportConfig;
 use crate::endpoint::Endpoint;
-use crate::envelope::Envelope;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::SiloId;
+use crate::parcel::Parcel;
 use crate::request::{Permit, Request, Taken, payload_too_large};
 use crate::silo_info::{PROTOCOL_VERSION, SiloInfo};
 use crate::telemetry::{Counters, LINK};
@@ -44,7 +44,7 @@ pub(crate) trait Receive: Send + Sync {
 
 /// A request to be sent, with whoever waits for its ending; nobody waits for a one-way request.
 pub(crate) struct Dispatch {
-    pub(crate) envelope: Box<Envelope>,
+    pub(crate) envelope: Parcel,
     pub(crate) deadline: Instant,
     pub(crate) completion: Option<Completion>,
     /// Of a one-way request whose sender waits until a link takes it.
@@ -53,7 +53,7 @@ pub(crate) struct Dispatch {
 
 impl Dispatch {
     /// A call, or a one-way request whose sender does not wait.
-    pub(crate) fn new(envelope: Box<Envelope>, deadline: Instant, completion: Option<Completion>) -> Self {
+    pub(crate) fn new(envelope: Parcel, deadline: Instant, completion: Option<Completion>) -> Self {
         Self { envelope, deadline, completion, claim: None }
     }
 

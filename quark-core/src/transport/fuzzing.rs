@@ -167,7 +167,7 @@ async fn conversation(mut script: Script<'_>) {
         let payload = vec![0; script.large_number() % LIMIT];
         let request = Envelope::request("T", "1", "", payload).with_message_id(name);
         let deadline = Instant::now() + Duration::from_secs(60);
-        let call = Dispatch::new(Box::new(request), deadline, Some(Completion::Future(completion)));
+        let call = Dispatch::new(request.into(), deadline, Some(Completion::Future(completion)));
         assert!(engine.try_send(&peer, call).is_ok());
         calls.push(ended);
     }
@@ -179,7 +179,7 @@ async fn conversation(mut script: Script<'_>) {
             0 => while outgoing.next().now_or_never().flatten().is_some() {},
             1 => drop(handler.kept.lock().unwrap().pop()),
             2 => drop(sender.send(Err(Error::new(crate::ErrorKind::ConnectionLost, "cut")))),
-            _ => drop(sender.send(Ok(Inbound::Envelope(Box::new(message(step, &mut script)))))),
+            _ => drop(sender.send(Ok(Inbound::Envelope(message(step, &mut script).into())))),
         }
         tokio::task::yield_now().await;
         let waiting = outgoing.waiting();

@@ -104,7 +104,7 @@ mod tests {
     use tokio::time::Instant;
 
     fn frame(name: usize) -> Frame {
-        let envelope = Box::new(Envelope::request("T", name.to_string(), "", ""));
+        let envelope = Envelope::request("T", name.to_string(), "", "").into();
         let need = Need { size: Size::Small, cost: 1 };
         Frame { envelope, deadline: Instant::now(), ticket: None, claim: None, need, after: 0 }
     }

@@ -25,6 +25,7 @@ use crate::config::TransportConfig;
 use crate::envelope::{Envelope, EnvelopeKind};
 use crate::error::{Delivered, Error, ErrorKind};
 use crate::id::SiloId;
+use crate::parcel::Parcel;
 use crate::request::AnswerTo;
 
 /// Frames taken from the outbox at once.
@@ -80,9 +81,9 @@ impl Wake for Link {
 
 #[derive(Default)]
 struct State {
-    answers: VecDeque<Box<Envelope>>,
+    answers: VecDeque<Parcel>,
     /// Answers that leave in parts, so that small ones pass them.
-    large_answers: VecDeque<Box<Envelope>>,
+    large_answers: VecDeque<Parcel>,
     /// What of the first of these has left.
     large_sent: usize,
     /// Parts that the peer has not seen yet.
@@ -122,7 +123,7 @@ fn weight(message: &Envelope) -> usize {
 }
 
 impl State {
-    fn push_answer(&mut self, answer: Box<Envelope>, in_parts: bool) {
+    fn push_answer(&mut self, answer: Parcel, in_parts: bool) {
         self.answer_bytes += weight(&answer);
         if in_parts && answer.response_payload.len() > PART_BYTES {
             self.large_answers.push_back(answer);
@@ -132,7 +133,7 @@ impl State {
     }
 
     /// Moves answers to where they leave from; not all when there are many, so that they are counted while they wait.
-    fn take_answers(&mut self, into: &mut VecDeque<Box<Envelope>>) {
+    fn take_answers(&mut self, into: &mut VecDeque<Parcel>) {
         let mut taken = 0;
         while taken < TAKE_BYTES {
             let Some(answer) = self.answers.pop_front() else { break };
@@ -160,7 +161,7 @@ impl State {
     }
 
     /// The next piece of the first large answer.
-    fn take_large_answer(&mut self, into: &mut VecDeque<Box<Envelope>>) {
+    fn take_large_answer(&mut self, into: &mut VecDeque<Parcel>) {
         let Some(answer) = self.large_answers.front() else { return };
         let (sent, part_end) = (self.large_sent, self.large_sent + PART_BYTES);
         if part_end < answer.response_payload.len() {
@@ -287,7 +288,7 @@ impl Link {
     }
 
     /// Sends a control message; to announced peers only.
-    pub(crate) fn control(self: &Arc<Self>, message: Box<Envelope>) {
+    pub(crate) fn control(self: &Arc<Self>, message: Parcel) {
         let mut state = self.lock();
         if !state.closed && !state.we_are_mute {
             state.push_answer(message, false);
@@ -429,7 +430,7 @@ impl AnswerTo for Link {
         &self.peer
     }
 
-    fn answer(self: Arc<Self>, _token: u64, mut response: Box<Envelope>) {
+    fn answer(self: Arc<Self>, _token: u64, mut response: Parcel) {
         self.abandoned.answered(&response.message_id);
         let mut state = self.lock();
         add_alone(&self.answered);
@@ -479,7 +480,7 @@ impl AnswerTo for Link {
 /// The outgoing half of a link, polled by the carrier.
 pub(crate) struct Outgoing {
     link: Arc<Link>,
-    ready: VecDeque<Box<Envelope>>,
+    ready: VecDeque<Parcel>,
     large: Progress,
 }
 
@@ -578,9 +579,9 @@ impl Drop for Outgoing {
 }
 
 impl Stream for Outgoing {
-    type Item = Box<Envelope>;
+    type Item = Parcel;
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Box<Envelope>>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Parcel>> {
         if let Some(envelope) = self.ready.pop_front() {
             return Poll::Ready(Some(envelope));
         }

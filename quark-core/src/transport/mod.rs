@@ -40,6 +40,7 @@ use crate::envelope::{Envelope, EnvelopeKind};
 use crate::error::{Delivered, Error, ErrorKind, Result};
 use crate::handler::Handler;
 use crate::id::{SiloId, check_name};
+use crate::parcel::Parcel;
 use crate::request::Request;
 use crate::silo_info::SiloInfo;
 use crate::telemetry::CounterValues;
@@ -208,7 +209,7 @@ impl Transport {
     pub async fn send(&self, target: &str, envelope: Envelope, timeout: Duration) -> Result<Envelope> {
         self.engine.check_running()?;
         check_name("target", target, crate::id::MAX_SILO_ID_BYTES)?;
-        let (envelope, deadline) = self.engine.prepare(Box::new(envelope), timeout)?;
+        let (envelope, deadline) = self.engine.prepare(Parcel::from(envelope), timeout)?;
         if target == self.engine.local().as_str() {
             let one_way = envelope.one_way;
             let (sender, receiver) = oneshot::channel();
@@ -216,7 +217,7 @@ impl Transport {
             let (ticket, request) =
                 self.engine.local_request(Dispatch::new(envelope, deadline, completion))?;
             self.receiver.handler.handle(request);
-            return self.ending(ticket, receiver).await.map(|response| *response);
+            return self.ending(ticket, receiver).await.map(Parcel::open);
         }
         let peer = self.engine.peer(target).ok_or_else(|| {
             Error::new(ErrorKind::Unreachable, format!("silo {target:?} is not known; connect to it first"))
@@ -225,18 +226,18 @@ impl Transport {
         let completion = (!envelope.one_way).then_some(Completion::Future(sender));
         let dispatch = Dispatch::new(envelope, deadline, completion);
         let ticket = self.engine.send(&peer, dispatch).await.map_err(|(_, error)| error)?;
-        self.ending(ticket, receiver).await.map(|response| *response)
+        self.ending(ticket, receiver).await.map(Parcel::open)
     }
 
     async fn ending(
         &self,
         ticket: Option<Ticket>,
-        receiver: oneshot::Receiver<Result<Box<Envelope>>>,
-    ) -> Result<Box<Envelope>> {
+        receiver: oneshot::Receiver<Result<Parcel>>,
+    ) -> Result<Parcel> {
         match ticket {
             None => match receiver.await {
                 Ok(refused) => refused,
-                Err(_) => Ok(Box::default()),
+                Err(_) => Ok(Parcel::default()),
             },
             Some(ticket) => Waiting::new(self.engine.calls(), ticket, receiver).await,
         }
@@ -259,22 +260,18 @@ impl Drop for Transport {
 pub(crate) struct Waiting<'a> {
     calls: &'a Calls,
     ticket: Ticket,
-    receiver: oneshot::Receiver<Result<Box<Envelope>>>,
+    receiver: oneshot::Receiver<Result<Parcel>>,
     done: bool,
 }
 
 impl<'a> Waiting<'a> {
-    pub(crate) fn new(
-        calls: &'a Calls,
-        ticket: Ticket,
-        receiver: oneshot::Receiver<Result<Box<Envelope>>>,
-    ) -> Self {
+    pub(crate) fn new(calls: &'a Calls, ticket: Ticket, receiver: oneshot::Receiver<Result<Parcel>>) -> Self {
         Self { calls, ticket, receiver, done: false }
     }
 }
 
 impl Future for Waiting<'_> {
-    type Output = Result<Box<Envelope>>;
+    type Output = Result<Parcel>;
 
     fn poll(
         mut self: std::pin::Pin<&mut Self>,
@@ -301,11 +298,7 @@ impl Engine {
     ///
     /// # Errors
     /// `INVALID_ARGUMENT`, `PAYLOAD_TOO_LARGE`; `TIMEOUT` when that has been already.
-    pub(crate) fn prepare(
-        &self,
-        mut envelope: Box<Envelope>,
-        timeout: Duration,
-    ) -> Result<(Box<Envelope>, Instant)> {
+    pub(crate) fn prepare(&self, mut envelope: Parcel, timeout: Duration) -> Result<(Parcel, Instant)> {
         crate::config::check_timeout("timeout", timeout)?;
         let latest = crate::context::inherit(&mut envelope);
         let envelope = self.outbound(envelope)?;
@@ -325,7 +318,7 @@ impl Engine {
     ///
     /// # Errors
     /// `INVALID_ARGUMENT`, `PAYLOAD_TOO_LARGE`.
-    fn outbound(&self, mut envelope: Box<Envelope>) -> Result<Box<Envelope>> {
+    fn outbound(&self, mut envelope: Parcel) -> Result<Parcel> {
         crate::id::check_actor(&envelope.actor_type, &envelope.actor_id)?;
         crate::id::check_method(&envelope.method_name)?;
         if envelope.message_id.len() > crate::id::MAX_MESSAGE_ID_BYTES {

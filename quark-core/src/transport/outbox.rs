@@ -24,13 +24,14 @@ use super::turns::Turns;
 use crate::envelope::Envelope;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::SiloId;
+use crate::parcel::Parcel;
 
 /// A payload above this many bytes leaves in parts of this size.
 pub(crate) const PART_BYTES: usize = 64 * 1024;
 
 /// A request on its way out.
 pub(crate) struct Frame {
-    pub(crate) envelope: Box<Envelope>,
+    pub(crate) envelope: Parcel,
     /// When it need no longer be sent.
     pub(crate) deadline: Instant,
     /// The call that waits; none for one-way requests.
@@ -245,7 +246,7 @@ impl Outbox {
         link: &Arc<Link>,
         count: usize,
         bytes: usize,
-        into: &mut VecDeque<Box<Envelope>>,
+        into: &mut VecDeque<Parcel>,
     ) -> Taken {
         let mut queue = self.lock();
         let first = queue.small.first_number();
@@ -273,7 +274,7 @@ impl Outbox {
         link: &Arc<Link>,
         progress: &mut Progress,
         parts: PartsNow,
-        into: &mut VecDeque<Box<Envelope>>,
+        into: &mut VecDeque<Parcel>,
     ) -> Piece {
         let mut queue = self.lock();
         if !queue.is_attached_to(link) {
@@ -364,7 +365,7 @@ impl Outbox {
 
 impl Frame {
     /// The envelope as it leaves, unless it is too late for that: then its call has ended, or is about to.
-    fn leave(self, now: Instant) -> Option<Box<Envelope>> {
+    fn leave(self, now: Instant) -> Option<Parcel> {
         let left = self.deadline.checked_duration_since(now).filter(|left| !left.is_zero())?;
         if !self.claim.is_none_or(Claim::take) {
             return None;

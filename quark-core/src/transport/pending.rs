@@ -13,20 +13,21 @@ use tokio::time::Instant;
 
 use super::abandoned::OnAbandoned;
 use super::outbox::{Outbox, Place, Taken};
-use crate::envelope::{Envelope, Text};
+use crate::envelope::Text;
 use crate::error::{Error, Result};
 use crate::id::SiloId;
+use crate::parcel::Parcel;
 
 /// Who is told of a call's ending.
 pub(crate) enum Completion {
     /// A future waits.
-    Future(oneshot::Sender<Result<Box<Envelope>>>),
+    Future(oneshot::Sender<Result<Parcel>>),
     /// A function is called, on whatever thread ends the call; it must not block.
     Callback(Box<dyn FnOnce(Result<Bytes>) + Send>),
 }
 
 impl Completion {
-    pub(crate) fn complete(self, result: Result<Box<Envelope>>) {
+    pub(crate) fn complete(self, result: Result<Parcel>) {
         match self {
             // The receiver is gone when the caller gave up.
             Self::Future(sender) => drop(sender.send(result)),

@@ -21,6 +21,7 @@ use crate::batch;
 use crate::envelope::{Envelope, EnvelopeKind};
 use crate::error::{Delivered, Error, ErrorKind, Result};
 use crate::id::{MAX_MESSAGE_ID_BYTES, SiloId};
+use crate::parcel::Parcel;
 use crate::request::{Asker, Request, payload_too_large};
 
 /// Messages read from a link before others get a turn.
@@ -141,7 +142,7 @@ impl Reader<'_> {
     }
 
     /// One message came in; a turn that it begins.
-    fn arrive(&mut self, envelope: Box<Envelope>) -> Result<Option<Turn>> {
+    fn arrive(&mut self, envelope: Parcel) -> Result<Option<Turn>> {
         // It is repeated, and remembered, for as long as nobody reads the answer.
         let length = envelope.message_id.len();
         if length > MAX_MESSAGE_ID_BYTES {
@@ -183,7 +184,7 @@ impl Reader<'_> {
         self.engine.counters().unknown_messages.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn response(&mut self, mut response: Box<Envelope>) -> Result<()> {
+    fn response(&mut self, mut response: Parcel) -> Result<()> {
         let limit = self.engine.config().max_payload;
         if response.parts_bytes > 0 || response.response_payload.len() > limit {
             let (id, last) = (&response.message_id, &response.response_payload);
@@ -201,7 +202,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn request(&mut self, mut envelope: Box<Envelope>) -> Result<()> {
+    fn request(&mut self, mut envelope: Parcel) -> Result<()> {
         // A plain peer does not say so; a silo that it is passed on to wants to know.
         envelope.kind = EnvelopeKind::Request;
         let limit = self.engine.config().max_payload;
@@ -282,13 +283,13 @@ impl Reader<'_> {
 
 impl Engine {
     /// A request that came in on this link, now, and is answered there.
-    fn request_of(&self, link: &Arc<Link>, mut envelope: Box<Envelope>, now: Instant) -> Request {
+    fn request_of(&self, link: &Arc<Link>, mut envelope: Parcel, now: Instant) -> Request {
         let timeout = match envelope.timeout_ms {
             0 => self.config().default_timeout,
             ms => Duration::from_millis(ms.min(MAX_TIMEOUT_MS)),
         };
         if envelope.correlation_id.is_empty() {
-            envelope.correlation_id.clone_from(&envelope.message_id);
+            envelope.correlation_id = envelope.message_id.clone();
         }
         let origin = match envelope.origin.as_str() {
             origin if origin.is_empty() || origin == link.peer().as_str() => None,
@@ -350,7 +351,7 @@ mod tests {
     /// This peer dials, says these and stays. Gives what goes out to it.
     fn dialled_by(engine: &Engine, peer: &str, says: Vec<Envelope>) -> crate::transport::link::Outgoing {
         let hello = Hello { silo_id: peer.parse().unwrap(), ..engine.hello() };
-        let says = says.into_iter().map(|message| Ok(Inbound::Envelope(Box::new(message))));
+        let says = says.into_iter().map(|message| Ok(Inbound::Envelope(message.into())));
         let endless = futures_util::stream::iter(says).chain(futures_util::stream::pending());
         engine.accept(Some(hello), &Proof::Plaintext).unwrap().run(Box::pin(endless))
     }
@@ -376,7 +377,7 @@ mod tests {
         let mut asked = dialled_by(&engine, "asked", vec![]);
         let (sender, mut ending) = tokio::sync::oneshot::channel();
         let dispatch = crate::transport::Dispatch::new(
-            Box::new(request("7", "")),
+            request("7", "").into(),
             Instant::now() + Duration::from_secs(60),
             Some(crate::transport::Completion::Future(sender)),
         );
@@ -400,13 +401,13 @@ mod tests {
     async fn a_message_id_over_the_limit_breaks_the_link() {
         assert!(!breaks(vec![request(&"x".repeat(64), "")]).await);
         assert!(breaks(vec![request(&"x".repeat(65), "")]).await);
-        assert!(breaks(vec![*control::about(control::CANCEL, "x".repeat(1 << 20))]).await);
+        assert!(breaks(vec![control::about(control::CANCEL, "x".repeat(1 << 20)).open()]).await);
     }
 
     #[tokio::test]
     async fn a_peer_that_has_control_messages_answered_and_never_reads_is_cut_off() {
-        assert!(!breaks(vec![*control::about(control::FENCE, ""); 200]).await);
-        assert!(breaks(vec![*control::about(control::FENCE, ""); 3_000]).await);
+        assert!(!breaks(vec![control::about(control::FENCE, "").open(); 200]).await);
+        assert!(breaks(vec![control::about(control::FENCE, "").open(); 3_000]).await);
     }
 
     #[tokio::test]

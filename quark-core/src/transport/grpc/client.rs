@@ -18,8 +18,8 @@ use super::codec::EnvelopeCodec;
 use super::socket::{self, Socket};
 use super::{PATH, Settings, announce, announced, append_sources, error_of};
 use crate::endpoint::Endpoint;
-use crate::envelope::Envelope;
 use crate::error::{Error, ErrorKind, Result};
+use crate::parcel::Parcel;
 use crate::transport::carrier::{Hello, Inbound, Incoming};
 use crate::transport::link::Outgoing;
 
@@ -113,7 +113,7 @@ enum Dialled {
     Open(Messages),
 }
 
-type Messages = Streaming<Box<Envelope>>;
+type Messages = Streaming<Parcel>;
 
 impl Stream for Dialled {
     type Item = Result<Inbound>;
@@ -134,7 +134,7 @@ impl Stream for Dialled {
 
 /// The next message of either direction.
 pub(super) fn poll_message(
-    messages: &mut Streaming<Box<Envelope>>,
+    messages: &mut Streaming<Parcel>,
     cx: &mut Context<'_>,
 ) -> Poll<Option<Result<Inbound>>> {
     Pin::new(messages).poll_next(cx).map(|next| {

@@ -7,6 +7,7 @@ use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder
 use super::fields;
 use crate::envelope::Envelope;
 use crate::error::{Error, ErrorKind, Result};
+use crate::parcel::Parcel;
 
 impl Envelope {
     /// The envelope as it stands on the wire, without gRPC's frame.
@@ -24,7 +25,7 @@ impl Envelope {
     pub fn decode(mut bytes: impl Buf) -> Result<Self> {
         let message = bytes.copy_to_bytes(bytes.remaining());
         let not_one = |problem| Error::new(ErrorKind::Protocol, format!("not an envelope: {problem}"));
-        fields::read(message).map(|envelope| *envelope).map_err(not_one)
+        fields::read(message).map(Parcel::open).map_err(not_one)
     }
 }
 
@@ -39,8 +40,8 @@ fn buffers() -> BufferSettings {
 }
 
 impl Codec for EnvelopeCodec {
-    type Encode = Box<Envelope>;
-    type Decode = Box<Envelope>;
+    type Encode = Parcel;
+    type Decode = Parcel;
     type Encoder = Self;
     type Decoder = Self;
 
@@ -54,10 +55,10 @@ impl Codec for EnvelopeCodec {
 }
 
 impl Encoder for EnvelopeCodec {
-    type Item = Box<Envelope>;
+    type Item = Parcel;
     type Error = Status;
 
-    fn encode(&mut self, envelope: Box<Envelope>, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+    fn encode(&mut self, envelope: Parcel, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
         buffer.reserve(fields::length(&envelope));
         fields::write(&envelope, buffer);
         Ok(())
@@ -69,10 +70,10 @@ impl Encoder for EnvelopeCodec {
 }
 
 impl Decoder for EnvelopeCodec {
-    type Item = Box<Envelope>;
+    type Item = Parcel;
     type Error = Status;
 
-    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Box<Envelope>>, Status> {
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Parcel>, Status> {
         let message = buffer.copy_to_bytes(buffer.remaining());
         let not_one = |problem| Status::invalid_argument(format!("not an envelope: {problem}"));
         fields::read(message).map(Some).map_err(not_one)

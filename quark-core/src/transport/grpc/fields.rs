@@ -11,6 +11,7 @@ use prost::encoding::{
 
 use crate::envelope::{Envelope, EnvelopeKind, Text};
 use crate::error::Delivered;
+use crate::parcel::Parcel;
 
 /// Takes the fields one after the other. One that is empty or 0 is absent.
 trait Sink {
@@ -96,8 +97,8 @@ pub(super) fn write(envelope: &Envelope, buffer: &mut impl BufMut) {
 ///
 /// # Errors
 /// What is wrong with the message.
-pub(super) fn read(message: Bytes) -> Result<Box<Envelope>, String> {
-    let mut envelope = Box::<Envelope>::default();
+pub(super) fn read(message: Bytes) -> Result<Parcel, String> {
+    let mut envelope = Parcel::default();
     let (mut payload, mut response_payload) = (&[][..], &[][..]);
     let rest = &mut &message[..];
     while !rest.is_empty() {
@@ -157,6 +158,7 @@ fn described(error: prost::DecodeError) -> String {
 }
 
 /// A key of one byte, as most are; others by prost.
+#[inline]
 fn key(rest: &mut &[u8]) -> Result<(u32, WireType), String> {
     if let [first @ 8..0x80, others @ ..] = *rest {
         let wire = match first & 7 {
@@ -173,6 +175,7 @@ fn key(rest: &mut &[u8]) -> Result<(u32, WireType), String> {
 }
 
 /// A number of one byte, as lengths of texts are; others by prost.
+#[inline]
 fn varint(rest: &mut &[u8]) -> Result<u64, String> {
     if let [first @ ..0x80, others @ ..] = *rest {
         *rest = others;

@@ -20,8 +20,8 @@ use super::connections::{self, Prepare, Remote};
 use super::socket::Socket;
 use super::{PATH, Settings, announce, announced, health, status_of};
 use crate::endpoint::Endpoint;
-use crate::envelope::Envelope;
 use crate::error::{Error, ErrorKind, Result};
+use crate::parcel::Parcel;
 use crate::telemetry::{LINK, Seldom};
 use crate::tls::{Credentials, Proof};
 use crate::transport::carrier::{Accept, Inbound};
@@ -144,12 +144,12 @@ struct ActorStream {
     refusals: Arc<Seldom>,
 }
 
-impl StreamingService<Box<Envelope>> for ActorStream {
-    type Response = Box<Envelope>;
+impl StreamingService<Parcel> for ActorStream {
+    type Response = Parcel;
     type ResponseStream = Answers;
     type Future = Ready<Result<tonic::Response<Answers>, Status>>;
 
-    fn call(&mut self, request: tonic::Request<Streaming<Box<Envelope>>>) -> Self::Future {
+    fn call(&mut self, request: tonic::Request<Streaming<Parcel>>) -> Self::Future {
         let accepted = announced(request.metadata()).and_then(|hello| self.accept.accept(hello, &self.proof));
         ready(match accepted {
             Err(error) => {
@@ -170,7 +170,7 @@ impl StreamingService<Box<Envelope>> for ActorStream {
 }
 
 /// What the dialling side sends.
-struct Asked(Streaming<Box<Envelope>>);
+struct Asked(Streaming<Parcel>);
 
 impl Stream for Asked {
     type Item = Result<Inbound>;
@@ -184,7 +184,7 @@ impl Stream for Asked {
 struct Answers(Outgoing);
 
 impl Stream for Answers {
-    type Item = Result<Box<Envelope>, Status>;
+    type Item = Result<Parcel, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         Pin::new(&mut self.0).poll_next(cx).map(|next| next.map(Ok))

@@ -9,9 +9,9 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::Network;
-use crate::envelope::Envelope;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::SiloId;
+use crate::parcel::Parcel;
 use crate::transport::carrier::{Hello, Inbound, Incoming};
 use crate::transport::link::Outgoing;
 
@@ -133,7 +133,7 @@ impl Wire {
                 self.room().await;
                 outgoing.next().await
             };
-            let message: Option<Box<Envelope>> = tokio::select! {
+            let message: Option<Parcel> = tokio::select! {
                 biased;
                 () = self.writer_learns() => None,
                 message = next => message,
