@@ -78,7 +78,7 @@ pub struct Envelope {
     pub delivered: Option<Delivered>,
     /// How often the request was passed on; at most once.
     pub hop_count: u32,
-    /// The silo or client that made the request.
+    /// The silo or client that made the request, where it is not who sent it; see [`Request::caller`](crate::Request::caller).
     pub origin: Text,
     /// W3C Trace Context.
     pub traceparent: Text,

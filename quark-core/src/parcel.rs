@@ -1,19 +1,59 @@
 //! An envelope on its way, in memory that is used again: a burst of them comes and goes faster than the allocator likes, which
-//! keeps few pieces of a size at hand.
+//! keeps few pieces of a size at hand, and makes threads wait for each other where one frees what another took.
 
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
+use std::sync::{Mutex, MutexGuard};
 
 use bytes::Bytes;
 
 use crate::envelope::Envelope;
 use crate::error::Result;
 
-/// Empty envelopes that a thread keeps, less than 100 KiB.
-const MOST_KEPT: usize = 256;
+/// Boxes that go from one thread to another at once.
+const CRATE: usize = 64;
+/// Crates that wait for a thread that needs one, less than 200 KiB. A thread has less than two.
+const MOST_CRATES: usize = 8;
+
+/// Empty boxes.
+type Boxes = Vec<Box<Envelope>>;
 
 thread_local! {
-    static KEPT: RefCell<Vec<Box<Envelope>>> = const { RefCell::new(Vec::new()) };
+    static HERE: RefCell<Boxes> = const { RefCell::new(Vec::new()) };
+}
+
+/// Of threads that are done with more than they need.
+static CRATES: Mutex<Vec<Boxes>> = Mutex::new(Vec::new());
+
+fn crates() -> MutexGuard<'static, Vec<Boxes>> {
+    CRATES.lock().expect("no panic while the crates are locked")
+}
+
+/// An empty box, if there is one.
+fn take() -> Option<Box<Envelope>> {
+    // None while the thread ends.
+    let taken = HERE.try_with(|here| {
+        let mut here = here.borrow_mut();
+        if here.is_empty() {
+            *here = crates().pop()?;
+        }
+        here.pop()
+    });
+    taken.ok().flatten()
+}
+
+fn keep(empty: Box<Envelope>) {
+    let _ = HERE.try_with(|here| {
+        let mut here = here.borrow_mut();
+        here.push(empty);
+        if here.len() == 2 * CRATE {
+            let full = here.split_off(CRATE);
+            let mut crates = crates();
+            if crates.len() < MOST_CRATES {
+                crates.push(full);
+            }
+        }
+    });
 }
 
 /// An envelope in a box that is kept when it is done with.
@@ -37,8 +77,7 @@ impl Parcel {
 
 impl Default for Parcel {
     fn default() -> Self {
-        let kept = KEPT.try_with(|kept| kept.borrow_mut().pop()).ok().flatten();
-        Self(Some(kept.unwrap_or_default()))
+        Self(Some(take().unwrap_or_default()))
     }
 }
 
@@ -69,13 +108,7 @@ impl Drop for Parcel {
         let Some(mut spent) = self.0.take() else { return };
         // What it held goes at once.
         *spent = Envelope::default();
-        // Not while the thread ends.
-        let _ = KEPT.try_with(|kept| {
-            let mut kept = kept.borrow_mut();
-            if kept.len() < MOST_KEPT {
-                kept.push(spent);
-            }
-        });
+        keep(spent);
     }
 }
 
@@ -85,19 +118,24 @@ mod tests {
 
     #[test]
     fn what_is_used_again_is_empty_and_only_so_much_is_kept() {
-        std::thread::spawn(|| {
-            let parcels: Vec<_> = (0..2 * MOST_KEPT)
-                .map(|id| Parcel::from(Envelope::request("T", id.to_string(), "m", vec![1; 100])))
-                .collect();
-            assert_eq!(parcels[7].actor_id, "7");
-            drop(parcels);
-            assert_eq!(KEPT.with_borrow(Vec::len), MOST_KEPT);
-            let again: Vec<_> = (0..=MOST_KEPT).map(|_| Parcel::default()).collect();
-            assert_eq!(KEPT.with_borrow(Vec::len), 0);
-            assert!(again.iter().all(|parcel| **parcel == Envelope::default()));
-        })
-        .join()
-        .unwrap();
+        let made = || {
+            (0..100 * CRATE).map(|id| Parcel::from(Envelope::request("T", id.to_string(), "m", vec![1; 100])))
+        };
+        let parcels: Vec<_> = made().collect();
+        assert_eq!(parcels[7].actor_id, "7");
+        drop(parcels);
+        assert!(HERE.with_borrow(Vec::len) < 2 * CRATE);
+        assert!(crates().len() <= MOST_CRATES);
+        let again: Vec<_> = (0..100 * CRATE).map(|_| Parcel::default()).collect();
+        assert!(again.iter().all(|parcel| **parcel == Envelope::default()));
+        // One thread makes what another is done with.
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let done =
+            std::thread::spawn(move || receiver.into_iter().map(|parcel: Parcel| drop(parcel)).count());
+        made().for_each(|parcel| sender.send(parcel).unwrap());
+        drop(sender);
+        assert_eq!(done.join().unwrap(), 100 * CRATE);
+        assert!(crates().len() <= MOST_CRATES);
     }
 
     #[test]

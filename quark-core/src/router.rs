@@ -451,8 +451,12 @@ impl Router {
 
     /// Passes a request on to the actor's owner, once and without trying again.
     fn forward(&self, request: Request, owner: &Arc<Peer>) {
-        let deadline = request.deadline();
+        let (deadline, caller) = (request.deadline(), request.caller().clone());
         let (mut envelope, answer) = request.into_parts();
+        // Without one it would be this silo that made it.
+        if envelope.origin.is_empty() {
+            envelope.origin = caller.as_str().into();
+        }
         envelope.hop_count += 1;
         envelope.view_version = self.routes.load().view.version();
         // The owner answers to an id of ours; what waits here knows the caller's.

@@ -8,7 +8,7 @@ use pyo3::exceptions::{PyException, PyOSError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
-use quark_core::host::{self, Mailbox};
+use quark_core::host::{self, Held, Mailbox};
 use quark_core::{Request as CoreRequest, Result};
 use tokio::task::AbortHandle;
 
@@ -81,7 +81,15 @@ pub(crate) struct Bridge {
     run: Py<PyAny>,
     /// What came is being done.
     busy: AtomicBool,
+    /// What the loop's tasks have to tell others, from when several were given something to do until they have done it.
+    held: Held,
+    is_holding: AtomicBool,
 }
+
+/// What the loop does before it looks at its sockets and timers again, and others get the answers.
+const AT_ONCE: usize = 32;
+/// So many tasks have their wake-ups held until the last has run, which costs a callback of the loop's.
+const SEVERAL: usize = 4;
 
 /// As long as it lives, what came is being done.
 struct Busy<'a>(&'a AtomicBool);
@@ -105,7 +113,14 @@ impl Bridge {
     fn new(event_loop: &Bound<'_, PyAny>, run: Py<PyAny>) -> PyResult<Self> {
         let mailbox = Mailbox::new().map_err(|error| PyOSError::new_err(error.to_string()))?;
         let weak = event_loop.py().import("weakref")?.getattr("ref")?.call1((event_loop,))?;
-        Ok(Self { mailbox, event_loop: weak.unbind(), run, busy: AtomicBool::new(false) })
+        Ok(Self {
+            mailbox,
+            event_loop: weak.unbind(),
+            run,
+            busy: AtomicBool::new(false),
+            held: Held::default(),
+            is_holding: AtomicBool::new(false),
+        })
     }
 
     /// The descriptor to watch for reading.
@@ -125,13 +140,29 @@ impl Bridge {
         py.detach(|| drop(dropped));
     }
 
-    /// Completes and starts everything that is there; called by the loop.
+    /// Completes and starts what is there; called by the loop, again and again while there is more.
     fn drain(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let this = slf.get();
         // One batch: whoever is to be woken is woken once.
-        host::batch(|| {
-            let _busy = Busy::begin(&slf.get().busy);
-            Self::run(slf, slf.get().mailbox.take())
-        })
+        let (count, ran) = host::batch(|| {
+            let _busy = Busy::begin(&this.busy);
+            let items = this.mailbox.take_at_most(AT_ONCE);
+            (items.len(), Self::run(slf, items))
+        });
+        if count >= SEVERAL && !this.is_holding.swap(true, Ordering::Relaxed) {
+            // Behind the tasks that go on now.
+            let release = slf.getattr(intern!(slf.py(), "release"))?;
+            this.event_loop(slf.py())?.call_method1(slf.py(), intern!(slf.py(), "call_soon"), (release,))?;
+        }
+        ran
+    }
+
+    /// Lets others know what the loop's tasks have done since it was told of something; called by the loop.
+    fn release(&self) {
+        self.is_holding.store(false, Ordering::Relaxed);
+        if !process::is_forked() {
+            self.held.give_out();
+        }
     }
 }
 
@@ -152,7 +183,7 @@ impl Bridge {
         is_wanted: impl Fn(&Item) -> bool,
         work: impl FnOnce() -> T,
     ) -> (T, PyResult<()>) {
-        host::batch(|| {
+        let batch = || {
             let done = work();
             let Some(_busy) = Busy::begin(&slf.get().busy) else { return (done, Ok(())) };
             let mut left = slf.get().mailbox.take_first(is_wanted);
@@ -169,7 +200,12 @@ impl Bridge {
                 false => Err(error),
             });
             (done, ran)
-        })
+        };
+        if slf.get().is_holding.load(Ordering::Relaxed) {
+            slf.get().held.run(batch)
+        } else {
+            host::batch(batch)
+        }
     }
 
     pub(crate) fn create_future(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {

@@ -57,7 +57,8 @@ fn threads() -> MutexGuard<'static, Vec<Weak<Kept>>> {
     THREADS.lock().expect("no panic while the threads are locked")
 }
 
-fn register() -> Arc<Kept> {
+/// A place to keep some, seen by the minder.
+pub(super) fn register() -> Arc<Kept> {
     let kept = Arc::new(Kept::default());
     threads().push(Arc::downgrade(&kept));
     kept

@@ -23,13 +23,22 @@ enum Open {
     Own(Vec<Arc<dyn Wake>>),
     /// Foreign code runs in it.
     Minded(Arc<Kept>),
+    /// It is a part of what is held.
+    Held(Arc<Kept>),
 }
 
 impl Open {
     fn take(&mut self) -> Vec<Arc<dyn Wake>> {
         match self {
             Self::Own(kept) => std::mem::take(kept),
-            Self::Minded(kept) => kept.take(),
+            Self::Minded(kept) | Self::Held(kept) => kept.take(),
+        }
+    }
+
+    fn close(mut self) -> Vec<Arc<dyn Wake>> {
+        match self {
+            Self::Held(_) => Vec::new(),
+            _ => self.take(),
         }
     }
 }
@@ -74,6 +83,28 @@ impl Wakes {
     }
 }
 
+/// Wake-ups of several batches, held until they are given out: for an event loop that runs what came together one piece after
+/// the other. They are given out after a millisecond or so where that takes longer.
+pub struct Held(Arc<Kept>);
+
+impl Default for Held {
+    fn default() -> Self {
+        Self(minder::register())
+    }
+}
+
+impl Held {
+    /// Runs `work` as a batch whose wake-ups are held; inside another batch it is part of that.
+    pub fn run<T>(&self, work: impl FnOnce() -> T) -> T {
+        inside(|| Open::Held(self.0.clone()), work)
+    }
+
+    /// Gives out what is held.
+    pub fn give_out(&self) {
+        give_out(Some(self.0.take()));
+    }
+}
+
 fn inside<T>(open: impl FnOnce() -> Open, work: impl FnOnce() -> T) -> T {
     /// Gives out the wake-ups also when `work` panics.
     struct Close;
@@ -84,7 +115,7 @@ fn inside<T>(open: impl FnOnce() -> Open, work: impl FnOnce() -> T) -> T {
                 // Whom a forked child would wake is in the parent.
                 return std::mem::forget(open);
             }
-            give_out(open.map(|mut open| open.take()));
+            give_out(open.map(Open::close));
         }
     }
     let outermost = OPEN.with_borrow_mut(|now| {
@@ -113,7 +144,7 @@ pub(crate) fn wake(target: Arc<dyn Wake>) {
             kept.push(target);
             None
         }
-        Some(Open::Minded(kept)) => kept.keep(target),
+        Some(Open::Minded(kept) | Open::Held(kept)) => kept.keep(target),
         None => Some(target),
     });
     if let Some(target) = now {
@@ -130,6 +161,25 @@ mod tests {
     impl Wake for Count {
         fn wake(&self) {
             self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn what_is_held_is_given_out_once_also_by_the_minder() {
+        let count = Arc::new(Count(AtomicUsize::new(0)));
+        let held = Held::default();
+        held.run(|| wake(count.clone()));
+        held.run(|| wake(count.clone()));
+        held.give_out();
+        held.give_out();
+        assert_eq!(count.0.load(Ordering::Relaxed), 2);
+        run(|| held.run(|| wake(count.clone())));
+        assert_eq!(count.0.load(Ordering::Relaxed), 3, "part of the outer batch");
+        held.run(|| wake(count.clone()));
+        let waited = std::time::Instant::now();
+        while count.0.load(Ordering::Relaxed) < 4 {
+            assert!(waited.elapsed().as_secs() < 30, "nobody minds what is held");
+            std::thread::yield_now();
         }
     }
 

@@ -1,6 +1,7 @@
 //! From the runtime's thread to an event loop of the host's: a queue, and a descriptor that becomes readable when the
 //! queue is no longer empty. One wake-up brings everything that is there.
 
+use std::collections::VecDeque;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsRawFd as _, RawFd};
 use std::os::unix::net::UnixStream;
@@ -11,7 +12,7 @@ use crate::batch::{self, Wake};
 
 /// A queue with a descriptor to poll. Bounded by what fills it: requests by the inbox, replies by the pending table.
 pub struct Mailbox<T> {
-    items: Mutex<Vec<T>>,
+    items: Mutex<VecDeque<T>>,
     /// Whether the descriptor has been, or is about to be, made readable.
     armed: AtomicBool,
     /// Nobody takes anything any more.
@@ -39,7 +40,7 @@ impl<T: Send + 'static> Mailbox<T> {
         self.reader.as_raw_fd()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<T>> {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<T>> {
         self.items.lock().expect("no panic while a mailbox is locked")
     }
 
@@ -50,7 +51,7 @@ impl<T: Send + 'static> Mailbox<T> {
             drop(items);
             return drop(item);
         }
-        items.push(item);
+        items.push_back(item);
         drop(items);
         if !self.armed.swap(true, Ordering::AcqRel) {
             batch::wake(self.clone());
@@ -74,7 +75,7 @@ impl<T: Send + 'static> Mailbox<T> {
     pub fn close(&self) -> Vec<T> {
         let mut items = self.lock();
         self.closed.store(true, Ordering::Relaxed);
-        std::mem::take(&mut *items)
+        std::mem::take(&mut *items).into()
     }
 
     /// Takes everything that is there, in order. The descriptor is quiet until the next push.
@@ -83,7 +84,17 @@ impl<T: Send + 'static> Mailbox<T> {
         let mut bytes = [0; 16];
         while matches!((&self.reader).read(&mut bytes), Ok(read) if read == bytes.len()) {}
         self.armed.store(false, Ordering::Release);
-        std::mem::take(&mut *self.lock())
+        std::mem::take(&mut *self.lock()).into()
+    }
+
+    /// The same, but no more than `most`. The descriptor stays readable while there are others; for who was told by it.
+    pub fn take_at_most(&self, most: usize) -> Vec<T> {
+        let mut items = self.lock();
+        if items.len() > most {
+            return items.drain(..most).collect();
+        }
+        drop(items);
+        self.take()
     }
 
     /// Takes the first items as far as they are wanted, in order, for who is where they are handled without having been
@@ -123,6 +134,20 @@ mod tests {
         assert_eq!(mailbox.close(), [7]);
         mailbox.push(8);
         assert!(mailbox.take().is_empty());
+    }
+
+    #[test]
+    fn who_takes_a_part_is_told_of_the_rest() {
+        let mailbox = Mailbox::new().unwrap();
+        (0..5).for_each(|i| mailbox.push(i));
+        let mut taken = Vec::new();
+        for most in [2, 2, 2] {
+            assert_eq!((&mailbox.reader).read(&mut [0]).unwrap(), 1, "the descriptor is readable");
+            mailbox.wake();
+            taken.extend(mailbox.take_at_most(most));
+        }
+        assert_eq!(taken, [0, 1, 2, 3, 4]);
+        assert_eq!((&mailbox.reader).read(&mut [0]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
     }
 
     #[test]

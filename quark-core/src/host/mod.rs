@@ -24,7 +24,7 @@ pub(crate) fn look_after_driver() -> bool {
     runtime::driver().is_some_and(driver::Driver::look)
 }
 
-pub use crate::batch::{run as batch, run_foreign as batch_of_foreign};
+pub use crate::batch::{Held, run as batch, run_foreign as batch_of_foreign};
 pub use crate::trace::new_traceparent;
 
 /// What calls made while a request is handled inherit from it: the correlation id, the trace, and the deadline while the

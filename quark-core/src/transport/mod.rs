@@ -331,9 +331,6 @@ impl Engine {
         check_payload(&envelope.payload, self.config().max_payload)?;
         crate::trace::check(&envelope.traceparent)?;
         envelope.kind = EnvelopeKind::Request;
-        if envelope.origin.is_empty() {
-            envelope.origin = self.local().as_str().into();
-        }
         if envelope.timestamp == 0 {
             envelope.timestamp = crate::envelope::unix_millis();
         }
