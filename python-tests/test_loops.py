@@ -324,6 +324,50 @@ run(main())
     )
 
 
+@pytest.mark.parametrize("loops", LOOPS)
+def test_what_tasks_send_that_go_on_together_leaves_although_one_of_them_takes_long(loops: str):
+    ends_well(
+        program(
+            loops,
+            """
+seen, sent = [], []
+
+def plain(request):
+    seen.append(request.method_name)
+    return b""
+
+def wait(method, count):
+    end = time.monotonic() + 20
+    while seen.count(method) < count:
+        assert time.monotonic() < end, (method, seen)
+        time.sleep(0.001)
+
+async def one(client, number):
+    await client.call("T", number, "first")
+    if len(sent) % 5 == 4:
+        wait("second", len(sent))  # It is not meant to wait on its loop, and holds the others up.
+    sent.append(number)
+    await client.call("T", number, "second")
+
+async def main():
+    silo, client = await started(handler=plain), quark.Client(membership=url)
+    await client.start()
+    tasks = [asyncio.ensure_future(one(client, str(number))) for number in range(100)]
+    await asyncio.sleep(0)
+    # All that is answered is told at once.
+    wait("first", 100)
+    await asyncio.gather(*tasks)
+    assert seen.count("second") == 100
+    await client.stop()
+    await nothing_pending(silo)
+
+run(main())
+""",
+        )
+    )
+
+
+
 def test_what_ends_the_program_comes_out_of_the_call_in_which_it_is_raised():
     ends_well(
         program(

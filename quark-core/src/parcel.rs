@@ -130,8 +130,7 @@ mod tests {
         assert!(again.iter().all(|parcel| **parcel == Envelope::default()));
         // One thread makes what another is done with.
         let (sender, receiver) = std::sync::mpsc::channel();
-        let done =
-            std::thread::spawn(move || receiver.into_iter().map(|parcel: Parcel| drop(parcel)).count());
+        let done = std::thread::spawn(move || receiver.into_iter().map(drop::<Parcel>).count());
         made().for_each(|parcel| sender.send(parcel).unwrap());
         drop(sender);
         assert_eq!(done.join().unwrap(), 100 * CRATE);

@@ -31,7 +31,7 @@ impl Completion {
         match self {
             // The receiver is gone when the caller gave up.
             Self::Future(sender) => drop(sender.send(result)),
-            Self::Callback(call) => call(result.and_then(|response| response.into_result())),
+            Self::Callback(call) => call(result.and_then(Parcel::into_result)),
         }
     }
 }
