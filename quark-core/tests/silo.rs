@@ -225,7 +225,12 @@ async fn placements_decide_where_a_type_is_handled() {
 
 #[tokio::test]
 async fn a_request_for_an_actor_of_another_silo_is_passed_on_once() {
-    let (a, b) = (echo_silo("a", "forward").await, echo_silo("b", "forward").await);
+    let naming = |request: Request| {
+        let payload = String::from_utf8_lossy(request.payload()).into_owned();
+        std::future::ready(Ok(format!("{payload} from {}", request.caller())))
+    };
+    let (a, b) =
+        (echo_silo("a", "forward").await, silo("b", "forward").handler(naming).start().await.unwrap());
     // A transport alone sends to whom it likes.
     let nobody: Arc<dyn quark_core::Handler> = Arc::new(Refuse);
     let sender = quark_core::Transport::new(
@@ -244,7 +249,8 @@ async fn a_request_for_an_actor_of_another_silo_is_passed_on_once() {
         quark_core::Envelope::request("T", theirs, "", "x").with_message_id("mine").with_correlation_id("c");
     let response = sender.send("a", request.clone(), LIMIT).await.unwrap();
     assert_eq!((response.message_id.as_str(), response.correlation_id.as_str()), ("mine", "c"));
-    assert_eq!(response.into_result().unwrap(), "b:x");
+    // Who made it is known behind who passed it on.
+    assert_eq!(response.into_result().unwrap(), "x from sender");
     let mut passed_on = request;
     passed_on.hop_count = 1;
     let error = sender.send("a", passed_on, LIMIT).await.unwrap().into_result().unwrap_err();

@@ -339,13 +339,18 @@ mod tests {
     }
 
     async fn engine() -> (Arc<Engine>, Arc<dyn crate::transport::Receive>) {
+        engine_for(Arc::new(Nobody)).await
+    }
+
+    async fn engine_for(
+        receiver: Arc<dyn crate::transport::Receive>,
+    ) -> (Arc<Engine>, Arc<dyn crate::transport::Receive>) {
         let config = TransportConfig { answer_capacity: 1 << 16, ..Default::default() };
         let me: SiloId = "me".parse().unwrap();
         let carrier = Arc::new(Networks::new(&me, &config).unwrap());
         let engine = Engine::new(me, config, carrier);
-        let nobody: Arc<dyn crate::transport::Receive> = Arc::new(Nobody);
-        engine.start(Arc::downgrade(&nobody), None).await.unwrap();
-        (engine, nobody)
+        engine.start(Arc::downgrade(&receiver), None).await.unwrap();
+        (engine, receiver)
     }
 
     /// This peer dials, says these and stays. Gives what goes out to it.
@@ -391,6 +396,37 @@ mod tests {
         let _again = dialled_by(&engine, "asked", vec![answer]);
         settle().await;
         assert!(ending.try_recv().unwrap().is_ok());
+    }
+
+    #[tokio::test]
+    async fn an_answer_does_not_overtake_a_request_that_came_with_it() {
+        type Order = Arc<std::sync::Mutex<Vec<&'static str>>>;
+        struct Noting(Order);
+        impl crate::transport::Receive for Noting {
+            fn receive(&self, requests: &mut Vec<Request>) {
+                self.0.lock().unwrap().extend(requests.drain(..).map(|_| "request"));
+            }
+            fn link_lost(&self, _peer: &SiloId) {}
+            fn resend(&self, _frames: Vec<crate::transport::Frame>) {}
+        }
+        let order = Order::default();
+        let (engine, _noting) = engine_for(Arc::new(Noting(order.clone()))).await;
+        let mut asked = dialled_by(&engine, "asked", vec![]);
+        let noted = order.clone();
+        let ending = Box::new(move |_| noted.lock().unwrap().push("answer"));
+        let dispatch = crate::transport::Dispatch::new(
+            request("7", "").into(),
+            Instant::now() + Duration::from_secs(60),
+            Some(crate::transport::Completion::Callback(ending)),
+        );
+        engine.try_send(&engine.peer("asked").unwrap(), dispatch).ok().unwrap();
+        while asked.next().await.unwrap().message_id != "7" {}
+        let mut answer = request("7", "");
+        answer.kind = EnvelopeKind::Response;
+        let says = vec![request("1", "").one_way(), request("2", "").one_way(), answer];
+        let _again = dialled_by(&engine, "asked", says);
+        settle().await;
+        assert_eq!(*order.lock().unwrap(), ["request", "request", "answer"]);
     }
 
     fn request(id: &str, name: &str) -> Envelope {
