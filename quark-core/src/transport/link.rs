@@ -18,7 +18,8 @@ use super::control;
 use super::engine::Engine;
 use super::flight::Flight;
 use super::origins::Origins;
-use super::outbox::{Outbox, PART_BYTES, PartsNow, Piece, Progress, Taken};
+use super::outbox::{Outbox, Piece, Progress, Taken};
+use super::parts::{self, LARGEST_PART, PART_BYTES};
 use super::turns::Turn;
 use crate::batch::{self, Wake};
 use crate::config::TransportConfig;
@@ -147,33 +148,25 @@ impl State {
         self.take_large_answer(into);
     }
 
-    fn may_begin_part(&self) -> bool {
-        self.peer_is_mute || self.flight.has_room()
-    }
-
-    /// Whether another part may leave; it does then.
-    fn begin_part(&mut self) -> bool {
-        let may = self.may_begin_part();
-        if may {
-            self.flight.begin(Instant::now());
-        }
-        may
+    /// How many bytes of a large payload may leave as the next part.
+    fn room_for_part(&self) -> usize {
+        if self.peer_is_mute { LARGEST_PART } else { self.flight.room() }
     }
 
     /// The next piece of the first large answer.
     fn take_large_answer(&mut self, into: &mut VecDeque<Parcel>) {
         let Some(answer) = self.large_answers.front() else { return };
-        let (sent, part_end) = (self.large_sent, self.large_sent + PART_BYTES);
-        if part_end < answer.response_payload.len() {
-            let part = answer.response_payload.slice(sent..part_end);
-            let part = control::part(control::RESPONSE_PART, &answer.message_id, part, sent);
-            if self.begin_part() {
-                into.push_back(part);
-                self.large_sent = part_end;
+        let payload = &answer.response_payload;
+        if let Some(part) = parts::next(payload, self.large_sent, self.room_for_part()) {
+            if !part.is_empty() {
+                let bytes = payload.slice(part.clone());
+                into.push_back(control::part(control::RESPONSE_PART, &answer.message_id, bytes, part.start));
+                self.flight.begin(part.len(), Instant::now());
+                self.large_sent = part.end;
             }
         } else if let Some(mut answer) = self.large_answers.pop_front() {
             self.answer_bytes -= weight(&answer);
-            self.large_sent = 0;
+            let sent = std::mem::take(&mut self.large_sent);
             answer.parts_bytes = sent as u64;
             answer.response_payload = answer.response_payload.slice(sent..);
             into.push_back(answer);
@@ -345,12 +338,9 @@ impl Link {
         }
     }
 
-    fn parts_now(&self) -> PartsNow {
-        match self.is_announced() {
-            false => PartsNow::Never,
-            true if self.lock().may_begin_part() => PartsNow::One,
-            true => PartsNow::Wait,
-        }
+    /// How many bytes of a large payload may leave as the next part; nothing where the peer does not know parts.
+    fn room_for_part(&self) -> Option<usize> {
+        self.is_announced().then(|| self.lock().room_for_part())
     }
 
     /// The peer has seen a part.
@@ -534,12 +524,10 @@ impl Outgoing {
         let count = self.ready.len() + TAKE_FRAMES;
         let mut taken = outbox.take_small(link, count, TAKE_BYTES, &mut self.ready);
         let small = !taken.is_empty();
-        let parts = link.parts_now();
-        match outbox.take_large(link, &mut self.large, parts, &mut self.ready) {
+        let most_of_part = link.room_for_part();
+        match outbox.take_large(link, &mut self.large, most_of_part, &mut self.ready) {
             Piece::Nothing => {}
-            Piece::Part => {
-                link.lock().begin_part();
-            }
+            Piece::Part(bytes) => link.lock().flight.begin(bytes, Instant::now()),
             Piece::Frame(frame) => taken.extend(frame),
         }
         if taken.is_empty() {

@@ -18,6 +18,7 @@ use super::claim::Claim;
 use super::control;
 use super::lane::Lane;
 use super::link::Link;
+use super::parts;
 use super::pending::{Route, Ticket};
 use super::room::{Need, Space, actor_of};
 use super::turns::Turns;
@@ -25,9 +26,6 @@ use crate::envelope::Envelope;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::SiloId;
 use crate::parcel::Parcel;
-
-/// A payload above this many bytes leaves in parts of this size.
-pub(crate) const PART_BYTES: usize = 64 * 1024;
 
 /// A request on its way out.
 pub(crate) struct Frame {
@@ -89,17 +87,6 @@ impl Taken {
     }
 }
 
-/// What may leave of large payloads now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum PartsNow {
-    /// The peer does not know parts: payloads leave whole.
-    Never,
-    /// One part.
-    One,
-    /// No part, until the peer has seen some of those before.
-    Wait,
-}
-
 /// How far a link has come with the large frame at the front.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Progress {
@@ -110,7 +97,8 @@ pub(crate) struct Progress {
 /// What left of the large lane.
 pub(crate) enum Piece {
     Nothing,
-    Part,
+    /// A part of so many bytes.
+    Part(usize),
     /// The frame itself, with what was left of its payload.
     Frame(Taken),
 }
@@ -267,13 +255,13 @@ impl Outbox {
         Taken { small, ..Taken::default() }
     }
 
-    /// Takes the next piece of the large frame at the front for `link`: a part, or the frame itself with what is left of
-    /// its payload.
+    /// Takes the next piece of the large frame at the front for `link`: a part of at most `most_of_part` bytes, or the frame
+    /// itself with what is left of its payload; all of it where the peer does not know parts.
     pub(crate) fn take_large(
         &self,
         link: &Arc<Link>,
         progress: &mut Progress,
-        parts: PartsNow,
+        most_of_part: Option<usize>,
         into: &mut VecDeque<Parcel>,
     ) -> Piece {
         let mut queue = self.lock();
@@ -281,25 +269,25 @@ impl Outbox {
             return Piece::Nothing;
         }
         let Some((number, frame)) = queue.large.front() else { return Piece::Nothing };
+        let payload = &frame.envelope.payload;
         if progress.number != number {
             *progress = Progress { number, sent: 0 };
         }
-        let payload = &frame.envelope.payload;
-        let part_end = progress.sent + PART_BYTES;
-        let in_parts = part_end < payload.len() && frame.deadline > Instant::now();
-        if in_parts && parts == PartsNow::Wait {
-            return Piece::Nothing;
-        }
-        if in_parts && parts == PartsNow::One {
-            let part = payload.slice(progress.sent..part_end);
+        if let Some(most) = most_of_part
+            && let Some(part) = parts::next(payload, progress.sent, most)
+            && frame.deadline > Instant::now()
+        {
+            if part.is_empty() {
+                return Piece::Nothing;
+            }
             into.push_back(control::part(
                 control::REQUEST_PART,
                 &frame.envelope.message_id,
-                part,
-                progress.sent,
+                payload.slice(part.clone()),
+                part.start,
             ));
-            progress.sent = part_end;
-            return Piece::Part;
+            progress.sent = part.end;
+            return Piece::Part(part.len());
         }
         if queue.small.first_number() < frame.after {
             return Piece::Nothing;

@@ -1,11 +1,25 @@
-//! Puts together the payloads that come in parts. Pure.
+//! Large payloads in parts: how they are cut, and put together again. Pure.
 //!
 //! One link sends the parts of one request and of one response at a time, so there is one of these for each. A transfer
 //! that was given up is followed by the beginning of another.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
 use crate::error::{Error, ErrorKind, Result};
+
+/// A payload above this many bytes leaves in parts, of this size while small messages go beside it.
+pub(crate) const PART_BYTES: usize = 64 * 1024;
+/// The largest part: of a payload that has the link for itself.
+pub(crate) const LARGEST_PART: usize = 4 * PART_BYTES;
+
+/// The next part of a payload of which `sent` bytes have left, at most `most` bytes; nothing when what is left is the last
+/// piece, of [`PART_BYTES`] at most, which leaves with the message itself.
+pub(crate) fn next(payload: &Bytes, sent: usize, most: usize) -> Option<Range<usize>> {
+    let before_last = payload.len().saturating_sub(sent + 1) / PART_BYTES * PART_BYTES;
+    (before_last > 0).then(|| sent..sent + before_last.min(most))
+}
 
 /// The parts of one payload.
 #[derive(Default)]
@@ -89,6 +103,24 @@ mod tests {
 
     fn bytes(text: &'static str) -> Bytes {
         Bytes::from_static(text.as_bytes())
+    }
+
+    #[test]
+    fn a_payload_is_cut_into_parts_and_a_small_last_piece() {
+        let sizes = |length: usize, most| {
+            let (payload, mut sent, mut sizes) = (Bytes::from(vec![0; length]), 0, vec![]);
+            while let Some(part) = next(&payload, sent, most) {
+                assert_eq!(part.start, sent);
+                sizes.push(part.len() / PART_BYTES);
+                sent = part.end;
+            }
+            (sizes, length - sent)
+        };
+        assert_eq!(sizes(0, PART_BYTES), (vec![], 0));
+        assert_eq!(sizes(PART_BYTES, PART_BYTES), (vec![], PART_BYTES));
+        assert_eq!(sizes(PART_BYTES + 1, LARGEST_PART), (vec![1], 1));
+        assert_eq!(sizes(3 * PART_BYTES, PART_BYTES), (vec![1, 1], PART_BYTES));
+        assert_eq!(sizes(9 * PART_BYTES + 5, LARGEST_PART), (vec![4, 4, 1], 5));
     }
 
     #[test]

@@ -9,7 +9,8 @@ use std::task::Poll;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::outbox::{Outbox, PART_BYTES, Size};
+use super::outbox::{Outbox, Size};
+use super::parts::PART_BYTES;
 use crate::envelope::Envelope;
 
 /// Room for frames of one size.

@@ -16,7 +16,7 @@ use tonic::transport::Channel;
 
 use super::codec::EnvelopeCodec;
 use super::socket::{self, Socket};
-use super::{PATH, Settings, announce, announced, append_sources, error_of};
+use super::{FRAME_BYTES, PATH, Settings, announce, announced, append_sources, error_of};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::parcel::Parcel;
@@ -73,6 +73,7 @@ pub(super) async fn channel(settings: &Settings, to: &Endpoint, socket: Socket) 
         .map_err(|error| unreachable(to, &error))?
         .initial_stream_window_size(settings.window())
         .initial_connection_window_size(settings.connection_window)
+        .max_frame_size(FRAME_BYTES)
         .http2_keep_alive_interval(settings.probe_interval)
         .keep_alive_timeout(settings.probe_timeout)
         .keep_alive_while_idle(true)

@@ -18,7 +18,7 @@ use super::client::poll_message;
 use super::codec::EnvelopeCodec;
 use super::connections::{self, Prepare, Remote};
 use super::socket::Socket;
-use super::{PATH, Settings, announce, announced, health, status_of};
+use super::{FRAME_BYTES, PATH, Settings, announce, announced, health, status_of};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::parcel::Parcel;
@@ -54,6 +54,7 @@ pub(super) async fn serve(
     let served = tonic::transport::Server::builder()
         .initial_stream_window_size(settings.window())
         .initial_connection_window_size(settings.connection_window)
+        .max_frame_size(FRAME_BYTES)
         .max_concurrent_streams(settings.max_streams)
         .http2_max_header_list_size(settings.max_metadata)
         .http2_max_local_error_reset_streams(Some(MAX_ERROR_RESETS))
