@@ -54,7 +54,7 @@ fn runtime(subject: &str) -> tokio::runtime::Runtime {
 async fn serve(subject: &str, name: &str) -> bool {
     match subject {
         "quark" | "quark-tls" | "quark-http3" => quark::serve(name, Over::of(subject)).await,
-        "tonic" | "tonic-two" => raw_tonic::serve().await,
+        "tonic" | "tonic-two" | "tonic-frames" => raw_tonic::serve(raw_tonic::frame_of(subject)).await,
         "tcp" => tcp::serve().await,
         _ => return false,
     }
@@ -68,7 +68,7 @@ async fn call(subject: &str, load: Load) -> bool {
         "one-way" => quark::call(load, Way::Notifications, Over::Plain).await,
         "beside-large" => quark::call(load, Way::BesideLarge, Over::Plain).await,
         "local" => quark::call_itself(load).await,
-        "tonic" | "tonic-two" => raw_tonic::call(load).await,
+        "tonic" | "tonic-two" | "tonic-frames" => raw_tonic::call(load, raw_tonic::frame_of(subject)).await,
         "tcp" => tcp::call(load).await,
         "tcp-futures" => tcp::call_with_futures(load).await,
         _ => return subject.strip_prefix("ring-").is_some_and(|what| ring::call(what, load)),

@@ -25,6 +25,12 @@ const PATH: &str = "/quark.QuarkTransport/ActorStream";
 
 /// HTTP/2 windows as large as Quark's, which matter for large payloads.
 const WINDOW: u32 = 4 * 1024 * 1024;
+/// Frames, unless they are of the smallest size, which is the default.
+const FRAME: u32 = 256 * 1024;
+
+pub(crate) fn frame_of(subject: &str) -> Option<u32> {
+    (subject == "tonic-frames").then_some(FRAME)
+}
 
 #[derive(Clone, Copy)]
 struct EchoCodec;
@@ -92,7 +98,7 @@ impl tonic::server::StreamingService<Echo> for EchoStream {
     }
 }
 
-pub(crate) async fn serve() {
+pub(crate) async fn serve(frame: Option<u32>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     println!("ready {}", listener.local_addr().expect("an address"));
     let connections = TcpListenerStream::new(listener).inspect(|connection| {
@@ -103,6 +109,7 @@ pub(crate) async fn serve() {
     let server = tonic::transport::Server::builder()
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(16 * WINDOW)
+        .max_frame_size(frame)
         .serve_with_incoming(Service, connections);
     tokio::select! {
         served = server => served.expect("a server"),
@@ -110,13 +117,14 @@ pub(crate) async fn serve() {
     }
 }
 
-pub(crate) async fn call(load: Load) {
+pub(crate) async fn call(load: Load, frame: Option<u32>) {
     let channel = tonic::transport::Endpoint::from_shared(format!("http://{}", load.address()));
     let channel = channel
         .expect("an address")
         .tcp_nodelay(true)
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(16 * WINDOW)
+        .max_frame_size(frame)
         .connect()
         .await
         .expect("a connection");

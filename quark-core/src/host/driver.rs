@@ -50,7 +50,7 @@ thread_local! {
 }
 
 /// Whether this thread is driving the runtime.
-pub(super) fn drives_here() -> bool {
+pub(crate) fn drives_here() -> bool {
     DRIVES.get()
 }
 

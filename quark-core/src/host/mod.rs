@@ -10,6 +10,7 @@ mod runtime;
 mod together;
 mod workers;
 
+pub(crate) use driver::drives_here;
 pub use log::{LogSink, set_log_sink};
 pub use mailbox::Mailbox;
 pub use runtime::{

@@ -120,6 +120,8 @@ const ZEROMQ: Subject = Subject::echo("ZeroMQ in C", Driver::CZeroMq, "zeromq", 
 const TONIC: Subject = Subject::echo(RAW_TONIC, Driver::Rust, "tonic", "tonic");
 const TONIC_TWO: Subject =
     Subject::echo("raw tonic, two threads", Driver::Rust, "tonic-two", "tonic-two").full_only();
+const TONIC_FRAMES: Subject =
+    Subject::echo("raw tonic, frames as large as Quark's", Driver::Rust, "tonic-frames", "tonic-frames");
 const RUST: Subject = Subject::echo("Quark, Rust", Driver::Rust, "quark", "quark");
 const RUST_TLS: Subject = Subject::echo("Quark, Rust, TLS", Driver::Rust, "quark-tls", "quark-tls");
 const RUST_HTTP3: Subject = Subject::echo("Quark, Rust, HTTP/3", Driver::Rust, "quark-http3", "quark-http3");
@@ -181,7 +183,19 @@ pub(super) const GROUPS: &[Group] = &[
         title: "Rust and C, larger payloads",
         baselines: &[RAW_TONIC, "C TCP (floor)"],
         loads: BY_PAYLOAD,
-        subjects: &[C_TCP, TCP_FUTURES, ZEROMQ, TONIC, TONIC_TWO, RUST, RUST_TLS, RUST_HTTP3, C, C_BATCHES],
+        subjects: &[
+            C_TCP,
+            TCP_FUTURES,
+            ZEROMQ,
+            TONIC,
+            TONIC_TWO,
+            TONIC_FRAMES,
+            RUST,
+            RUST_TLS,
+            RUST_HTTP3,
+            C,
+            C_BATCHES,
+        ],
     },
     Group {
         title: "Python, 64 B",
@@ -307,6 +321,6 @@ pub(super) const GROWTH: &[Group] = &[
             Load::new("1,000 callers", 1000, 64).also_quick(),
             Load::new("10,000 callers", 10_000, 64).also_quick(),
         ],
-        subjects: &[TONIC, RUST, C],
+        subjects: &[TONIC, TONIC_FRAMES, RUST, C],
     },
 ];

@@ -15,6 +15,7 @@ use tonic::client::GrpcService;
 use tonic::transport::Channel;
 
 use super::codec::EnvelopeCodec;
+use super::pacing::Paced;
 use super::socket::{self, Socket};
 use super::{FRAME_BYTES, PATH, Settings, announce, announced, append_sources, error_of};
 use crate::endpoint::Endpoint;
@@ -53,7 +54,7 @@ where
 {
     let mut grpc = grpc.max_decoding_message_size(settings.max_message);
     grpc.ready().await.map_err(|error| Error::new(ErrorKind::Unreachable, format!("{to}: {error}")))?;
-    let mut request = tonic::Request::new(outgoing);
+    let mut request = tonic::Request::new(Paced::new(outgoing));
     announce(hello, request.metadata_mut());
     let opening = async move {
         let response = grpc.streaming(request, PathAndQuery::from_static(PATH), EnvelopeCodec).await;

@@ -11,6 +11,7 @@ pub(super) mod fuzzing;
 mod generated;
 mod health;
 mod http3;
+mod pacing;
 mod server;
 mod socket;
 

@@ -17,6 +17,7 @@ use tonic::{Status, Streaming};
 use super::client::poll_message;
 use super::codec::EnvelopeCodec;
 use super::connections::{self, Prepare, Remote};
+use super::pacing::Paced;
 use super::socket::Socket;
 use super::{FRAME_BYTES, PATH, Settings, announce, announced, health, status_of};
 use crate::endpoint::Endpoint;
@@ -161,8 +162,9 @@ impl StreamingService<Parcel> for ActorStream {
                 Err(status_of(&error))
             }
             Ok(accepted) => {
-                let mut response =
-                    tonic::Response::new(Answers(accepted.run(Box::pin(Asked(request.into_inner())))));
+                let mut response = tonic::Response::new(Answers(Paced::new(
+                    accepted.run(Box::pin(Asked(request.into_inner()))),
+                )));
                 announce(&self.accept.hello(), response.metadata_mut());
                 Ok(response)
             }
@@ -182,7 +184,7 @@ impl Stream for Asked {
 }
 
 /// What we send on a stream that we accepted.
-struct Answers(Outgoing);
+struct Answers(Paced<Outgoing>);
 
 impl Stream for Answers {
     type Item = Result<Parcel, Status>;
