@@ -87,6 +87,7 @@ pub(crate) fn run(mut args: Args) -> Result<()> {
             "scale",
         ]))
     })?;
+    let others = others();
     let (part, (table, missed)) = if gossip {
         ("gossip", by_gossip(seconds)?)
     } else {
@@ -96,7 +97,7 @@ pub(crate) fn run(mut args: Args) -> Result<()> {
             false => ("scale", in_redis(&server, agents, foreign, seconds)?),
         }
     };
-    let text = format!("{}; {}.\n\n{table}", machine(), others());
+    let text = format!("{}; {others}.\n\n{table}", machine());
     println!("\n{text}");
     if publishing {
         publish::tables_of("docs/MEMBERSHIP.md", part, &text)?;

@@ -14,12 +14,22 @@ impl All {
         self.0.entry((subject, load)).or_default().push(figures);
     }
 
+    /// One figure in each round; nothing where it was not measured.
+    fn rounds(&self, subject: &str, load: &str, figure: &str) -> impl Iterator<Item = Option<f64>> {
+        let found = self.0.iter().find(|((s, l), _)| *s == subject && *l == load);
+        found.into_iter().flat_map(|(_, rounds)| rounds).map(move |round| round.get(figure).copied())
+    }
+
     /// The median of one figure over the rounds.
     pub(super) fn median(&self, subject: &str, load: &str, figure: &str) -> Option<f64> {
-        let (_, rounds) = self.0.iter().find(|((s, l), _)| *s == subject && *l == load)?;
-        let mut values: Vec<f64> = rounds.iter().filter_map(|round| round.get(figure).copied()).collect();
-        values.sort_by(f64::total_cmp);
-        values.get(values.len() / 2).copied()
+        median(self.rounds(subject, load, figure).flatten().collect())
+    }
+
+    /// The median of one subject's figure over another's of the same round: what the machine did in a round, it did to both.
+    pub(super) fn median_ratio(&self, of: (&str, &str), over: (&str, &str), figure: &str) -> Option<f64> {
+        let over = self.rounds(over.0, over.1, figure);
+        let pairs = self.rounds(of.0, of.1, figure).zip(over);
+        median(pairs.filter_map(|(of, over)| Some(of? / over?)).collect())
     }
 
     /// All rounds of all measurements as JSON.
@@ -33,6 +43,11 @@ impl All {
         });
         format!("[\n{}\n]\n", entries.collect::<Vec<_>>().join(",\n"))
     }
+}
+
+fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
 }
 
 fn to_json(figures: &Figures) -> String {
@@ -57,6 +72,18 @@ pub(super) fn of_line(line: &str) -> Figures {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_ratio_is_within_a_round() {
+        let mut all = All::default();
+        let [slow, fast, lost] = ["{\"p50_us\": 20}", "{\"p50_us\": 10}", ""];
+        for (a, b) in [(slow, slow), (fast, fast), (slow, slow), (fast, lost), (fast, fast)] {
+            all.add("a", "load", of_line(a));
+            all.add("b", "load", of_line(b));
+        }
+        assert_eq!(all.median_ratio(("a", "load"), ("b", "load"), "p50_us"), Some(1.0));
+        assert_eq!(all.median_ratio(("a", "load"), ("b", "other"), "p50_us"), None);
+    }
 
     #[test]
     fn the_median_is_of_each_figure_by_itself() {

@@ -201,10 +201,9 @@ impl Goal {
     }
 
     fn measured(&self, all: &All) -> Option<f64> {
-        let of = all.median(self.of.0, self.of.1, self.figure)?;
         match self.over {
-            None => Some(of),
-            Some((subject, load)) => Some(of / all.median(subject, load, self.figure)?),
+            None => all.median(self.of.0, self.of.1, self.figure),
+            Some(over) => all.median_ratio(self.of, over, self.figure),
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::process::{Failure, Result, shown};
 pub(super) struct Times {
     pub(super) warm_up: f64,
     pub(super) measured: f64,
+    pub(super) rounds: usize,
 }
 
 /// What starting and ending may take on a busy machine.

@@ -16,6 +16,7 @@ pub(super) fn run(quick: bool, publishing: bool) -> Result<()> {
     drivers::build_rust()?;
     let venv = Venv::ready(Needs::Tests)?;
     venv.install_wheel(Profile::Release)?;
+    let others = report::others();
     let many = if quick { 200_000 } else { 1_000_000 };
     let links = step("links", || links(200, 0))?;
     let view = step("a view of 1,000 silos, 20 of them linked", || self::links(20, 980))?;
@@ -23,7 +24,7 @@ pub(super) fn run(quick: bool, publishing: bool) -> Result<()> {
     let million = step("calls in flight to 8 silos", || pending(8, many))?;
     let (bare, silo) = step("Python", || python(&venv))?;
 
-    let mut text = format!("{}; {}.\n\n", report::machine(), report::others());
+    let mut text = format!("{}; {others}.\n\n", report::machine());
     text += "| what | measured | goal | met? |\n|---|---|---|---|\n";
     let mut row = |what: &str, value: f64, unit: &str, goal: Option<f64>| {
         let met = goal.map_or(" | ", |goal| if value <= goal { " | yes" } else { " | **no**" });

@@ -32,8 +32,9 @@ use crate::process::{self, Failure, Result, target};
 use crate::python::{Needs, Profile, Venv};
 
 const ROUNDS: usize = 3;
-/// Whole runs for `--goals`.
+/// Whole runs for `--goals`, and rounds in each.
 const RUNS: usize = 3;
+const GOAL_ROUNDS: usize = 5;
 
 /// Below this ratio to TCP raw tonic is itself slow, and ratios to it say nothing.
 const SOUND: f64 = 0.6;
@@ -75,7 +76,7 @@ pub(crate) fn run(mut args: Args) -> Result<()> {
         return Ok(());
     }
     let network = if lossy { Some(lossy::Network::new()?) } else { None };
-    let run = measure_all(&selection, groups, network.as_ref())?;
+    let run = measure_all(&selection, groups, network.as_ref(), ROUNDS)?;
     finish(part, groups, &run, quick, publishing)
 }
 
@@ -85,7 +86,7 @@ fn hold_against_goals(quick: bool, publishing: bool) -> Result<()> {
     let (mut all, mut text) = (Vec::new(), String::new());
     for number in 1..=RUNS {
         println!("\n## Run {number} of {RUNS}");
-        let run = measure_all(&selection, GROUPS, None)?;
+        let run = measure_all(&selection, GROUPS, None, GOAL_ROUNDS)?;
         text += &format!("Run {number}: {}.\n", run.how);
         text += &run.failures.iter().map(|failed| format!("Not measured, {failed}.\n")).collect::<String>();
         all.push(run.all);
@@ -109,6 +110,7 @@ fn measure_all(
     selection: &Selection,
     groups: &'static [Group],
     network: Option<&lossy::Network>,
+    rounds: usize,
 ) -> Result<Run> {
     let chosen: Vec<&Subject> = groups
         .iter()
@@ -119,11 +121,11 @@ fn measure_all(
     }
     let drivers = Drivers::ready(&chosen, network)?;
     let times = if selection.quick {
-        Times { warm_up: 0.1, measured: 0.25 }
+        Times { warm_up: 0.1, measured: 0.25, rounds }
     } else {
-        Times { warm_up: 0.4, measured: 1.2 }
+        Times { warm_up: 0.4, measured: 1.2, rounds }
     };
-    let how = format!("{}; medians of {ROUNDS} times {} s", others(), times.measured);
+    let how = format!("{}; medians of {rounds} times {} s", others(), times.measured);
     let tables = format!("{}; {how}.\n", machine());
     print!("\n{tables}");
     let mut run = Run { how, all: All::default(), tables, failures: Vec::new() };
@@ -161,12 +163,14 @@ fn measure_one_load(
     times: &Times,
     run: &mut Run,
 ) {
-    for _ in 0..ROUNDS {
+    for _ in 0..times.rounds {
         for subject in subjects {
             match measure(drivers, subject, load, times) {
                 Ok(figures) => run.all.add(subject.name, load.name, figures),
                 Err(failure) => {
                     eprintln!("{failure}");
+                    // A round without figures: the next ones stay beside those of the others.
+                    run.all.add(subject.name, load.name, Figures::default());
                     run.failures.push(format!("{}, {}", subject.name, load.name));
                 }
             }

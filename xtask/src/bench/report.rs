@@ -1,5 +1,7 @@
 //! What was measured as Markdown.
 
+use std::time::Duration;
+
 use super::figures::All;
 use super::table::{Group, Load, Subject};
 
@@ -80,14 +82,23 @@ pub(crate) fn machine() -> String {
     )
 }
 
-/// What else ran: the load of the last minute for each core.
+/// What else runs: how busy the machine is while nothing of ours is.
 pub(crate) fn others() -> String {
-    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let load: f64 = text.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(0.0);
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let busy =
-        if load > 0.3 * cores as f64 { ": **others used this machine**, the figures are rough" } else { "" };
-    format!("load before it {load:.1}{busy}")
+    let before = processor_times();
+    std::thread::sleep(Duration::from_secs(1));
+    let passed: Vec<u64> = processor_times().iter().zip(before).map(|(now, then)| now - then).collect();
+    let idle: u64 = passed.iter().skip(3).take(2).sum();
+    let busy = 1.0 - idle as f64 / passed.iter().sum::<u64>().max(1) as f64;
+    let remark = if busy > 0.1 { ": **others used this machine**, the figures are rough" } else { "" };
+    format!("{:.0} % busy in the second before it{remark}", 100.0 * busy)
+}
+
+/// Time of all cores so far: user, nice, system, idle, waiting for input and output, two kinds of interrupts, and stolen by
+/// other machines.
+fn processor_times() -> Vec<u64> {
+    let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    let fields = text.lines().next().unwrap_or_default().split_whitespace().skip(1).take(8);
+    fields.filter_map(|field| field.parse().ok()).collect()
 }
 
 #[cfg(test)]
