@@ -79,6 +79,9 @@ async fn measure(caller: Caller, load: Load, way: Way) {
         Way::BesideLarge => {
             let mut large = calls.clone();
             large.payload = vec![7; LARGE].into();
+            // Of another actor: what is sent to one actor arrives in order, small behind large.
+            large.ids = ["large".to_owned()].into();
+            large.next = Arc::default();
             let large = tokio::spawn(async move {
                 loop {
                     large.call().await;
