@@ -32,8 +32,12 @@ async fn row_22_a_payload_at_the_limit_passes_and_one_over_is_refused_at_the_sen
 
 #[tokio::test]
 async fn a_receiver_with_a_smaller_limit_refuses_and_keeps_the_link() {
-    for size in [100_000, 3 * MIB] {
-        let (a, b) = (Host::new("a").await, Host::with("b", |config| config.max_payload = 1000).await);
+    // Whole, in parts, and in the largest ones, which are those of a transfer that has gone on for a while.
+    for size in [60_000, 3 * MIB, 8 * MIB] {
+        let (a, b) = (
+            Host::with("a", |config| config.max_payload = 8 * MIB).await,
+            Host::with("b", |config| config.max_payload = 1000).await,
+        );
         let proxy = Proxy::before(&b.endpoint()).await;
         a.transport.connect(&b.info_at(&proxy.endpoint)).await.unwrap();
         let error = a.ask("b", "1", "", vec![0; size]).await.unwrap_err();
