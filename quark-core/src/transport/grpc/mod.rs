@@ -46,8 +46,8 @@ const INCARNATION: &str = "quark-incarnation";
 /// On a refusal: the number of the error's kind.
 const ERROR_CODE: &str = "quark-error-code";
 
-/// The largest frame of HTTP/2 that we take, in bytes. One is written and read with a call of the system each, of which frames
-/// of the smallest size (16 KiB) need so many that large payloads are slower by a quarter.
+/// The largest frame of HTTP/2 that we take, in bytes. One is a write and two reads, of which frames of the smallest size
+/// (16 KiB) take so many that they are what a large payload waits for.
 const FRAME_BYTES: u32 = LARGEST_PART as u32;
 
 /// What an envelope may need beside its payload: ids, names, trace context, an error's message.
