@@ -25,10 +25,11 @@ impl All {
         median(self.rounds(subject, load, figure).flatten().collect())
     }
 
-    /// The median of one subject's figure over another's of the same round: what the machine did in a round, it did to both.
-    pub(super) fn median_ratio(&self, of: (&str, &str), over: (&str, &str), figure: &str) -> Option<f64> {
-        let over = self.rounds(over.0, over.1, figure);
-        let pairs = self.rounds(of.0, of.1, figure).zip(over);
+    /// The median of one figure over another of the same round, each as its subject, load and name: what the machine did in a
+    /// round, it did to both.
+    pub(super) fn median_ratio(&self, of: (&str, &str, &str), over: (&str, &str, &str)) -> Option<f64> {
+        let over = self.rounds(over.0, over.1, over.2);
+        let pairs = self.rounds(of.0, of.1, of.2).zip(over);
         median(pairs.filter_map(|(of, over)| Some(of? / over?)).collect())
     }
 
@@ -81,8 +82,9 @@ mod tests {
             all.add("a", "load", of_line(a));
             all.add("b", "load", of_line(b));
         }
-        assert_eq!(all.median_ratio(("a", "load"), ("b", "load"), "p50_us"), Some(1.0));
-        assert_eq!(all.median_ratio(("a", "load"), ("b", "other"), "p50_us"), None);
+        let ratio = |over| all.median_ratio(("a", "load", "p50_us"), over);
+        assert_eq!(ratio(("b", "load", "p50_us")), Some(1.0));
+        assert_eq!(ratio(("b", "other", "p50_us")), None);
     }
 
     #[test]

@@ -7,8 +7,8 @@ use super::table::{Group, Load, Subject};
 
 /// One table: the subjects of a group under one load.
 pub(super) fn table(all: &All, group: &Group, load: &Load, subjects: &[&Subject]) -> String {
-    let measured: Vec<&&Subject> =
-        subjects.iter().filter(|one| all.median(one.name, load.name, "msgs_per_s").is_some()).collect();
+    let is_measured = |one: &Subject| all.median(one.name, load.name, "msgs_per_s").is_some();
+    let measured: Vec<&&Subject> = subjects.iter().filter(|one| !one.is_pace && is_measured(one)).collect();
     if measured.is_empty() {
         return String::new();
     }

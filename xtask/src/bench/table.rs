@@ -26,6 +26,8 @@ pub(super) struct Subject {
     pub(super) deepest: usize,
     /// Whether a quick run has it.
     pub(super) quick: bool,
+    /// Whether it is no peer, and only says how fast the machine is in the same minutes.
+    pub(super) is_pace: bool,
 }
 
 impl Subject {
@@ -34,7 +36,7 @@ impl Subject {
         serve: Option<(Driver, &'static str)>,
         call: (Driver, &'static str),
     ) -> Self {
-        Self { name, serve, call, silos: 1, actors: 1, deepest: usize::MAX, quick: true }
+        Self { name, serve, call, silos: 1, actors: 1, deepest: usize::MAX, quick: true, is_pace: false }
     }
     /// One program on both sides.
     const fn echo(name: &'static str, driver: Driver, serve: &'static str, call: &'static str) -> Self {
@@ -55,6 +57,10 @@ impl Subject {
     }
     const fn full_only(mut self) -> Self {
         self.quick = false;
+        self
+    }
+    const fn as_pace(mut self) -> Self {
+        self.is_pace = true;
         self
     }
 }
@@ -156,6 +162,9 @@ const C_FROM_PY: Subject =
 pub(super) const RAW_TONIC: &str = "raw tonic, one thread";
 pub(super) const TOKIO_TCP: &str = "tokio TCP + prost, a future per request";
 pub(super) const ASYNCIO_TCP: &str = "asyncio TCP";
+pub(super) const MD5: &str = "MD5 of the key alone";
+
+const MD5_ALONE: Subject = Subject::alone(MD5, Driver::Rust, "ring-md5");
 
 /// What `cargo xtask bench` measures.
 pub(super) const GROUPS: &[Group] = &[
@@ -230,6 +239,7 @@ pub(super) const GROUPS: &[Group] = &[
             Subject::alone("own silo, C, batches", Driver::C, "local-batches"),
             Subject::alone("own silo, Python, def", Driver::Python, "quark-local"),
             Subject::alone("own silo, Python, async def", Driver::Python, "quark-local-async"),
+            MD5_ALONE.as_pace(),
         ],
     },
     Group {
@@ -267,10 +277,10 @@ pub(super) const GROUPS: &[Group] = &[
     },
     Group {
         title: "Hash ring: lookups a second; times are of 10,000",
-        baselines: &["MD5 of the key alone", "hashlib.md5 alone"],
+        baselines: &[MD5, "hashlib.md5 alone"],
         loads: LOOKUPS,
         subjects: &[
-            Subject::alone("MD5 of the key alone", Driver::Rust, "ring-md5"),
+            MD5_ALONE,
             Subject::alone("lookup, 3 silos", Driver::Rust, "ring-3"),
             Subject::alone("lookup, 1,000 silos", Driver::Rust, "ring-1000"),
             Subject::alone("lookup, 1,000 silos, batch", Driver::Rust, "ring-batch"),
