@@ -15,15 +15,25 @@ def md5() -> None:
         hashlib.md5(key.encode()).digest()
 
 
-def batch() -> "Callable[[], Any]":
+def batch(keys: Any) -> "Callable[[], Any]":
     ring = quark.HashRing()
     for number in range(1000):
         ring.add(f"silo-{number}")
-    return lambda: ring.owners(KEYS)
+    return lambda: ring.owners(keys)
+
+
+def column() -> Any:
+    import pyarrow
+
+    return pyarrow.array(KEYS)
 
 
 async def call(what: str, load: Load) -> None:
-    subjects: "Dict[str, Callable[[], Any]]" = {"md5": lambda: md5, "batch": batch}
+    subjects: "Dict[str, Callable[[], Any]]" = {
+        "md5": lambda: md5,
+        "batch": lambda: batch(KEYS),
+        "column": lambda: batch(column()),
+    }
     work = subjects[what]()
     meter = Meter(load, at_once=len(KEYS))
 

@@ -8,6 +8,7 @@ mod args;
 mod bridge;
 mod buffer;
 mod certs;
+mod columns;
 mod envelope;
 mod errors;
 mod foreign;

@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString};
 
 use crate::args;
+use crate::columns;
 use crate::errors::OrRaise as _;
 use crate::ranges::HashRanges;
 
@@ -87,21 +88,12 @@ impl HashRing {
     /// The owners of many keys, in their order: cheaper for each than one by one.
     fn owners<'py>(&self, py: Python<'py>, keys: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
         let ring = self.snapshot();
-        let wrong = |_| args::wrong_type("keys", keys, "an iterable of strings");
-        if keys.is_instance_of::<PyString>() {
-            return Err(wrong(()));
-        }
-        let keys = keys.try_iter().map_err(|_| wrong(()))?;
-        let keys: Vec<_> = keys.collect::<PyResult<_>>()?;
         // Each owner is one object, however often it is in the list.
         let silos: Vec<_> = ring.silos().map(|id| PyString::new(py, id.as_str())).collect();
-        let mut texts = Vec::with_capacity(keys.len());
-        for key in &keys {
-            let text = args::borrowed_text("", key);
-            texts.push(text.or_else(|_| args::borrowed_text(&format!("keys[{}]", texts.len()), key))?);
-        }
-        let mut owners = Vec::with_capacity(keys.len());
-        ring.each_owner(texts, |place| owners.push(place.map(|place| &silos[place])));
+        let mut owners = Vec::with_capacity(keys.len().unwrap_or_default());
+        columns::each("keys", keys, |texts| {
+            ring.each_owner(texts, |place| owners.push(place.map(|place| &silos[place])));
+        })?;
         PyList::new(py, owners)
     }
 

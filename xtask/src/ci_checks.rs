@@ -1,4 +1,7 @@
 //! `ci-checks`: whatever CI looks at besides the tests. All of it is looked at, also when something fails.
+//!
+//! Most of it compiles and reads; CI does that beside the tests, at the lowest priority (`--patient`), and the rest after them
+//! (`--hurried`).
 
 use std::process::Command;
 
@@ -7,31 +10,50 @@ use crate::process::{self, Failure, Result, cargo, step};
 use crate::python::{Needs, Venv};
 use crate::{generate, instructions, readme, supply, typing};
 
-type Check = fn() -> Result<()>;
+struct Check {
+    name: &'static str,
+    check: fn() -> Result<()>,
+    /// Whether it runs programs that have only so much time.
+    hurries: bool,
+}
+
+const fn patient(name: &'static str, check: fn() -> Result<()>) -> Check {
+    Check { name, check, hurries: false }
+}
+
+const fn hurried(name: &'static str, check: fn() -> Result<()>) -> Check {
+    Check { name, check, hurries: true }
+}
+
+const CHECKS: [Check; 8] = [
+    patient("formatting", formatting),
+    patient("lints", lints),
+    patient("generated files", || generate::generate(true)),
+    patient("documentation", documentation),
+    patient("supply", supply::check),
+    patient("instructions", instructions::check),
+    hurried("typing", typing::check),
+    hurried("README", readme::beside_redis),
+];
 
 pub(crate) fn run(mut args: Args) -> Result<()> {
+    let (patient, hurried) = (args.flag("--patient"), args.flag("--hurried"));
     let only = args.word();
     args.finish()?;
-    let checks: [(&str, Check); 8] = [
-        ("formatting", formatting),
-        ("lints", lints),
-        ("generated files", || generate::generate(true)),
-        ("documentation", documentation),
-        ("supply", supply::check),
-        ("typing", typing::check),
-        ("README", readme::beside_redis),
-        ("instructions", instructions::check),
-    ];
-    let wanted = |name: &str| only.as_deref().is_none_or(|only| only.eq_ignore_ascii_case(name));
-    if !checks.iter().any(|(name, _)| wanted(name)) {
-        let names = checks.map(|(name, _)| name).join(", ");
+    let wanted = |check: &&Check| match &only {
+        Some(only) => only.eq_ignore_ascii_case(check.name),
+        None => patient == hurried || hurried == check.hurries,
+    };
+    let checks: Vec<&Check> = CHECKS.iter().filter(wanted).collect();
+    if checks.is_empty() {
+        let names = CHECKS.map(|check| check.name).join(", ");
         return Err(Failure::new("there is no such check").hint(format!("there are {names}")));
     }
     let mut failed = Vec::new();
-    for (name, check) in checks.into_iter().filter(|(name, _)| wanted(name)) {
+    for Check { name, check, .. } in checks {
         if let Err(failure) = check() {
             eprintln!("{failure}");
-            failed.push(name);
+            failed.push(*name);
         }
     }
     if failed.is_empty() {

@@ -78,7 +78,7 @@ cargo xtask COMMAND
   scale --gossip [--publish]     the same of 100 agents by gossip, in a network namespace
   scale --restarts [--publish]   100 silos under load: a rolling and a full restart, one that comes and goes
   readme                         run the examples of the README, beside a Redis
-  ci-checks [NAME]               formatting, lints, generated files, documentation, typing, README, instructions; or one of them
+  ci-checks [NAME]               formatting, lints, generated files, documentation, supply, instructions, typing, README; or one of them
   pythons [--others] [--ends] [FILTER]
                                  the Python tests on every CPython 3.9 to 3.14 of this machine; --others leaves out the
                                  one that `test` runs, --ends all between the oldest and the newest

@@ -38,15 +38,24 @@ pub(crate) enum Profile {
     Dist,
 }
 
+/// Beside the wheel's own feature, what the workspace has of tokio's when its tests are built: then everything that was compiled
+/// for them serves the wheel too. Where this is no longer so, nothing is lost but time.
+const LIKE_THE_TESTS: &str = "extension-module,tokio/process,tokio/signal,tokio/test-util";
+
 /// A virtual environment.
 pub(crate) struct Venv {
     folder: PathBuf,
 }
 
 impl Venv {
-    /// The project's environment, made and filled if need be.
+    /// The project's environment, made and filled if need be; by one command at a time.
     pub(crate) fn ready(needs: Needs) -> Result<Self> {
-        let venv = Self::at(process::target().join("xtask-venv"), &Interpreter::find()?)?;
+        let folder = process::target().join("xtask-venv");
+        let lock = folder.with_extension("lock");
+        let locked = fs::create_dir_all(process::target()).and_then(|()| fs::File::create(&lock));
+        let locked = locked.and_then(|file| file.lock().map(|()| file));
+        let _locked = locked.map_err(|e| Failure::new(format!("{}: {e}", lock.display())))?;
+        let venv = Self::at(folder, &Interpreter::find()?)?;
         venv.fill(needs)?;
         Ok(venv)
     }
@@ -119,7 +128,7 @@ impl Venv {
         maturin.arg("--interpreter").arg(self.python()).arg("--out").arg(folder);
         match profile {
             // For this machine only, so that nothing has to be audited.
-            Profile::Debug => maturin.args(["--compatibility", "linux"]),
+            Profile::Debug => maturin.args(["--compatibility", "linux", "--features", LIKE_THE_TESTS]),
             Profile::Release => maturin.arg("--release"),
             Profile::Dist => self.portable(&mut maturin)?,
         };

@@ -4,7 +4,7 @@ import enum
 import os
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, List, Literal, Mapping, Optional, Tuple, Union, cast
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, List, Literal, Mapping, Optional, Protocol, Tuple, Union, cast
 
 from ._quark import HashRanges
 
@@ -13,6 +13,20 @@ if TYPE_CHECKING:
 
 #: Anything with the buffer protocol: ``bytes``, ``bytearray``, ``memoryview``, ``array``, ``mmap``, a NumPy array.
 Payload = Union[bytes, bytearray, memoryview, "Buffer"]
+class ArrowArray(Protocol):
+    """A column of Arrow's, in one piece."""
+
+    def __arrow_c_array__(self, requested_schema: Optional[object] = None, /) -> Tuple[object, object]: ...
+
+
+class ArrowStream(Protocol):
+    """A column of Arrow's, in pieces."""
+
+    def __arrow_c_stream__(self, requested_schema: Optional[object] = None, /) -> object: ...
+
+
+#: Many strings: an iterable of them, a column of Arrow's (of type utf8, large_utf8 or string_view), an array of NumPy's.
+Strings = Union[Iterable[str], ArrowArray, ArrowStream]
 #: One of the calls of ``call_many``: actor type, actor id, method, and the payload unless it is empty.
 Call = Union[Tuple[str, str, str], Tuple[str, str, str, Payload]]
 

@@ -59,7 +59,7 @@ impl Subject {
         self.quick = false;
         self
     }
-    const fn as_pace(mut self) -> Self {
+    const fn for_pace(mut self) -> Self {
         self.is_pace = true;
         self
     }
@@ -239,7 +239,7 @@ pub(super) const GROUPS: &[Group] = &[
             Subject::alone("own silo, C, batches", Driver::C, "local-batches"),
             Subject::alone("own silo, Python, def", Driver::Python, "quark-local"),
             Subject::alone("own silo, Python, async def", Driver::Python, "quark-local-async"),
-            MD5_ALONE.as_pace(),
+            MD5_ALONE.for_pace(),
         ],
     },
     Group {
@@ -286,6 +286,7 @@ pub(super) const GROUPS: &[Group] = &[
             Subject::alone("lookup, 1,000 silos, batch", Driver::Rust, "ring-batch"),
             Subject::alone("hashlib.md5 alone", Driver::Python, "ring-md5"),
             Subject::alone("lookup from Python, 1,000 silos, batch", Driver::Python, "ring-batch"),
+            Subject::alone("lookup from Python, 1,000 silos, Arrow column", Driver::Python, "ring-column"),
         ],
     },
     Group {
