@@ -99,6 +99,17 @@ def test_what_only_says_that_it_is_a_column_is_refused(ring):
             ring.owners(Exporter("__arrow_c_stream__", gives))
 
 
+def test_what_another_has_taken_is_not_there_any_more(ring):
+    column = pyarrow.array(["x"])
+    capsules = column.__arrow_c_array__()
+    assert pyarrow.Array._import_from_c_capsule(*capsules) == column
+    stream = pyarrow.chunked_array([column]).__arrow_c_stream__()
+    assert pyarrow.ChunkedArray._import_from_c_capsule(stream) == pyarrow.chunked_array([column])
+    for method, gives in (("__arrow_c_array__", capsules), ("__arrow_c_stream__", stream)):
+        with pytest.raises(RuntimeError, match="keys: another has taken the column out of its capsule"):
+            ring.owners(Exporter(method, gives))
+
+
 def test_a_stream_that_fails_says_why(ring):
     """A stream whose functions are Python's."""
     function = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
@@ -118,7 +129,7 @@ def test_a_stream_that_fails_says_why(ring):
     new.restype, new.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
     gone = ctypes.create_string_buffer(b"the disk is gone")
     for said, told in ((ctypes.addressof(gone), "the disk is gone"), (None, "error 5")):
-        stream = Stream(fail, fail, last_error(lambda stream, said=said: said))
+        stream = Stream(fail, fail, last_error(lambda stream, said=said: said), 1)
         capsule = new(ctypes.addressof(stream), b"arrow_array_stream", None)
         with pytest.raises(RuntimeError, match=f"keys: the column cannot be read: {told}"):
             ring.owners(Exporter("__arrow_c_stream__", capsule))

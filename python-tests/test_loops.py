@@ -10,7 +10,7 @@ from support import ends_well
 LOOPS = ["asyncio", "uvloop"]
 
 COMMON = """
-import asyncio, contextvars, os, threading, time, weakref, gc, quark
+import asyncio, contextvars, os, sys, threading, time, weakref, gc, quark
 from quark import blocking
 from {loops} import run
 
@@ -204,6 +204,81 @@ assert all(silo() is None and loop() is None for silo, loop in gone)
 """,
         )
     )
+
+
+@pytest.mark.parametrize("loops", LOOPS)
+def test_a_handler_runs_in_a_task_and_a_context_of_its_own_from_its_first_step_on(loops: str):
+    ends_well(
+        program(
+            loops,
+            """
+mark = contextvars.ContextVar("mark", default="the loop's")
+tasks = []
+
+async def handler(request):
+    # Before it waits for anything, and after.
+    for _ in range(2):
+        task = asyncio.current_task()
+        tasks.append(task)
+        assert task in asyncio.all_tasks() and quark.current_request() is request
+        assert mark.get() == "the start's"
+        if sys.version_info >= (3, 11):
+            async with asyncio.timeout(20):
+                await asyncio.sleep(0 if request.method_name == "wait" else 0.0)
+        if request.method_name == "wait":
+            await asyncio.sleep(0.001)
+    mark.set("a handler's")
+    return request.payload
+
+async def main():
+    mark.set("the start's")
+    async with quark.Silo("a", membership=url, handler=handler):
+        mark.set("the caller's")
+        async with quark.Client(membership=url) as client:
+            for method in ("", "wait"):
+                calls = [client.call("T", str(i), method, b"x") for i in range(50)]
+                assert await asyncio.gather(*calls) == [b"x"] * 50
+    assert mark.get() == "the caller's"
+    assert len(tasks) == 200 and len(set(tasks)) == 100 and asyncio.current_task() not in tasks
+
+run(main())
+""",
+        )
+    )
+
+
+if sys.version_info >= (3, 12):  # From there on tasks can begin at once.
+
+    def test_a_handler_begins_where_it_arrives():
+        ends_well(
+            program(
+                "asyncio",
+                """
+order = []
+
+async def handler(request):
+    order.append("a handler")
+    return b""
+
+async def main():
+    loop = asyncio.get_running_loop()
+    async with quark.Silo("a", membership=url, handler=handler):
+        async with quark.Client(membership=url) as client:
+            await client.call_many([("T", "1", "m")])
+            order.clear()
+            calls = asyncio.ensure_future(client.call_many([("T", "1", "m")] * 8))
+            await asyncio.sleep(0)
+            # While the loop is held up here all of them arrive. It finds them in its next round, which also does this; what
+            # that leaves for the round after would come before tasks that began in it.
+            time.sleep(0.3)
+            loop.call_soon(loop.call_soon, order.append, "the round after")
+            await calls
+    assert order == ["a handler"] * 8 + ["the round after"], order
+
+run(main())
+""",
+            )
+        )
 
 
 @pytest.mark.parametrize("loops", LOOPS)

@@ -48,12 +48,12 @@ impl Item {
 }
 
 impl Item {
-    /// What `quark._loop._run` does with several.
+    /// What `quark._loop._run` does with several, inside a task.
     fn run_alone(self, bridge: &Bound<'_, Bridge>) -> PyResult<()> {
         let py = bridge.py();
         match self {
             Self::Start(handler, request) => match handler.open(py, request) {
-                Some((call, request)) => foreign::call(call.bind(py), (request, bridge)).map(drop),
+                Some((call, request)) => foreign::call(call.bind(py), (request, bridge, false)).map(drop),
                 None => Ok(()),
             },
             Self::Ended(future, ended) => {
@@ -147,7 +147,7 @@ impl Bridge {
         let (count, ran) = host::batch(|| {
             let _busy = Busy::begin(&this.busy);
             let items = this.mailbox.take_at_most(AT_ONCE);
-            (items.len(), Self::run(slf, items))
+            (items.len(), Self::run(slf, items, true))
         });
         if count >= SEVERAL && !this.is_holding.swap(true, Ordering::Relaxed) {
             // Behind the tasks that go on now.
@@ -167,11 +167,12 @@ impl Bridge {
 }
 
 impl Bridge {
-    fn run(slf: &Bound<'_, Self>, items: Vec<Item>) -> PyResult<()> {
+    /// Does these; handlers may begin at once where nobody's task runs.
+    fn run(slf: &Bound<'_, Self>, items: Vec<Item>, at_once: bool) -> PyResult<()> {
         let py = slf.py();
         let items = items.into_iter().filter_map(|item| item.into_python(py));
         let items = PyList::new(py, items.collect::<Vec<_>>())?;
-        foreign::call(slf.get().run.bind(py), (items, slf)).map(drop)
+        foreign::call(slf.get().run.bind(py), (items, slf, at_once)).map(drop)
     }
 
     /// Does something on the loop's own thread; what it leaves for the loop, and is wanted, is done there at once, without
@@ -190,7 +191,7 @@ impl Bridge {
             let ran = match left.len() {
                 0 => Ok(()),
                 1 => left.remove(0).run_alone(slf),
-                _ => Self::run(slf, left),
+                _ => Self::run(slf, left, false),
             };
             let ran = ran.or_else(|error| match error.is_instance_of::<PyException>(slf.py()) {
                 true => {

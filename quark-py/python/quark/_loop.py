@@ -48,13 +48,16 @@ def bridge() -> _quark.Bridge:
     return found
 
 
-def _run(items: "List[Tuple[Optional[asyncio.Future[Any]], Any, Any]]", bridge: _quark.Bridge) -> None:
-    """Does all that has come for a bridge's loop, on it: starts handlers, and completes futures unless they were cancelled."""
+def _run(
+    items: "List[Tuple[Optional[asyncio.Future[Any]], Any, Any]]", bridge: _quark.Bridge, at_once: bool
+) -> None:
+    """Does all that has come for a bridge's loop, on it: starts handlers, which may begin ``at_once`` or when the loop comes to
+    them, and completes futures unless they were cancelled."""
     first_error: Optional[BaseException] = None
     for future, outcome, error in items:
         try:
             if future is None:
-                outcome(error, bridge)  # A handler's start, and its request.
+                outcome(error, bridge, at_once)  # A handler's start, and its request.
             elif future.done():
                 pass
             elif error is None:

@@ -87,6 +87,9 @@ pub(super) fn each(name: &str, values: &Bound<'_, PyAny>, take: &mut impl FnMut(
                 content::<ArrowArray>(&array, c"arrow_array")?.as_ref(),
             )
         };
+        if schema.release.is_none() || array.release.is_none() {
+            return Err(taken(name));
+        }
         Layout::of(name, schema)?.each(py, name, 0, array, take)?;
         return Ok(true);
     }
@@ -105,6 +108,11 @@ fn content<T>(capsule: &Bound<'_, PyAny>, name: &CStr) -> PyResult<NonNull<T>> {
     NonNull::new(found.cast()).ok_or_else(|| PyErr::fetch(capsule.py()))
 }
 
+/// Who reads such a struct to its end may move it out of its capsule, and leaves nothing in it.
+fn taken(name: &str) -> PyErr {
+    PyRuntimeError::new_err(format!("{name}: another has taken the column out of its capsule"))
+}
+
 /// Of many arrays that come one after the other.
 fn of_stream(
     py: Python<'_>,
@@ -114,7 +122,11 @@ fn of_stream(
 ) -> PyResult<()> {
     let stream = stream.as_ptr();
     // SAFETY: a stream that lives as long as its capsule, which the caller holds.
-    let (get_schema, get_next) = unsafe { ((*stream).get_schema, (*stream).get_next) };
+    let (get_schema, get_next, release) =
+        unsafe { ((*stream).get_schema, (*stream).get_next, (*stream).release) };
+    if release.is_none() {
+        return Err(taken(name));
+    }
     let schema: Given<ArrowSchema> = next(name, stream, get_schema)?;
     let layout = Layout::of(name, &schema.0)?;
     let mut count = 0;
@@ -182,7 +194,7 @@ impl Layout {
         array: &ArrowArray,
         take: &mut impl FnMut(&[&str]),
     ) -> PyResult<usize> {
-        let (from, count) = (array.offset as usize, array.length as usize);
+        let (from, count) = (usize::try_from(array.offset)?, usize::try_from(array.length)?);
         let mut texts = Vec::with_capacity(count);
         for place in 0..count {
             if !array.has(from + place) {

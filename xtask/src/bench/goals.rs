@@ -193,7 +193,7 @@ pub(super) fn table(runs: &[All]) -> String {
     for goal in GOALS {
         text += &goal.row(goal.what, &runs.iter().filter_map(|all| goal.measured(all)).collect::<Vec<_>>());
         if let Over::Pace(pace) = goal.over {
-            let what = format!("– at the pace of where {} had {}", pace.by, pace.then);
+            let what = format!("– where {} has {}", pace.by, pace.then);
             text +=
                 &goal.row(&what, &runs.iter().filter_map(|all| goal.at_pace(pace, all)).collect::<Vec<_>>());
         }
@@ -284,7 +284,7 @@ mod tests {
         let table = table(&[all]);
         let rows: Vec<_> = table.lines().filter(|row| row.contains("≤ 0.25")).collect();
         assert_eq!(rows[0], "| CPU, Rust, depth 256, s per 100,000 | ≤ 0.25 | 0.48 | **no** |");
-        assert_eq!(rows[1], "| – at the pace of where raw tonic, one thread had 0.2 | ≤ 0.25 | 0.24 | yes |");
+        assert_eq!(rows[1], "| – where raw tonic, one thread has 0.2 | ≤ 0.25 | 0.24 | yes |");
     }
 
     #[test]

@@ -332,6 +332,6 @@ pub(super) const GROWTH: &[Group] = &[
             Load::new("1,000 callers", 1000, 64).also_quick(),
             Load::new("10,000 callers", 10_000, 64).also_quick(),
         ],
-        subjects: &[TONIC, TONIC_FRAMES, RUST, C],
+        subjects: &[TONIC, RUST, C],
     },
 ];
