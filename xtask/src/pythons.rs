@@ -40,7 +40,9 @@ pub(crate) fn run(mut args: Args) -> Result<()> {
 fn on_each(which: Which, filter: Option<&str>) -> Result<()> {
     let base = Interpreter::find()?;
     let builder = Venv::ready(Needs::Build)?;
-    let wheel = step("Python wheel", || builder.build_wheel(Profile::Debug, &target().join("wheels")))?;
+    // In a folder of its own: CI builds one elsewhere meanwhile, and each takes away what is there.
+    let folder = target().join("pythons/wheels");
+    let wheel = step("Python wheel", || builder.build_wheel(Profile::Debug, &folder))?;
     test::programs_beside()?;
     let mut total = Tally::default();
     let mut report = Vec::new();

@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 use std::fs;
 
 use crate::args::Args;
-use crate::process::{self, Failure, Result, cargo, step};
+use crate::process::{self, Failure, Result, step};
 use crate::python::{Needs, Profile, Venv};
 use crate::redis;
 use extract::{Example, Language};
@@ -42,9 +42,7 @@ fn run_examples() -> Result<()> {
         venv.install_wheel(Profile::Debug)?;
     }
     if has(&[Language::C, Language::Cpp, Language::Shell]) {
-        step("the library for C", || {
-            process::run(&mut cargo(&["build", "--locked", "--package", "quark-ffi"]))
-        })?;
+        crate::test::programs_beside()?;
     }
     run_with(&run::Runner::new(&venv)?, &examples)
 }
