@@ -74,11 +74,32 @@ def test_columns_of_something_else_are_refused(ring):
         (pyarrow.array([1, 2]), 'not of format "l"'),
         (pyarrow.array([b"x"]), 'not of format "z"'),
         (pyarrow.chunked_array([[1.5]]), 'not of format "g"'),
-        (pyarrow.array(["x"]).dictionary_encode(), "with a dictionary"),
+        (pyarrow.array(["x"]).dictionary_encode(), "keys[0]="),
         (pyarrow.table({"keys": ["x"]}), 'not of format "+s"'),
     ):
         with pytest.raises(TypeError, match=re.escape(told)):
             ring.owners(column)
+
+
+def test_a_column_without_a_type_is_one_of_nulls(ring):
+    assert ring.owners(pyarrow.nulls(0)) == ring.owners(pyarrow.chunked_array([pyarrow.nulls(0)])) == []
+    with pytest.raises(TypeError, match=re.escape("keys[0]=null: must be str, not null")):
+        ring.owners(pyarrow.nulls(2))
+
+
+def test_what_cannot_give_a_column_here_is_gone_through(ring):
+    class Series(list):
+        def __arrow_c_stream__(self, requested_schema=None):
+            raise ImportError("pyarrow is not there")
+
+    class Other:
+        __iter__ = Series(["a", "b"]).__iter__
+        __arrow_c_array__ = __arrow_c_stream__ = Series.__arrow_c_stream__
+
+        def __len__(self):
+            return 2**62
+
+    assert ring.owners(Series(["a", "b"])) == ring.owners(Other()) == ring.owners(["a", "b"])
 
 
 class Exporter:
@@ -155,6 +176,7 @@ def test_arrays_of_something_else_are_refused(ring):
         (numpy.array([["a"], ["b"]]), "keys[0]="),
         (numpy.array("a"), "keys="),
         (numpy.array([b"x"]), "keys[0]="),
+        (numpy.ma.array(["a", "b"], mask=[False, True]), "keys[1]="),
     ):
         with pytest.raises(TypeError, match=re.escape(told)):
             ring.owners(array)

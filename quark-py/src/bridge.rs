@@ -2,7 +2,7 @@
 
 use std::os::fd::RawFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use pyo3::exceptions::{PyException, PyOSError};
 use pyo3::intern;
@@ -53,7 +53,10 @@ impl Item {
         let py = bridge.py();
         match self {
             Self::Start(handler, request) => match handler.open(py, request) {
-                Some((call, request)) => foreign::call(call.bind(py), (request, bridge, false)).map(drop),
+                Some((call, request)) => {
+                    foreign::call(call.bind(py), (request, bridge, false))?;
+                    Bridge::be_late(bridge)
+                }
                 None => Ok(()),
             },
             Self::Ended(future, ended) => {
@@ -84,6 +87,10 @@ pub(crate) struct Bridge {
     /// What the loop's tasks have to tell others, from when several were given something to do until they have done it.
     held: Held,
     is_holding: AtomicBool,
+    /// How often handlers were started whose tasks may not have begun yet: what comes later must not begin before them.
+    late: AtomicUsize,
+    /// Whether tasks can begin where they are made.
+    can_begin: bool,
 }
 
 /// What the loop does before it looks at its sockets and timers again, and others get the answers.
@@ -120,6 +127,8 @@ impl Bridge {
             busy: AtomicBool::new(false),
             held: Held::default(),
             is_holding: AtomicBool::new(false),
+            late: AtomicUsize::new(0),
+            can_begin: event_loop.py().version_info() >= (3, 12),
         })
     }
 
@@ -143,11 +152,12 @@ impl Bridge {
     /// Completes and starts what is there; called by the loop, again and again while there is more.
     fn drain(slf: &Bound<'_, Self>) -> PyResult<()> {
         let this = slf.get();
-        // One batch: whoever is to be woken is woken once.
-        let (count, ran) = host::batch(|| {
+        // One batch: whoever is to be woken is woken once. Handlers that begin in it are the program's.
+        let (count, ran) = host::batch_of_foreign(|| {
             let _busy = Busy::begin(&this.busy);
             let items = this.mailbox.take_at_most(AT_ONCE);
-            (items.len(), Self::run(slf, items, true))
+            let at_once = this.can_begin && this.late.load(Ordering::Relaxed) == 0;
+            (items.len(), Self::run(slf, items, at_once))
         });
         if count >= SEVERAL && !this.is_holding.swap(true, Ordering::Relaxed) {
             // Behind the tasks that go on now.
@@ -155,6 +165,11 @@ impl Bridge {
             this.event_loop(slf.py())?.call_method1(slf.py(), intern!(slf.py(), "call_soon"), (release,))?;
         }
         ran
+    }
+
+    /// Tasks that were made before this was asked for have begun; called by the loop.
+    fn caught_up(&self) {
+        self.late.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Lets others know what the loop's tasks have done since it was told of something; called by the loop.
@@ -170,9 +185,23 @@ impl Bridge {
     /// Does these; handlers may begin at once where nobody's task runs.
     fn run(slf: &Bound<'_, Self>, items: Vec<Item>, at_once: bool) -> PyResult<()> {
         let py = slf.py();
+        let starts = items.iter().any(Item::is_start);
         let items = items.into_iter().filter_map(|item| item.into_python(py));
         let items = PyList::new(py, items.collect::<Vec<_>>())?;
-        foreign::call(slf.get().run.bind(py), (items, slf, at_once)).map(drop)
+        let ran = foreign::call(slf.get().run.bind(py), (items, slf, at_once)).map(drop);
+        if starts && !at_once { ran.and(Self::be_late(slf)) } else { ran }
+    }
+
+    /// Handlers were started whose tasks begin when the loop comes to them.
+    fn be_late(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let (this, py) = (slf.get(), slf.py());
+        if this.can_begin {
+            this.late.fetch_add(1, Ordering::Relaxed);
+            // Behind them.
+            let caught_up = slf.getattr(intern!(py, "caught_up"))?;
+            this.event_loop(py)?.call_method1(py, intern!(py, "call_soon"), (caught_up,))?;
+        }
+        Ok(())
     }
 
     /// Does something on the loop's own thread; what it leaves for the loop, and is wanted, is done there at once, without

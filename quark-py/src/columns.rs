@@ -1,4 +1,4 @@
-//! Many strings at once, as a program has them: an iterable, a column of Arrow's (pyarrow, polars, pandas, DuckDB), or an array of
+//! Many strings at once, as a program has them: an iterable, a column of Arrow's (pyarrow, polars, pandas), or an array of
 //! NumPy's.
 //!
 //! No library is needed for that: a column of Arrow's comes by its C data interface
@@ -73,6 +73,10 @@ impl<'py> Fixed<'py> {
     /// Nothing when it is something else.
     fn of(values: &Bound<'py, PyAny>) -> PyResult<Option<Self>> {
         let py = values.py();
+        // What hides some of its strings says so only one by one.
+        if values.hasattr(intern!(py, "mask"))? {
+            return Ok(None);
+        }
         let Ok(view) = PyMemoryView::from(values) else { return Ok(None) };
         let format: String = view.getattr(intern!(py, "format"))?.extract()?;
         let Ok((count,)) = view.getattr(intern!(py, "shape"))?.extract::<(usize,)>() else { return Ok(None) };

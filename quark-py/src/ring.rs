@@ -90,8 +90,9 @@ impl HashRing {
         let ring = self.snapshot();
         // Each owner is one object, however often it is in the list.
         let silos: Vec<_> = ring.silos().map(|id| PyString::new(py, id.as_str())).collect();
-        let mut owners = Vec::with_capacity(keys.len().unwrap_or_default());
+        let mut owners = Vec::new();
         columns::each("keys", keys, |texts| {
+            owners.reserve(texts.len());
             ring.each_owner(texts, |place| owners.push(place.map(|place| &silos[place])));
         })?;
         PyList::new(py, owners)

@@ -50,12 +50,8 @@ pub(crate) struct Venv {
 impl Venv {
     /// The project's environment, made and filled if need be; by one command at a time.
     pub(crate) fn ready(needs: Needs) -> Result<Self> {
-        let folder = process::target().join("xtask-venv");
-        let lock = folder.with_extension("lock");
-        let locked = fs::create_dir_all(process::target()).and_then(|()| fs::File::create(&lock));
-        let locked = locked.and_then(|file| file.lock().map(|()| file));
-        let _locked = locked.map_err(|e| Failure::new(format!("{}: {e}", lock.display())))?;
-        let venv = Self::at(folder, &Interpreter::find()?)?;
+        let _locked = locked("xtask-venv")?;
+        let venv = Self::at(process::target().join("xtask-venv"), &Interpreter::find()?)?;
         venv.fill(needs)?;
         Ok(venv)
     }
@@ -119,6 +115,8 @@ impl Venv {
 
     /// Builds the wheel into a folder of its own and returns its path.
     pub(crate) fn build_wheel(&self, profile: Profile, folder: &Path) -> Result<PathBuf> {
+        // maturin moves the library away and back.
+        let _locked = locked("wheel")?;
         // Wheels of other versions must not be taken for the one that is built now.
         for old in wheels(folder) {
             fs::remove_file(&old).map_err(|e| Failure::new(format!("{}: {e}", old.display())))?;
@@ -216,6 +214,14 @@ impl Venv {
         fs::write(self.stamp(name), text)
             .map_err(|e| Failure::new(format!("{}: {e}", self.stamp(name).display())))
     }
+}
+
+/// Holds what several commands may want at once, as long as the file is there.
+fn locked(what: &str) -> Result<fs::File> {
+    let path = process::target().join(format!("{what}.lock"));
+    let file = fs::create_dir_all(process::target()).and_then(|()| fs::File::create(&path));
+    let locked = file.and_then(|file| file.lock().map(|()| file));
+    locked.map_err(|e| Failure::new(format!("{}: {e}", path.display())))
 }
 
 /// Flags for a rustc that builds for others, as CARGO_ENCODED_RUSTFLAGS has them.

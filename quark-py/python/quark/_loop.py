@@ -66,6 +66,8 @@ def _run(
                 future.set_exception(error)
         except BaseException as problem:  # Whatever one of them raises, the others are done.
             first_error = first_error or problem
+            # The loop ends; what has not begun then never does.
+            at_once = at_once and isinstance(problem, Exception)
     if first_error is not None:
         raise first_error
 

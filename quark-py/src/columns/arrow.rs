@@ -2,10 +2,10 @@
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::mem::MaybeUninit;
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull, with_exposed_provenance_mut};
 use std::slice;
 
-use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::exceptions::{PyImportError, PyRuntimeError, PyTypeError};
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -41,9 +41,9 @@ struct ArrowArray {
 
 #[repr(C)]
 struct ArrowArrayStream {
-    get_schema: unsafe extern "C" fn(*mut ArrowArrayStream, *mut ArrowSchema) -> c_int,
-    get_next: unsafe extern "C" fn(*mut ArrowArrayStream, *mut ArrowArray) -> c_int,
-    get_last_error: unsafe extern "C" fn(*mut ArrowArrayStream) -> *const c_char,
+    get_schema: Option<unsafe extern "C" fn(*mut ArrowArrayStream, *mut ArrowSchema) -> c_int>,
+    get_next: Option<unsafe extern "C" fn(*mut ArrowArrayStream, *mut ArrowArray) -> c_int>,
+    get_last_error: Option<unsafe extern "C" fn(*mut ArrowArrayStream) -> *const c_char>,
     release: Option<unsafe extern "C" fn(*mut ArrowArrayStream)>,
     private_data: *mut c_void,
 }
@@ -75,11 +75,12 @@ impl<T: Released> Drop for Given<T> {
     }
 }
 
-/// Gives a column's strings to `take`; says whether it is one of Arrow's.
+/// Gives a column's strings to `take`; says whether it is a column of Arrow's whose strings lie in it.
 pub(super) fn each(name: &str, values: &Bound<'_, PyAny>, take: &mut impl FnMut(&[&str])) -> PyResult<bool> {
     let py = values.py();
     if let Some(export) = values.getattr_opt(intern!(py, "__arrow_c_array__"))? {
-        let (schema, array) = export.call0()?.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>()?;
+        let Some(exported) = exported(&export)? else { return Ok(false) };
+        let (schema, array) = exported.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>()?;
         // SAFETY: a capsule of this name has such a struct in it, which lives as long as the capsule.
         let (schema, array) = unsafe {
             (
@@ -90,15 +91,23 @@ pub(super) fn each(name: &str, values: &Bound<'_, PyAny>, take: &mut impl FnMut(
         if schema.release.is_none() || array.release.is_none() {
             return Err(taken(name));
         }
-        Layout::of(name, schema)?.each(py, name, 0, array, take)?;
+        let Some(layout) = Layout::of(name, schema)? else { return Ok(false) };
+        layout.each(py, name, 0, array, take)?;
         return Ok(true);
     }
     if let Some(export) = values.getattr_opt(intern!(py, "__arrow_c_stream__"))? {
-        let capsule = export.call0()?;
-        of_stream(py, name, content(&capsule, c"arrow_array_stream")?, take)?;
-        return Ok(true);
+        let Some(capsule) = exported(&export)? else { return Ok(false) };
+        return of_stream(py, name, content(&capsule, c"arrow_array_stream")?, take);
     }
     Ok(false)
+}
+
+/// What a column gives; nothing when it would need a library that is not there, as pandas's do.
+fn exported<'py>(export: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    match export.call0() {
+        Err(problem) if problem.is_instance_of::<PyImportError>(export.py()) => Ok(None),
+        given => given.map(Some),
+    }
 }
 
 /// What a capsule of this name points to.
@@ -113,51 +122,55 @@ fn taken(name: &str) -> PyErr {
     PyRuntimeError::new_err(format!("{name}: another has taken the column out of its capsule"))
 }
 
-/// Of many arrays that come one after the other.
+/// Of many arrays that come one after the other; says whether their strings lie in them.
 fn of_stream(
     py: Python<'_>,
     name: &str,
     stream: NonNull<ArrowArrayStream>,
     take: &mut impl FnMut(&[&str]),
-) -> PyResult<()> {
-    let stream = stream.as_ptr();
+) -> PyResult<bool> {
     // SAFETY: a stream that lives as long as its capsule, which the caller holds.
-    let (get_schema, get_next, release) =
-        unsafe { ((*stream).get_schema, (*stream).get_next, (*stream).release) };
-    if release.is_none() {
+    let ArrowArrayStream { get_schema: Some(get_schema), get_next: Some(get_next), release: Some(_), .. } =
+        (unsafe { stream.as_ref() })
+    else {
         return Err(taken(name));
-    }
-    let schema: Given<ArrowSchema> = next(name, stream, get_schema)?;
-    let layout = Layout::of(name, &schema.0)?;
+    };
+    let schema: Given<ArrowSchema> = next(py, name, stream, *get_schema)?;
+    let Some(layout) = Layout::of(name, &schema.0)? else { return Ok(false) };
     let mut count = 0;
     loop {
-        let array: Given<ArrowArray> = next(name, stream, get_next)?;
+        let array: Given<ArrowArray> = next(py, name, stream, *get_next)?;
         if array.0.release.is_none() {
-            return Ok(());
+            return Ok(true);
         }
         count += layout.each(py, name, count, &array.0, take)?;
     }
 }
 
-/// What a stream writes.
+/// What a stream writes, which may take long, and may need Python on another thread.
 fn next<T: Released>(
+    py: Python<'_>,
     name: &str,
-    stream: *mut ArrowArrayStream,
+    stream: NonNull<ArrowArrayStream>,
     get: unsafe extern "C" fn(*mut ArrowArrayStream, *mut T) -> c_int,
 ) -> PyResult<Given<T>> {
-    let mut place = MaybeUninit::zeroed();
-    // SAFETY: the stream's own function, with a place for what it writes. Where it fails it has written nothing.
-    unsafe {
-        match get(stream, place.as_mut_ptr()) {
-            0 => Ok(Given(place.assume_init())),
-            code => {
-                let said = ((*stream).get_last_error)(stream);
-                let said = (!said.is_null()).then(|| CStr::from_ptr(said).to_string_lossy());
-                let said = said.unwrap_or_else(|| format!("error {code}").into());
-                Err(PyRuntimeError::new_err(format!("{name}: the column cannot be read: {said}")))
-            }
-        }
+    let mut place = MaybeUninit::<T>::zeroed();
+    // Numbers, because a closure that runs without the GIL takes no pointers.
+    let (to, into) = (stream.as_ptr().expose_provenance(), place.as_mut_ptr().expose_provenance());
+    // SAFETY: the stream's own function, with a place for what it writes.
+    let code =
+        py.detach(|| unsafe { get(with_exposed_provenance_mut(to), with_exposed_provenance_mut(into)) });
+    if code == 0 {
+        // SAFETY: written.
+        return Ok(Given(unsafe { place.assume_init() }));
     }
+    // SAFETY: the stream's own function; the text lives until the stream is asked for something again.
+    let said = unsafe {
+        let said = stream.as_ref().get_last_error.map_or(ptr::null(), |last| last(stream.as_ptr()));
+        (!said.is_null()).then(|| CStr::from_ptr(said).to_string_lossy())
+    };
+    let said = said.unwrap_or_else(|| format!("error {code}").into());
+    Err(PyRuntimeError::new_err(format!("{name}: the column cannot be read: {said}")))
 }
 
 /// How the strings of a column lie in its buffers. The first of these says which are there.
@@ -168,19 +181,25 @@ enum Layout {
     Offsets64,
     /// For each its length, and where it is or itself; then buffers of bytes.
     Views,
+    /// There are none, as in an empty column that nobody gave a type.
+    Nulls,
 }
 
 impl Layout {
-    fn of(name: &str, schema: &ArrowSchema) -> PyResult<Self> {
+    /// Nothing where strings stand in a dictionary.
+    fn of(name: &str, schema: &ArrowSchema) -> PyResult<Option<Self>> {
+        if !schema.dictionary.is_null() {
+            return Ok(None);
+        }
         // SAFETY: a text that lives as long as the schema.
         let format = unsafe { CStr::from_ptr(schema.format) }.to_string_lossy();
         match &*format {
-            "u" if schema.dictionary.is_null() => Ok(Self::Offsets32),
-            "U" if schema.dictionary.is_null() => Ok(Self::Offsets64),
-            "vu" if schema.dictionary.is_null() => Ok(Self::Views),
+            "u" => Ok(Some(Self::Offsets32)),
+            "U" => Ok(Some(Self::Offsets64)),
+            "vu" => Ok(Some(Self::Views)),
+            "n" => Ok(Some(Self::Nulls)),
             other => Err(PyTypeError::new_err(format!(
-                "{name}: must be a column of strings (Arrow's utf8, large_utf8 or string_view), not of format {other:?}{}",
-                if schema.dictionary.is_null() { "" } else { " with a dictionary" }
+                "{name}: must be a column of strings (Arrow's utf8, large_utf8 or string_view), not of format {other:?}"
             ))),
         }
     }
@@ -197,7 +216,7 @@ impl Layout {
         let (from, count) = (usize::try_from(array.offset)?, usize::try_from(array.length)?);
         let mut texts = Vec::with_capacity(count);
         for place in 0..count {
-            if !array.has(from + place) {
+            if matches!(self, Self::Nulls) || !array.has(from + place) {
                 return Err(missing(name, before + place));
             }
             // SAFETY: the array has so many strings, of this layout.
@@ -227,6 +246,7 @@ impl Layout {
                 }
                 Self::Offsets64 => (array.read::<i64>(1, place), array.read::<i64>(1, place + 1)),
                 Self::Views => return array.viewed(place),
+                Self::Nulls => return None,
             };
             let length = usize::try_from(end.checked_sub(begin)?).ok()?;
             let begin = usize::try_from(begin).ok()?;
