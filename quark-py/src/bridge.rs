@@ -153,7 +153,8 @@ impl Bridge {
     fn drain(slf: &Bound<'_, Self>) -> PyResult<()> {
         let this = slf.get();
         // One batch: whoever is to be woken is woken once. Handlers that begin in it are the program's.
-        let (count, ran) = host::batch_of_foreign(|| {
+        let batch = if this.can_begin { host::batch_of_foreign } else { host::batch };
+        let (count, ran) = batch(|| {
             let _busy = Busy::begin(&this.busy);
             let items = this.mailbox.take_at_most(AT_ONCE);
             let at_once = this.can_begin && this.late.load(Ordering::Relaxed) == 0;
