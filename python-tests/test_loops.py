@@ -320,13 +320,12 @@ run(main())
     )
 
 
-if sys.version_info >= (3, 12):  # From there on tasks can begin at once.
-
-    def test_a_handler_begins_where_it_arrives():
-        ends_well(
-            program(
-                "asyncio",
-                """
+@pytest.mark.parametrize("loops", LOOPS)
+def test_a_handler_begins_where_it_arrives(loops: str):
+    ends_well(
+        program(
+            loops,
+            """
 import select
 from quark import _loop
 
@@ -353,8 +352,8 @@ async def main():
 
 run(main())
 """,
-            )
         )
+    )
 
 
 @pytest.mark.parametrize("loops", LOOPS)

@@ -110,7 +110,7 @@ impl Calls {
             }
         };
         // SAFETY: as for this function. Who does not want a handle says NULL.
-        if let Ok(call) = unsafe { Out::new(call, "call") } {
+        if let Some(call) = unsafe { Out::optional(call) } {
             call.set(made.map_or(std::ptr::null_mut(), |made| Box::into_raw(Box::new(quark_call_t(made)))));
         }
         Ok(())
@@ -260,10 +260,10 @@ impl Calls {
         });
         // SAFETY: as for this function; both are optional.
         unsafe {
-            if let Ok(out) = Out::new(since_ms, "since_ms") {
+            if let Some(out) = Out::optional(since_ms) {
                 out.set(since);
             }
-            if let Ok(out) = Out::new(reason, "reason") {
+            if let Some(out) = Out::optional(reason) {
                 out.set(c_string(&now.to_string()).into_raw());
             }
         }

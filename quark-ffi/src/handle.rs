@@ -35,7 +35,16 @@ impl<T> Out<T> {
     /// # Safety
     /// `pointer` is NULL or valid for writing as long as this lives.
     pub(crate) unsafe fn new(pointer: *mut T, name: &str) -> Result<Self> {
-        NonNull::new(pointer).map(Self).ok_or_else(|| null(name))
+        // SAFETY: as for this function.
+        unsafe { Self::optional(pointer) }.ok_or_else(|| null(name))
+    }
+
+    /// The same where NULL says that nobody wants the result.
+    ///
+    /// # Safety
+    /// As [`new`](Self::new).
+    pub(crate) unsafe fn optional(pointer: *mut T) -> Option<Self> {
+        NonNull::new(pointer).map(Self)
     }
 
     pub(crate) fn set(self, value: T) {

@@ -279,20 +279,22 @@ pub(crate) struct Completion {
 
 impl Completion {
     pub(crate) fn complete(mut self, result: Result<Bytes>) {
-        self.push(result);
+        if let Some(token) = self.token.take() {
+            self.push(token, result);
+        }
     }
 
-    fn push(&mut self, result: Result<Bytes>) {
-        if let Some(token) = self.token.take() {
-            let host = token.0.clone();
-            host.desk.push(Job::Ending { to: self.to, result, token });
-        }
+    fn push(&self, token: Token, result: Result<Bytes>) {
+        let host = token.0.clone();
+        host.desk.push(Job::Ending { to: self.to, result, token });
     }
 }
 
 impl Drop for Completion {
     fn drop(&mut self) {
-        self.push(Err(Error::new(ErrorKind::NotRunning, "the silo is not running")));
+        if let Some(token) = self.token.take() {
+            self.push(token, Err(Error::new(ErrorKind::NotRunning, "the silo is not running")));
+        }
     }
 }
 

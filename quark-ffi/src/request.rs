@@ -2,6 +2,7 @@
 
 use std::ffi::c_char;
 use std::ptr;
+use std::sync::OnceLock;
 
 use quark_core::{Request, Result};
 
@@ -15,6 +16,14 @@ use crate::{guard, handle};
 /// thread, but is not for two threads at once. All that it gives lives until it is consumed.
 pub struct quark_request_t {
     pub(crate) request: Request,
+    /// Apart, and only when one is asked for: the allocator has small pieces at hand, which most requests fit in then.
+    texts: OnceLock<Box<Texts>>,
+}
+
+const _: () = assert!(size_of::<quark_request_t>() <= 120);
+
+#[derive(Default)]
+struct Texts {
     message_id: Text,
     actor_type: Text,
     actor_id: Text,
@@ -26,17 +35,11 @@ pub struct quark_request_t {
 
 impl quark_request_t {
     pub(crate) fn new(request: Request) -> Self {
-        let text = Text::default;
-        Self {
-            request,
-            message_id: text(),
-            actor_type: text(),
-            actor_id: text(),
-            method_name: text(),
-            correlation_id: text(),
-            caller: text(),
-            traceparent: text(),
-        }
+        Self { request, texts: OnceLock::new() }
+    }
+
+    fn texts(&self) -> &Texts {
+        self.texts.get_or_init(Box::default)
     }
 }
 
@@ -56,49 +59,49 @@ unsafe fn text(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn quark_request_actor_type(request: *const quark_request_t) -> *const c_char {
     // SAFETY: the header demands NULL or a live request.
-    unsafe { text(request, |request| request.actor_type.of(request.request.actor_type())) }
+    unsafe { text(request, |request| request.texts().actor_type.of(request.request.actor_type())) }
 }
 
 /// The actor's id.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn quark_request_actor_id(request: *const quark_request_t) -> *const c_char {
     // SAFETY: the header demands NULL or a live request.
-    unsafe { text(request, |request| request.actor_id.of(request.request.actor_id())) }
+    unsafe { text(request, |request| request.texts().actor_id.of(request.request.actor_id())) }
 }
 
 /// The method; may be empty.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn quark_request_method_name(request: *const quark_request_t) -> *const c_char {
     // SAFETY: the header demands NULL or a live request.
-    unsafe { text(request, |request| request.method_name.of(request.request.method_name())) }
+    unsafe { text(request, |request| request.texts().method_name.of(request.request.method_name())) }
 }
 
 /// The message's id, unique per sender.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn quark_request_message_id(request: *const quark_request_t) -> *const c_char {
     // SAFETY: the header demands NULL or a live request.
-    unsafe { text(request, |request| request.message_id.of(&request.request.envelope().message_id)) }
+    unsafe { text(request, |request| request.texts().message_id.of(&request.request.envelope().message_id)) }
 }
 
 /// What ties together messages that belong together. Calls made inside the callback inherit it by themselves.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn quark_request_correlation_id(request: *const quark_request_t) -> *const c_char {
     // SAFETY: the header demands NULL or a live request.
-    unsafe { text(request, |request| request.correlation_id.of(request.request.correlation_id())) }
+    unsafe { text(request, |request| request.texts().correlation_id.of(request.request.correlation_id())) }
 }
 
 /// The id of the silo or client that sent it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn quark_request_caller(request: *const quark_request_t) -> *const c_char {
     // SAFETY: the header demands NULL or a live request.
-    unsafe { text(request, |request| request.caller.of(request.request.caller().as_str())) }
+    unsafe { text(request, |request| request.texts().caller.of(request.request.caller().as_str())) }
 }
 
 /// The W3C traceparent; empty when the sender gave none. Calls made inside the callback inherit it by themselves.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn quark_request_traceparent(request: *const quark_request_t) -> *const c_char {
     // SAFETY: the header demands NULL or a live request.
-    unsafe { text(request, |request| request.traceparent.of(request.request.traceparent())) }
+    unsafe { text(request, |request| request.texts().traceparent.of(request.request.traceparent())) }
 }
 
 /// The arguments. The view lives until the request is consumed; it may be given to `quark_request_reply`.

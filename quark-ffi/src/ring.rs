@@ -120,7 +120,7 @@ pub unsafe extern "C" fn quark_ring_add(
                 }
                 Ok::<_, quark_core::Error>(new)
             })?;
-            if let Ok(added) = Out::new(added, "added") {
+            if let Some(added) = Out::optional(added) {
                 added.set(new);
             }
             Ok(())
@@ -143,7 +143,7 @@ pub unsafe extern "C" fn quark_ring_set_virtual_nodes(
         guard::status_and_error(error, || {
             let (ring, id) = (handle::borrow(ring, "ring")?, handle::text(silo_id, "silo_id")?);
             let there = ring.write(|ring| ring.ring.set_virtual_nodes(id, virtual_nodes))?;
-            if let Ok(found) = Out::new(found, "found") {
+            if let Some(found) = Out::optional(found) {
                 found.set(there);
             }
             Ok(())
@@ -170,7 +170,7 @@ pub unsafe extern "C" fn quark_ring_remove(
                 place.map(|place| ring.ids.remove(place));
                 there
             });
-            if let Ok(removed) = Out::new(removed, "removed") {
+            if let Some(removed) = Out::optional(removed) {
                 removed.set(there);
             }
             Ok(())

@@ -2,7 +2,7 @@
 
 use std::os::fd::RawFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::exceptions::{PyException, PyOSError};
 use pyo3::intern;
@@ -54,8 +54,8 @@ impl Item {
         match self {
             Self::Start(handler, request) => match handler.open(py, request) {
                 Some((call, request)) => {
-                    foreign::call(call.bind(py), (request, bridge, false))?;
-                    Bridge::be_late(bridge)
+                    bridge.get().late.store(true, Ordering::Relaxed);
+                    foreign::call(call.bind(py), (request, bridge, false)).map(drop)
                 }
                 None => Ok(()),
             },
@@ -87,10 +87,10 @@ pub(crate) struct Bridge {
     /// What the loop's tasks have to tell others, from when several were given something to do until they have done it.
     held: Held,
     is_holding: AtomicBool,
-    /// How often handlers were started whose tasks may not have begun yet: what comes later must not begin before them.
-    late: AtomicUsize,
-    /// Whether tasks can begin where they are made.
-    can_begin: bool,
+    /// Handlers were started whose tasks may not have begun yet: what comes later must not begin before them.
+    late: AtomicBool,
+    /// The loop will tell when those that were late before have begun.
+    catches_up: AtomicBool,
 }
 
 /// What the loop does before it looks at its sockets and timers again, and others get the answers.
@@ -127,8 +127,8 @@ impl Bridge {
             busy: AtomicBool::new(false),
             held: Held::default(),
             is_holding: AtomicBool::new(false),
-            late: AtomicUsize::new(0),
-            can_begin: event_loop.py().version_info() >= (3, 12),
+            late: AtomicBool::new(false),
+            catches_up: AtomicBool::new(false),
         })
     }
 
@@ -152,14 +152,16 @@ impl Bridge {
     /// Completes and starts what is there; called by the loop, again and again while there is more.
     fn drain(slf: &Bound<'_, Self>) -> PyResult<()> {
         let this = slf.get();
+        let busy = Busy::begin(&this.busy);
+        let items = this.mailbox.take_at_most(AT_ONCE);
+        let count = items.len();
         // One batch: whoever is to be woken is woken once. Handlers that begin in it are the program's.
-        let batch = if this.can_begin { host::batch_of_foreign } else { host::batch };
-        let (count, ran) = batch(|| {
-            let _busy = Busy::begin(&this.busy);
-            let items = this.mailbox.take_at_most(AT_ONCE);
-            let at_once = this.can_begin && this.late.load(Ordering::Relaxed) == 0;
-            (items.len(), Self::run(slf, items, at_once))
-        });
+        let starts = items.iter().any(Item::is_start);
+        let at_once = starts && !this.is_late();
+        let batch = if at_once { host::batch_of_foreign } else { host::batch };
+        let ran = batch(|| Self::run(slf, items, at_once));
+        drop(busy);
+        let ran = if starts && !at_once { ran.and(Self::catch_up(slf)) } else { ran };
         if count >= SEVERAL && !this.is_holding.swap(true, Ordering::Relaxed) {
             // Behind the tasks that go on now.
             let release = slf.getattr(intern!(slf.py(), "release"))?;
@@ -170,7 +172,7 @@ impl Bridge {
 
     /// Tasks that were made before this was asked for have begun; called by the loop.
     fn caught_up(&self) {
-        self.late.fetch_sub(1, Ordering::Relaxed);
+        self.catches_up.store(false, Ordering::Relaxed);
     }
 
     /// Lets others know what the loop's tasks have done since it was told of something; called by the loop.
@@ -186,23 +188,28 @@ impl Bridge {
     /// Does these; handlers may begin at once where nobody's task runs.
     fn run(slf: &Bound<'_, Self>, items: Vec<Item>, at_once: bool) -> PyResult<()> {
         let py = slf.py();
-        let starts = items.iter().any(Item::is_start);
         let items = items.into_iter().filter_map(|item| item.into_python(py));
         let items = PyList::new(py, items.collect::<Vec<_>>())?;
-        let ran = foreign::call(slf.get().run.bind(py), (items, slf, at_once)).map(drop);
-        if starts && !at_once { ran.and(Self::be_late(slf)) } else { ran }
+        foreign::call(slf.get().run.bind(py), (items, slf, at_once)).map(drop)
     }
 
-    /// Handlers were started whose tasks begin when the loop comes to them.
-    fn be_late(slf: &Bound<'_, Self>) -> PyResult<()> {
+    fn is_late(&self) -> bool {
+        self.late.load(Ordering::Relaxed) || self.catches_up.load(Ordering::Relaxed)
+    }
+
+    /// Handlers were started whose tasks begin when the loop comes to them: has it tell when it has. Not for each that a call from
+    /// the loop starts, which would cost every call a callback: those are late until something comes from elsewhere.
+    fn catch_up(slf: &Bound<'_, Self>) -> PyResult<()> {
         let (this, py) = (slf.get(), slf.py());
-        if this.can_begin {
-            this.late.fetch_add(1, Ordering::Relaxed);
-            // Behind them.
-            let caught_up = slf.getattr(intern!(py, "caught_up"))?;
-            this.event_loop(py)?.call_method1(py, intern!(py, "call_soon"), (caught_up,))?;
+        if this.catches_up.swap(true, Ordering::Relaxed) {
+            // It will tell too early for these.
+            this.late.store(true, Ordering::Relaxed);
+            return Ok(());
         }
-        Ok(())
+        this.late.store(false, Ordering::Relaxed);
+        // Behind them.
+        let caught_up = slf.getattr(intern!(py, "caught_up"))?;
+        this.event_loop(py)?.call_method1(py, intern!(py, "call_soon"), (caught_up,)).map(drop)
     }
 
     /// Does something on the loop's own thread; what it leaves for the loop, and is wanted, is done there at once, without
@@ -221,7 +228,12 @@ impl Bridge {
             let ran = match left.len() {
                 0 => Ok(()),
                 1 => left.remove(0).run_alone(slf),
-                _ => Self::run(slf, left, false),
+                _ => {
+                    if left.iter().any(Item::is_start) {
+                        slf.get().late.store(true, Ordering::Relaxed);
+                    }
+                    Self::run(slf, left, false)
+                }
             };
             let ran = ran.or_else(|error| match error.is_instance_of::<PyException>(slf.py()) {
                 true => {

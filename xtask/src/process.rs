@@ -153,7 +153,7 @@ fn each_line(from: impl std::io::Read, mut see: impl FnMut(&str), print: impl Fn
     }
 }
 
-fn not_started(command: &Command, error: &std::io::Error) -> Failure {
+pub(crate) fn not_started(command: &Command, error: &std::io::Error) -> Failure {
     let program = command.get_program().display();
     Failure::new(format!("`{program}` cannot be run: {error}"))
         .hint(format!("is {program} installed and in the PATH?"))

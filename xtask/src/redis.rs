@@ -1,17 +1,22 @@
 //! A Redis beside a command. How it is had is written once, in `python-tests/redis_for_tests.py`.
 
+use std::process::Command;
+
 use crate::process::{self, Failure, Result};
 use crate::python::Venv;
 
-/// Runs this program again, with these arguments, beside a Redis that it finds in `QUARK_TEST_REDIS`.
-///
-/// The inner run has said what went wrong; the failure is for the exit status.
-pub(crate) fn run_self_beside(venv: &Venv, arguments: &[&str]) -> Result<()> {
+/// This program once more, with these arguments, beside a Redis that it finds in `QUARK_TEST_REDIS`.
+pub(crate) fn self_beside(venv: &Venv, arguments: &[&str]) -> Result<Command> {
     let this = std::env::current_exe().map_err(|e| Failure::new(format!("where is this program? {e}")))?;
     let mut command = process::command(venv.python());
     command.arg("python-tests/redis_for_tests.py").arg("--").arg(this).args(arguments);
     command.env("CARGO_MANIFEST_DIR", process::root().join("xtask"));
-    let status = command.status().map_err(|e| Failure::new(format!("python: {e}")))?;
+    Ok(command)
+}
+
+/// Runs it. The inner run has said what went wrong; the failure is for the exit status.
+pub(crate) fn run_self_beside(venv: &Venv, arguments: &[&str]) -> Result<()> {
+    let status = self_beside(venv, arguments)?.status().map_err(|e| Failure::new(format!("python: {e}")))?;
     if status.success() {
         Ok(())
     } else {

@@ -108,6 +108,20 @@ impl Tally {
         self.skips.extend_from_slice(&other.skips);
     }
 
+    /// The counts of another run, as it printed them; nothing for other lines.
+    pub(crate) fn read(line: &str) -> Option<Self> {
+        let mut tally = Self::default();
+        for part in line.split(", ") {
+            match counted(part)? {
+                (count, "passed") => tally.passed = count,
+                (count, "failed") => tally.failed = count,
+                (count, "skipped") => tally.skipped = count,
+                _ => return None,
+            }
+        }
+        (tally.to_string() == line).then_some(tally)
+    }
+
     /// Leaves the counts in a file of the build directory.
     pub(crate) fn write(&self, name: &str) -> Result<()> {
         let written = fs::write(target().join(name), format!("{self}\n"));
@@ -156,6 +170,15 @@ mod tests {
 
     fn tally(passed: usize, failed: usize, skipped: usize) -> String {
         Tally { passed, failed, skipped, ..Tally::default() }.to_string()
+    }
+
+    #[test]
+    fn what_one_run_prints_another_reads() {
+        let printed = tally(12, 3, 4);
+        assert_eq!(Tally::read(&printed).map(|read| read.to_string()), Some(printed));
+        for line in ["12 passed", "3 passed, 2 skipped in 0.10s", "", "12 passed, 3 failed, x skipped"] {
+            assert_eq!(Tally::read(line), None, "{line}");
+        }
     }
 
     #[test]

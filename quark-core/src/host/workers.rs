@@ -24,9 +24,9 @@ use crate::error::{Error, ErrorKind, Result};
 /// there.
 const MAX_BLOCKED: usize = 256;
 /// How long wake-ups for replies may be kept while further items are handled.
-const LONGEST_BATCH: Duration = Duration::from_micros(50);
+const LONGEST_BATCH: Duration = Duration::from_micros(25);
 /// For how long who drives the runtime handles items before it looks at it again.
-const LONGEST_AWAY: Duration = Duration::from_micros(60);
+const LONGEST_AWAY: Duration = Duration::from_micros(30);
 /// It is missed there when batches take longer.
 const SHORT: Duration = Duration::from_micros(400);
 /// So many short batches make up for a long one. Where they do not make up for two, the next long one counts.

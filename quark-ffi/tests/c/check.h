@@ -52,14 +52,19 @@ static inline void count(int *counter) {
     pthread_mutex_unlock(&check_lock);
 }
 
-/* Waits until a counter has reached a number; fails after 60 s. */
-static inline void wait_for(int *counter, int wanted) {
+/* Waits until a counter has reached a number; fails after 60 s and says where. */
+#define wait_for(counter, wanted) wait_until((counter), (wanted), __FILE__, __LINE__)
+
+static inline void wait_until(int *counter, int wanted, const char *file, int line) {
     struct timespec limit;
     timespec_get(&limit, TIME_UTC);
     limit.tv_sec += 60;
     pthread_mutex_lock(&check_lock);
     while (*counter < wanted) {
-        CHECK(pthread_cond_timedwait(&check_news, &check_lock, &limit) == 0);
+        if (pthread_cond_timedwait(&check_news, &check_lock, &limit) != 0) {
+            fprintf(stderr, "%s:%d: waited for %d, there are %d\n", file, line, wanted, *counter);
+            exit(1);
+        }
     }
     pthread_mutex_unlock(&check_lock);
 }

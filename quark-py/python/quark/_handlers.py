@@ -5,11 +5,10 @@ import contextvars
 import inspect
 import logging
 import os
-import sys
 import traceback
-from typing import Any, Callable, Coroutine, List, Mapping, NoReturn, Optional, Set, Tuple
+from typing import Any, Callable, List, Mapping, NoReturn, Optional, Set, Tuple
 
-from . import _quark
+from . import _quark, _tasks
 from ._errors import HandlerFailedError
 from ._quark import Request
 
@@ -104,8 +103,8 @@ def wrap(
 def _wrap_async(handler: Callable[[Request], Any], origin: Origin) -> Callable[[Request, _quark.Bridge, bool], None]:
     tasks: "Set[Optional[asyncio.Task[None]]]" = set()  # Those that have begun; the loop itself holds them weakly then.
 
-    async def handle(request: Request, bridge: _quark.Bridge) -> None:
-        task = asyncio.current_task(bridge.loop())
+    async def handle(request: Request, bridge: _quark.Bridge, loop: asyncio.AbstractEventLoop) -> None:
+        task = asyncio.current_task(loop)
         tasks.add(task)
         current.set(request)
         try:
@@ -126,31 +125,10 @@ def _wrap_async(handler: Callable[[Request], Any], origin: Origin) -> Callable[[
             tasks.discard(task)
 
     def start(request: Request, bridge: _quark.Bridge, at_once: bool) -> None:
-        _begin(bridge.loop(), handle(request, bridge), origin.context.copy(), at_once)
+        loop = bridge.loop()
+        _tasks.make(loop, handle(request, bridge, loop), origin.context.copy(), at_once)
 
     return start
-
-
-def _begin(
-    loop: asyncio.AbstractEventLoop,
-    coroutine: "Coroutine[Any, Any, None]",
-    context: contextvars.Context,
-    at_once: bool,
-) -> None:
-    """Makes a task. One that may begin at once does where CPython can (from 3.12 on), and takes no round of the loop when it never
-    waits; not where the program or another kind of loop has its own way of making tasks."""
-    if sys.version_info >= (3, 12):
-        if at_once and type(loop).__module__ in _PLAIN_LOOPS and loop.get_task_factory() is None:
-            asyncio.Task(coroutine, loop=loop, context=context, eager_start=True)
-            return
-    try:
-        loop.create_task(coroutine, context=context)  # Which need not be copied then.
-    except TypeError:  # CPython before 3.11, and loops and task factories that know nothing of contexts.
-        context.run(loop.create_task, coroutine)
-
-
-#: Where loops come from whose tasks are asyncio's own.
-_PLAIN_LOOPS = ("asyncio.unix_events", "uvloop")
 
 
 def _is_known(task: "Optional[asyncio.Task[None]]") -> None:

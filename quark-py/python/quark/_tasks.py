@@ -1,0 +1,72 @@
+"""How the tasks of ``async def`` handlers begin."""
+
+import asyncio
+import contextvars
+import sys
+from typing import Any, Coroutine, List, Optional, Tuple
+
+#: Where loops come from whose tasks are asyncio's own.
+_PLAIN_LOOPS = ("asyncio.unix_events", "uvloop")
+
+
+def make(
+    loop: asyncio.AbstractEventLoop,
+    coroutine: "Coroutine[Any, Any, None]",
+    context: contextvars.Context,
+    at_once: bool,
+) -> None:
+    """Makes a task, which begins at once or when the loop comes to it.
+
+    One that begins at once and never waits takes no round of the loop. Where the program or another kind of loop has its
+    own way of making tasks, none does.
+    """
+    if type(loop).__module__ in _PLAIN_LOOPS and loop.get_task_factory() is None:
+        if at_once and _begin(loop, coroutine, context):
+            return
+        if sys.version_info >= (3, 11):
+            asyncio.Task(coroutine, loop=loop, context=context)  # As the loop would do it.
+            return
+    try:
+        loop.create_task(coroutine, context=context)  # Which need not be copied then.
+    except TypeError:  # CPython before 3.11, and loops and task factories that know nothing of contexts.
+        context.run(loop.create_task, coroutine)
+
+
+if sys.version_info >= (3, 12):
+
+    def _begin(
+        loop: asyncio.AbstractEventLoop, coroutine: "Coroutine[Any, Any, None]", context: contextvars.Context
+    ) -> bool:
+        asyncio.Task(coroutine, loop=loop, context=context, eager_start=True)
+        return True
+
+else:
+
+    def _begin(
+        loop: asyncio.AbstractEventLoop, coroutine: "Coroutine[Any, Any, None]", context: contextvars.Context
+    ) -> bool:
+        """A task asks its loop for its first step by ``call_soon``. Only while it is made, the loop has another in this place, which
+        keeps the step, to be done here; false where somebody else has put one there."""
+        attributes = vars(loop)
+        if "call_soon" in attributes:
+            return False
+        steps: "List[Tuple[Any, Optional[contextvars.Context]]]" = []
+
+        def keep(step: Any, *arguments: Any, context: Optional[contextvars.Context] = None) -> Any:
+            task = getattr(step, "__self__", None)
+            if isinstance(task, asyncio.Task) and task.get_coro() is coroutine:
+                return steps.append((step, context))
+            # A finalizer's, which the garbage collector runs meanwhile.
+            return type(loop).call_soon(loop, step, *arguments, context=context)
+
+        attributes["call_soon"] = keep
+        try:
+            if sys.version_info >= (3, 11):
+                asyncio.Task(coroutine, loop=loop, context=context)
+            else:
+                context.run(asyncio.Task, coroutine, loop=loop)
+        finally:
+            del attributes["call_soon"]
+        step, step_context = steps.pop()
+        (step_context or context).run(step)
+        return True
