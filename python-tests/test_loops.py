@@ -247,11 +247,12 @@ run(main())
 
 
 @pytest.mark.parametrize("loops", LOOPS)
-def test_requests_begin_in_order_wherever_the_loop_comes_by_them(loops: str):
+@pytest.mark.parametrize("caller", ["silo", "client"])
+def test_requests_begin_in_order_wherever_the_loop_comes_by_them(loops: str, caller: str):
     ends_well(
         program(
             loops,
-            """
+            f"""
 import select
 from quark import _loop
 
@@ -270,9 +271,9 @@ async def main():
             first = asyncio.ensure_future(client.call("T", "1", "first"))
             await asyncio.sleep(0)
             assert select.select([_loop.bridge()], [], [], 20)[0]
-            # In the loop's next round a call from the loop itself finds the first on its way, and the descriptor, which tells of
-            # the first only, the second: nothing tells when that has come.
-            own = asyncio.ensure_future(silo.call("T", "2", "own"))
+            # In the loop's next round a call from the loop itself finds the first on its way, alone or with a request of its own, and
+            # the descriptor, which tells of the first only, the second: nothing tells when that has come.
+            own = asyncio.ensure_future({caller}.call("T", "2", "own"))
             second = asyncio.ensure_future(client.call("T", "1", "second"))
             asyncio.get_running_loop().call_soon(time.sleep, 0.2)
             await asyncio.gather(own, second, first)
