@@ -58,7 +58,7 @@ fn on_each(which: &Which, filter: Option<&str>) -> Result<()> {
             let said = String::from_utf8_lossy(&output.stdout);
             print!("{said}");
             eprint!("{}", String::from_utf8_lossy(&output.stderr));
-            let tally = said.lines().rev().find_map(Tally::read).unwrap_or(Tally { failed: 1, ..Tally::default() });
+            let tally = said.lines().rev().find_map(Tally::read).unwrap_or_else(Tally::of_a_failure);
             report.push(format!("{}: {tally}", python.version));
             total.add(&tally);
         }
@@ -96,7 +96,12 @@ impl Which {
     }
 }
 
-fn beside_a_redis(builder: &Venv, python: &Interpreter, wheel: &Path, filter: Option<&str>) -> Result<Output> {
+fn beside_a_redis(
+    builder: &Venv,
+    python: &Interpreter,
+    wheel: &Path,
+    filter: Option<&str>,
+) -> Result<Output> {
     let (minor, wheel) = (python.minor.to_string(), wheel.to_string_lossy());
     let words = ["pythons", "--inner", &minor, "--wheel", &wheel].into_iter().chain(filter);
     let mut inner = redis::self_beside(builder, &words.collect::<Vec<_>>())?;

@@ -108,6 +108,11 @@ impl Tally {
         self.skips.extend_from_slice(&other.skips);
     }
 
+    /// Of a run that came to no test.
+    pub(crate) fn of_a_failure() -> Self {
+        Self { failed: 1, ..Self::default() }
+    }
+
     /// The counts of another run, as it printed them; nothing for other lines.
     pub(crate) fn read(line: &str) -> Option<Self> {
         let mut tally = Self::default();

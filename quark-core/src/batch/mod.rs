@@ -6,6 +6,7 @@
 mod minder;
 
 use std::cell::RefCell;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use minder::Kept;
@@ -127,6 +128,17 @@ fn inside<T>(open: impl FnOnce() -> Open, work: impl FnOnce() -> T) -> T {
     work()
 }
 
+/// Which batch is open on this thread, if one is: while it keeps something, no other has the same number.
+pub(crate) fn here() -> Option<NonZeroUsize> {
+    OPEN.with(|open| {
+        NonZeroUsize::new(match &*open.borrow() {
+            None => 0,
+            Some(Open::Own(_)) => std::ptr::from_ref(open).addr(),
+            Some(Open::Minded(kept) | Open::Held(kept)) => Arc::as_ptr(kept).addr(),
+        })
+    })
+}
+
 /// Gives out what the open batch has kept so far; before this thread blocks.
 pub(crate) fn flush() {
     give_out(OPEN.with_borrow_mut(|open| open.as_mut().map(Open::take)));
@@ -137,7 +149,7 @@ fn give_out(kept: Option<Vec<Arc<dyn Wake>>>) {
 }
 
 /// Wakes `target` at the end of the batch that is open on this thread, else now. The caller makes sure that it asks
-/// once only until `target` has been woken.
+/// once only [here](here) until `target` has been woken.
 pub(crate) fn wake(target: Arc<dyn Wake>) {
     let now = OPEN.with_borrow_mut(|open| match open {
         Some(Open::Own(kept)) => {

@@ -20,6 +20,7 @@ use super::flight::Flight;
 use super::origins::Origins;
 use super::outbox::{Outbox, Piece, Progress, Taken};
 use super::parts::{self, LARGEST_PART, PART_BYTES};
+use super::rousing::Rousing;
 use super::turns::Turn;
 use crate::batch::{self, Wake};
 use crate::config::TransportConfig;
@@ -63,10 +64,8 @@ pub(crate) struct Link {
     /// More wait.
     overfull: AtomicBool,
     state: Mutex<State>,
-    writer: AtomicWaker,
+    writer: Rousing,
     reader: AtomicWaker,
-    /// The writer has been, or is about to be, woken.
-    woken: AtomicBool,
     /// Requests received, counted by the reader alone, and answered, counted while the state is locked: neither number has
     /// two writers at once.
     received: AtomicU64,
@@ -76,7 +75,7 @@ pub(crate) struct Link {
 
 impl Wake for Link {
     fn wake(&self) {
-        self.writer.wake();
+        self.writer.tell();
     }
 }
 
@@ -202,9 +201,8 @@ impl Link {
             answer_capacity: config.answer_capacity,
             overfull: AtomicBool::new(false),
             state: Mutex::default(),
-            writer: AtomicWaker::new(),
+            writer: Rousing::default(),
             reader: AtomicWaker::new(),
-            woken: AtomicBool::new(false),
             received: AtomicU64::new(0),
             answered: AtomicU64::new(0),
             abandoned: Abandoned::default(),
@@ -244,8 +242,7 @@ impl Link {
 
     /// Lets the writer look for more; once for a batch.
     pub(crate) fn wake(self: &Arc<Self>) {
-        // What it is to find was put there under a lock that it takes after it has said that it sleeps.
-        if !self.woken.load(Ordering::Acquire) && !self.woken.swap(true, Ordering::AcqRel) {
+        if self.writer.ask() {
             batch::wake(self.clone());
         }
     }
@@ -472,11 +469,13 @@ pub(crate) struct Outgoing {
     link: Arc<Link>,
     ready: VecDeque<Parcel>,
     large: Progress,
+    /// The last look did not take all.
+    has_left: bool,
 }
 
 impl Outgoing {
     pub(crate) fn new(link: Arc<Link>) -> Self {
-        Self { link, ready: VecDeque::new(), large: Progress::default() }
+        Self { link, ready: VecDeque::new(), large: Progress::default(), has_left: false }
     }
 
     /// Who is to read it.
@@ -499,6 +498,7 @@ impl Outgoing {
             return true;
         }
         state.take_answers(&mut self.ready);
+        self.has_left = state.has_answers();
         if self.link.is_overfull() && state.answer_bytes <= self.link.answer_capacity {
             self.link.overfull.store(false, Ordering::Release);
             self.link.reader.wake();
@@ -525,7 +525,9 @@ impl Outgoing {
         let mut taken = outbox.take_small(link, count, TAKE_BYTES, &mut self.ready);
         let small = !taken.is_empty();
         let most_of_part = link.room_for_part();
-        match outbox.take_large(link, &mut self.large, most_of_part, &mut self.ready) {
+        let large = outbox.take_large(link, &mut self.large, most_of_part, &mut self.ready);
+        self.has_left |= !outbox.is_empty();
+        match large {
             Piece::Nothing => {}
             Piece::Part(bytes) => link.lock().flight.begin(bytes, Instant::now()),
             Piece::Frame(frame) => taken.extend(frame),
@@ -573,8 +575,9 @@ impl Stream for Outgoing {
         if let Some(envelope) = self.ready.pop_front() {
             return Poll::Ready(Some(envelope));
         }
-        self.link.writer.register(cx.waker());
-        self.link.woken.store(false, Ordering::Release);
+        if !self.link.writer.may_look(cx, self.has_left) {
+            return Poll::Pending;
+        }
         if self.refill() {
             return Poll::Ready(None);
         }

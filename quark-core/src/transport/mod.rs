@@ -26,6 +26,7 @@ mod peer;
 mod pending;
 mod receiving;
 mod room;
+mod rousing;
 mod turns;
 
 use std::sync::Arc;
