@@ -8,7 +8,7 @@ import re
 import pytest
 import quark
 from quark import _errors, _quark
-from support import vectors
+from support import ends_well, vectors
 
 
 def test_the_rings_owners_are_those_of_the_vectors():
@@ -142,6 +142,29 @@ def test_a_ring_travels_by_pickle_and_tells_shares():
 def test_what_a_handler_raised_can_be_told(message, kind, text):
     error = pickle.loads(pickle.dumps(quark.HandlerFailedError(message)))
     assert (error.exception_type, error.exception_text) == (kind, text)
+
+
+def test_blocking_programs_do_without_asyncio():
+    ends_well(
+        """
+import sys
+from quark import blocking
+import quark
+
+with blocking.Silo("a", membership="memory://without", handler=lambda request: request.payload) as silo:
+    assert silo.call("T", "1", "m", b"x") == b"x"
+    with quark.testing.Cluster(), blocking.Client(membership="memory://without") as client:
+        assert client.call("T", "1", "m", b"y") == b"y"
+assert "asyncio" not in sys.modules
+assert "Silo" in dir(quark) and quark.Silo.__module__ == "quark" and "asyncio" in sys.modules
+try:
+    quark.Silos
+except AttributeError as error:
+    assert "module 'quark' has no attribute 'Silos'" in str(error), error
+else:
+    raise AssertionError
+"""
+    )
 
 
 def test_public_names_say_where_they_are_to_be_had():

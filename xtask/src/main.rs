@@ -42,7 +42,7 @@ cargo xtask COMMAND
   sharded [--faults N] [--silos N] [--counters N] [--callers N] [--seed N]
                                  an example beside a Redis: counters in silos that join, leave and are killed, held against what was
                                  answered
-  test [rust|c|python] [FILTER]  the tests, beside a Redis; all of them without an argument
+  test [rust|c|python] [FILTER]  the tests, beside a Redis; all of them without an argument; --no-run only builds those of cargo
   gen [--check]                  write the generated files, or only compare them
   bench [--quick] [--only WORD,WORD+WORD] [--list] [--publish]
                                  echo beside C TCP, tokio TCP, ZeroMQ, raw tonic, asyncio TCP, pyzmq and grpc.aio, as ratios,

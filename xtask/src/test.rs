@@ -16,12 +16,15 @@ use crate::tally::Tally;
 const WORKSPACE: [&str; 6] = ["--locked", "--workspace", "--exclude", "quark-py", "--exclude", "xtask-gen"];
 
 pub(crate) fn run(mut args: Args) -> Result<()> {
-    let inner = args.flag("--inner");
+    let (inner, only_build) = (args.flag("--inner"), args.flag("--no-run"));
     let part = args.one_of(&["rust", "c", "python"]);
     let filter = args.word();
     args.finish()?;
     let needs = if matches!(part.as_deref(), None | Some("python")) { Needs::Tests } else { Needs::Nothing };
     let venv = Venv::ready(needs)?;
+    if only_build {
+        return build(&selection(part.as_deref()));
+    }
     if inner {
         return run_parts(&venv, part.as_deref(), filter.as_deref());
     }
@@ -55,18 +58,27 @@ fn run_parts(venv: &Venv, part: Option<&str>, filter: Option<&str>) -> Result<()
     Ok(())
 }
 
-/// The Rust tests, among them those that compile and run the C and C++ programs of quark-ffi.
-fn cargo_tests(part: Option<&str>, filter: Option<&str>, tally: &mut Tally) -> Result<()> {
-    let selection: Vec<&str> = match part {
+/// The packages whose tests a part is.
+fn selection(part: Option<&str>) -> Vec<&'static str> {
+    match part {
         Some("c") => vec!["--locked", "--package", "quark-ffi"],
         Some(_) => [WORKSPACE.as_slice(), &["--exclude", "quark-ffi"]].concat(),
         None => WORKSPACE.to_vec(),
-    };
+    }
+}
+
+fn build(selection: &[&str]) -> Result<()> {
     step("Rust build", || {
         // The same selection as in the tests, so that nothing is compiled a second time with other features. It leaves
         // the library for C where C programs look for it.
-        process::run(cargo(&["build", "--lib", "--bins", "--tests", "--examples"]).args(&selection))
-    })?;
+        process::run(cargo(&["build", "--lib", "--bins", "--tests", "--examples"]).args(selection))
+    })
+}
+
+/// The Rust tests, among them those that compile and run the C and C++ programs of quark-ffi.
+fn cargo_tests(part: Option<&str>, filter: Option<&str>, tally: &mut Tally) -> Result<()> {
+    let selection = selection(part);
+    build(&selection)?;
     let skips = target().join("test-skips.txt");
     let _ = fs::remove_file(&skips);
     let heading = if part == Some("c") { "C and C++ tests" } else { "Rust, C and C++ tests" };

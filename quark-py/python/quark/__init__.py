@@ -9,12 +9,13 @@ language, and the reply comes back.
 ``quark.blocking`` has the same for programs without an event loop, ``quark.testing`` a cluster with faults for tests.
 """
 
+from typing import TYPE_CHECKING, Any, List
+
 from . import _quark
 
 _quark.check_interpreter()  # Before anything else of it is used.
 
 from . import blocking, testing
-from ._aio import Client, Membership, Silo, Transport
 from ._errors import *
 from ._handlers import current_request
 from ._quark import Envelope, HashRanges, HashRing, Request, __version__, hash
@@ -66,7 +67,33 @@ __all__ = [
     "testing",
 ]
 
-# Public names say where they are to be had.
+
+def _is_had_here(name: str) -> None:
+    """Public names say where they are to be had."""
+    if getattr(globals()[name], "__module__", "").startswith("quark._"):
+        globals()[name].__module__ = __name__
+
+
+if TYPE_CHECKING:
+    from ._aio import Client, Membership, Silo, Transport
+else:
+    # What asyncio programs use, when it is asked for: blocking ones need no asyncio, which is half of an idle silo's memory.
+    _OF_ASYNCIO = ("Client", "Membership", "Silo", "Transport")
+
+    def __getattr__(name: str) -> Any:
+        if name not in _OF_ASYNCIO:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from . import _aio
+
+        for name_there in _OF_ASYNCIO:
+            globals()[name_there] = getattr(_aio, name_there)
+            _is_had_here(name_there)
+        return globals()[name]
+
+    def __dir__() -> List[str]:
+        return sorted(__all__)
+
+
 for _name in __all__:
-    if getattr(globals()[_name], "__module__", "").startswith("quark._"):
-        globals()[_name].__module__ = __name__
+    if _name in globals():
+        _is_had_here(_name)

@@ -4,7 +4,7 @@ import asyncio
 from types import TracebackType
 from typing import Any, AsyncIterator, Iterable, List, Literal, Optional, Tuple, Type, Union, overload
 
-from . import _handlers, _logging, _loop
+from . import _handlers, _logging, _loop, _process
 from ._base import Base, ClientBase, MembershipBase, Self, SiloBase, TransportBase, endings
 from ._errors import NotRunningError, QuarkError
 from ._handlers import current
@@ -40,7 +40,7 @@ class _Async(Base):
         if _handlers.is_handling(self._origin):
             self._node.stop_soon(drain)
         else:
-            _loop.close_the_dead()
+            _process.close_the_dead()
             await _end(self._node.stop(_loop.bridge(), drain))
 
     async def __aenter__(self: Self) -> Self:

@@ -4,7 +4,7 @@ not wait. The verbs that wait are in ``_aio`` and ``blocking``, over the same na
 import warnings
 from typing import Any, Callable, List, Mapping, Optional, TypeVar, Union
 
-from . import _handlers, _loop, _quark
+from . import _handlers, _process, _quark
 from ._errors import QuarkError
 from ._placement import Placement
 from ._quark import Request
@@ -184,7 +184,7 @@ class SiloBase(Base):
         }
         self._origin = _handlers.Origin()
         self._node = _quark.Node(silo_id, options, _handlers.native(handler, handlers, self._origin))
-        _loop.nodes.add(self._node)
+        _process.nodes.add(self._node)
 
     def owns(self, actor_type: str, actor_id: str) -> bool:
         """Whether this silo owns an actor by its current view and serves it.
@@ -250,7 +250,7 @@ class ClientBase(Base):
         }
         self._origin = _handlers.Origin()
         self._node = _quark.Node(None, options, [])
-        _loop.nodes.add(self._node)
+        _process.nodes.add(self._node)
 
     @property
     def client_id(self) -> str:

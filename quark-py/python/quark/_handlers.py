@@ -1,14 +1,13 @@
 """The wrappers between the native module and a user's handlers: they run it in its context and answer."""
 
-import asyncio
 import contextvars
 import inspect
 import logging
 import os
 import traceback
-from typing import Any, Callable, List, Mapping, NoReturn, Optional, Set, Tuple
+from typing import Any, Callable, List, Mapping, NoReturn, Optional, Tuple
 
-from . import _quark, _tasks
+from . import _quark
 from ._errors import HandlerFailedError
 from ._quark import Request
 
@@ -37,7 +36,7 @@ def is_handling(origin: "Origin") -> bool:
     return request is not None and not request.is_answered and _owner.get() is origin
 
 
-def _answer(request: Request, reply: Any, bridge: Optional[_quark.Bridge] = None) -> None:
+def answer(request: Request, reply: Any, bridge: Optional[_quark.Bridge] = None) -> None:
     """Replies with what a handler returned, on the loop of the bridge if there is one; None is an empty reply."""
     try:
         if type(reply) is not bytes and inspect.iscoroutine(reply):
@@ -45,10 +44,10 @@ def _answer(request: Request, reply: Any, bridge: Optional[_quark.Bridge] = None
             raise TypeError("the handler returned a coroutine and is no coroutine function: make it an `async def`")
         request._reply(b"" if reply is None else reply, bridge)
     except Exception as error:
-        _fail(request, error)
+        fail(request, error)
 
 
-def _fail(request: Request, error: BaseException, log: bool = True) -> None:
+def fail(request: Request, error: BaseException, log: bool = True) -> None:
     try:
         request._fail(_describe(error))
     except Exception:
@@ -96,45 +95,10 @@ def wrap(
         raise TypeError(f"{name}={handler!r}: must be callable, not {type(handler).__name__}")
     call = getattr(handler, "__call__", None)
     if inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(call):
-        return _wrap_async(handler, origin), True
+        from ._tasks import wrap as wrap_async  # Who has none needs no asyncio.
+
+        return wrap_async(handler, origin), True
     return _wrap_plain(handler, origin), False
-
-
-def _wrap_async(handler: Callable[[Request], Any], origin: Origin) -> Callable[[Request, _quark.Bridge, bool], None]:
-    tasks: "Set[Optional[asyncio.Task[None]]]" = set()  # Those that have begun; the loop itself holds them weakly then.
-
-    async def handle(request: Request, bridge: _quark.Bridge, loop: asyncio.AbstractEventLoop) -> None:
-        task = asyncio.current_task(loop)
-        tasks.add(task)
-        current.set(request)
-        try:
-            reply = await handler(request)
-        except Exception as error:
-            _fail(request, error)
-        except (asyncio.CancelledError, KeyboardInterrupt, SystemExit) as error:
-            _fail(request, error, log=False)  # The loop ends, and whoever runs it is told.
-            _is_known(task)
-            raise
-        except BaseException as error:
-            _fail(request, error)
-            _is_known(task)
-            raise
-        else:
-            _answer(request, reply, bridge)
-        finally:
-            tasks.discard(task)
-
-    def start(request: Request, bridge: _quark.Bridge, at_once: bool) -> None:
-        loop = bridge.loop()
-        _tasks.make(loop, handle(request, bridge, loop), origin.context.copy(), at_once)
-
-    return start
-
-
-def _is_known(task: "Optional[asyncio.Task[None]]") -> None:
-    """What this task ends with is known to the caller and the log; asyncio need not miss anybody who looks at it."""
-    if task is not None:
-        task.add_done_callback(lambda task: task.cancelled() or task.exception())
 
 
 def _wrap_plain(handler: Callable[[Request], Any], origin: Origin) -> Callable[[Request], None]:
@@ -145,11 +109,11 @@ def _wrap_plain(handler: Callable[[Request], Any], origin: Origin) -> Callable[[
         except BaseException as error:  # SystemExit in a worker thread ends the request, not the program.
             if _quark.is_forked():
                 _leave_child(error)
-            _fail(request, error)
+            fail(request, error)
         else:
             if _quark.is_forked():
                 _leave_child(None)
-            _answer(request, reply)
+            answer(request, reply)
 
     def start(request: Request) -> None:
         origin.context.copy().run(run, request)

@@ -1,21 +1,11 @@
 """One bridge from the core for each event loop, watched by that loop."""
 
 import asyncio
-import atexit
-import os
-import threading
 import weakref
 from typing import Any, Callable, List, Optional, Tuple
 
 from . import _quark
-from ._errors import NotRunningError
-
-_bridges: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _quark.Bridge]" = weakref.WeakKeyDictionary()
-_lock = threading.Lock()
-
-#: All silos and clients, for those who look for them.
-nodes: "weakref.WeakSet[Any]" = weakref.WeakSet()
-
+from ._process import bridges, close_the_dead, lock
 
 #: The loop whose bridge was asked for last, and that bridge; most programs have one.
 _latest: "Tuple[Callable[[], Optional[asyncio.AbstractEventLoop]], Callable[[], Optional[_quark.Bridge]]]" = (
@@ -38,11 +28,11 @@ def bridge() -> _quark.Bridge:
         found = latest_bridge()
         if found is not None:
             return found
-    found = _bridges.get(loop)
+    found = bridges.get(loop)
     if found is None:
         close_the_dead()
-        with _lock:
-            found = _bridges[loop] = _quark.Bridge(loop, _run)
+        with lock:
+            found = bridges[loop] = _quark.Bridge(loop, _run)
         loop.add_reader(found.fileno(), found.drain)
     _latest = (weakref.ref(loop), weakref.ref(found))
     return found
@@ -70,23 +60,3 @@ def _run(
             at_once = at_once and isinstance(problem, Exception)
     if first_error is not None:
         raise first_error
-
-
-def close_the_dead() -> None:
-    """Drops what waits for loops that are closed, so that nobody waits for what will not happen."""
-    with _lock:
-        dead = [bridge for loop, bridge in _bridges.items() if loop.is_closed()]
-    for bridge in dead:
-        bridge.close()
-
-
-def _end() -> None:
-    _quark.begin_to_end()
-    try:
-        _quark.set_log_level(0, None)
-    except NotRunningError:
-        pass  # In a forked child, where nothing runs that could log.
-
-
-atexit.register(_end)
-os.register_at_fork(after_in_child=_quark.after_fork_in_child)

@@ -1,9 +1,52 @@
-"""How the tasks of ``async def`` handlers begin."""
+"""``async def`` handlers: the tasks that they run in, and how these begin."""
 
 import asyncio
 import contextvars
 import sys
-from typing import Any, Coroutine, List, Optional, Tuple
+from typing import Any, Callable, Coroutine, List, Optional, Set, Tuple
+
+from . import _handlers, _quark
+from ._handlers import answer, current, fail
+from ._quark import Request
+
+
+def wrap(handler: Callable[[Request], Any], origin: _handlers.Origin) -> Callable[[Request, _quark.Bridge, bool], None]:
+    """The native form of a coroutine function."""
+    tasks: "Set[Optional[asyncio.Task[None]]]" = set()  # Those that have begun; the loop itself holds them weakly then.
+
+    async def handle(request: Request, bridge: _quark.Bridge, loop: asyncio.AbstractEventLoop) -> None:
+        task = asyncio.current_task(loop)
+        tasks.add(task)
+        current.set(request)
+        try:
+            reply = await handler(request)
+        except Exception as error:
+            fail(request, error)
+        except (asyncio.CancelledError, KeyboardInterrupt, SystemExit) as error:
+            fail(request, error, log=False)  # The loop ends, and whoever runs it is told.
+            _is_known(task)
+            raise
+        except BaseException as error:
+            fail(request, error)
+            _is_known(task)
+            raise
+        else:
+            answer(request, reply, bridge)
+        finally:
+            tasks.discard(task)
+
+    def start(request: Request, bridge: _quark.Bridge, at_once: bool) -> None:
+        loop = bridge.loop()
+        make(loop, handle(request, bridge, loop), origin.context.copy(), at_once)
+
+    return start
+
+
+def _is_known(task: "Optional[asyncio.Task[None]]") -> None:
+    """What this task ends with is known to the caller and the log; asyncio need not miss anybody who looks at it."""
+    if task is not None:
+        task.add_done_callback(lambda task: task.cancelled() or task.exception())
+
 
 #: Where loops come from whose tasks are asyncio's own.
 _PLAIN_LOOPS = ("asyncio.unix_events", "uvloop")

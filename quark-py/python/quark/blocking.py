@@ -6,7 +6,7 @@ Usable from any thread; Ctrl-C interrupts what blocks in the main thread. Handle
 from types import TracebackType
 from typing import Any, Iterable, Iterator, List, Literal, Optional, Type, Union, overload
 
-from . import _handlers, _logging, _loop
+from . import _handlers, _logging, _process
 from ._base import Base, ClientBase, MembershipBase, Self, SiloBase, TransportBase, endings
 from ._errors import NotRunningError, QuarkError
 from ._handlers import current
@@ -34,7 +34,7 @@ class _Blocking(Base):
         if _handlers.is_handling(self._origin):
             self._node.stop_soon(drain)
         else:
-            _loop.close_the_dead()
+            _process.close_the_dead()
             self._node.stop(None, drain)
 
     def __enter__(self: Self) -> Self:

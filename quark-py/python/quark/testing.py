@@ -13,12 +13,14 @@ With pytest there is a fixture, ``quark_cluster``, which closes its cluster at t
 """
 
 from types import TracebackType
-from typing import Any, List, Optional, Type, TypeVar, Union
+from typing import TYPE_CHECKING, Any, List, Optional, Type, TypeVar, Union
 from uuid import uuid4
 
-from . import _loop, _quark
-from ._aio import Client, Silo
+from . import _process, _quark
 from ._base import Base, ClientBase, SiloBase
+
+if TYPE_CHECKING:
+    from ._aio import Client, Silo
 
 __all__ = ["Cluster"]
 
@@ -43,12 +45,16 @@ class Cluster:
         self._name = name
         self._network = _quark.Network(name, patience)
 
-    def silo(self, silo_id: str, **options: Any) -> Silo:
+    def silo(self, silo_id: str, **options: Any) -> "Silo":
         """A silo of this cluster, not started yet; the options are those of :class:`quark.Silo`."""
+        from ._aio import Silo
+
         return Silo(silo_id, membership=self.url, **options)
 
-    def client(self, **options: Any) -> Client:
+    def client(self, **options: Any) -> "Client":
         """A client of this cluster, not started yet; the options are those of :class:`quark.Client`."""
+        from ._aio import Client
+
         return Client(membership=self.url, **options)
 
     def cut(self, one: Host, other: Host, *, one_way: bool = False) -> None:
@@ -108,7 +114,7 @@ class Cluster:
             self._network.settle()
 
     def _nodes(self) -> "List[_quark.Node]":
-        return [node for node in list(_loop.nodes) if node.network == self._name and node.is_running]
+        return [node for node in list(_process.nodes) if node.network == self._name and node.is_running]
 
     def __enter__(self: Self) -> Self:
         return self

@@ -22,7 +22,7 @@ pub(super) fn run(quick: bool, publishing: bool) -> Result<()> {
     let view = step("a view of 1,000 silos, 20 of them linked", || self::links(20, 980))?;
     let waiting = step("calls that wait", || pending(1, 100_000))?;
     let million = step("calls in flight to 8 silos", || pending(8, many))?;
-    let (bare, silo) = step("Python", || python(&venv))?;
+    let [bare, blocking, silo] = step("Python", || python(&venv))?;
 
     let mut text = format!("{}; {others}.\n\n", report::machine());
     text += "| what | measured | goal | met? |\n|---|---|---|---|\n";
@@ -37,7 +37,8 @@ pub(super) fn run(quick: bool, publishing: bool) -> Result<()> {
     row("a process that sees 1,000 silos and links to 20", view["process_kib"] / 1024.0, "MiB", Some(64.0));
     row("a call that waits, at its caller", waiting["caller_bytes"], "bytes", None);
     row("a request that waits, at the silo that has it", waiting["server_bytes"], "bytes", None);
-    row("an idle silo in Python, over the bare interpreter", (silo - bare) / 1024.0, "MiB", Some(15.0));
+    row("an idle silo in blocking Python, over the bare interpreter", (blocking - bare) / 1024.0, "MiB", Some(15.0));
+    row("an idle silo in asyncio's Python, over the bare interpreter", (silo - bare) / 1024.0, "MiB", Some(15.0));
     text += &format!(
         "\n{} calls of 64 B in flight from one process to 8 silos in processes of their own: all held after {:.1} s, all ended \
          after {:.1} s; peak {:.0} MiB at the caller and {:.0} MiB at the eight together.\n",
@@ -89,17 +90,20 @@ fn pending(processes: usize, calls: usize) -> Result<Figures> {
     call(bench(&["pending", &targets, &calls.to_string(), &pids.join(",")]), LIMIT)
 }
 
-/// KiB of a bare interpreter and of one with an idle silo.
-fn python(venv: &Venv) -> Result<(f64, f64)> {
+/// KiB of a bare interpreter, and of one with an idle silo without asyncio and with it.
+fn python(venv: &Venv) -> Result<[f64; 3]> {
     const TELL: &str = "print('{\"kib\": %s}' % next(l.split()[1] for l in open('/proc/self/status') if l.startswith('VmRSS:')))";
-    let silo = format!(
-        "import asyncio, quark\nasync def main():\n async with quark.Silo('a', membership='static://', handler=lambda request: b''):\n  \
-         await asyncio.sleep(0.5)\n  {TELL}\nasyncio.run(main())"
+    const SILO: &str = "Silo('a', membership='static://', handler=lambda request: b'')";
+    let blocking =
+        format!("import time\nfrom quark import blocking\nwith blocking.{SILO}:\n time.sleep(0.5)\n {TELL}");
+    let asyncio = format!(
+        "import asyncio, quark\nasync def main():\n async with quark.{SILO}:\n  await asyncio.sleep(0.5)\n  {TELL}\n\
+         asyncio.run(main())"
     );
     let kib_of = |script: &str| {
         let mut python = process::command(venv.python());
         python.args(["-c", script]);
         call(python, LIMIT).map(|figures| figures["kib"])
     };
-    Ok((kib_of(TELL)?, kib_of(&silo)?))
+    Ok([kib_of(TELL)?, kib_of(&blocking)?, kib_of(&asyncio)?])
 }
