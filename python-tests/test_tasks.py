@@ -3,8 +3,10 @@
 import asyncio
 import contextvars
 import gc
+import sys
 from typing import Any, List
 
+import pytest
 from quark import _tasks
 
 where: "contextvars.ContextVar[str]" = contextvars.ContextVar("where", default="elsewhere")
@@ -90,6 +92,30 @@ def test_what_a_first_step_raises_and_no_exception_is_ends_with_the_loop():
         raise AssertionError("nothing was raised")
 
     from_the_loop(work)
+
+
+if sys.version_info < (3, 12):  # From there on CPython makes and begins them at once.
+
+    def test_a_task_that_ctrl_c_comes_in_the_making_of_begins_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+        begun: List[str] = []
+
+        async def handle() -> None:
+            begun.append(where.get())
+
+        class Interrupted(asyncio.Task):  # type: ignore[type-arg]
+            def __init__(self, *arguments: Any, **options: Any) -> None:
+                super().__init__(*arguments, **options)
+                raise KeyboardInterrupt
+
+        def work(loop: asyncio.AbstractEventLoop) -> None:
+            with monkeypatch.context() as patch:
+                patch.setattr(asyncio, "Task", Interrupted)
+                with pytest.raises(KeyboardInterrupt):
+                    _tasks.make(loop, handle(), context_of_a_handler(), True)
+            assert begun == [] and "call_soon" not in vars(loop)
+
+        from_the_loop(work)
+        assert begun == ["handler"]
 
 
 def test_finalizers_that_use_the_loop_while_a_task_is_made_are_heard():

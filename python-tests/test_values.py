@@ -156,6 +156,8 @@ with blocking.Silo("a", membership="memory://without", handler=lambda request: r
     with quark.testing.Cluster(), blocking.Client(membership="memory://without") as client:
         assert client.call("T", "1", "m", b"y") == b"y"
 assert "asyncio" not in sys.modules
+with quark.testing.Cluster() as cluster:
+    assert type(cluster.client()).__module__ == "quark"
 assert "Silo" in dir(quark) and quark.Silo.__module__ == "quark" and "asyncio" in sys.modules
 try:
     quark.Silos

@@ -155,10 +155,10 @@ impl Bridge {
         let busy = Busy::begin(&this.busy);
         let items = this.mailbox.take_at_most(AT_ONCE);
         let count = items.len();
-        // One batch: whoever is to be woken is woken once. Handlers that begin in it are the program's.
         let starts = items.iter().any(Item::is_start);
         let at_once = starts && !this.is_late();
-        let batch = if at_once { host::batch_of_foreign } else { host::batch };
+        // One batch: whoever is to be woken is woken once. What begins in it, if only by a task factory of the program's, is foreign.
+        let batch = if starts { host::batch_of_foreign } else { host::batch };
         let ran = batch(|| Self::run(slf, items, at_once));
         drop(busy);
         let ran = if starts && !at_once { ran.and(Self::catch_up(slf)) } else { ran };

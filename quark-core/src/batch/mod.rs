@@ -106,6 +106,14 @@ impl Held {
     }
 }
 
+impl Drop for Held {
+    fn drop(&mut self) {
+        if !crate::host::is_forked() {
+            self.give_out();
+        }
+    }
+}
+
 fn inside<T>(open: impl FnOnce() -> Open, work: impl FnOnce() -> T) -> T {
     /// Gives out the wake-ups also when `work` panics.
     struct Close;
@@ -148,8 +156,8 @@ fn give_out(kept: Option<Vec<Arc<dyn Wake>>>) {
     kept.into_iter().flatten().for_each(|target| target.wake());
 }
 
-/// Wakes `target` at the end of the batch that is open on this thread, else now. The caller makes sure that it asks
-/// once only [here](here) until `target` has been woken.
+/// Wakes `target` at the end of the batch that is open on this thread, else now. Who asks for the same again and again until it has
+/// been woken makes the batch keep it each time.
 pub(crate) fn wake(target: Arc<dyn Wake>) {
     let now = OPEN.with_borrow_mut(|open| match open {
         Some(Open::Own(kept)) => {
@@ -193,6 +201,9 @@ mod tests {
             assert!(waited.elapsed().as_secs() < 30, "nobody minds what is held");
             std::thread::yield_now();
         }
+        held.run(|| wake(count.clone()));
+        drop(held);
+        assert_eq!(count.0.load(Ordering::Relaxed), 5, "also when it goes");
     }
 
     #[test]

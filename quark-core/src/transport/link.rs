@@ -471,11 +471,13 @@ pub(crate) struct Outgoing {
     large: Progress,
     /// The last look did not take all.
     has_left: bool,
+    /// It took something, if only to throw it away: what is too late, or was given up, does not leave.
+    has_taken: bool,
 }
 
 impl Outgoing {
     pub(crate) fn new(link: Arc<Link>) -> Self {
-        Self { link, ready: VecDeque::new(), large: Progress::default(), has_left: false }
+        Self { link, ready: VecDeque::new(), large: Progress::default(), has_left: false, has_taken: false }
     }
 
     /// Who is to read it.
@@ -498,7 +500,7 @@ impl Outgoing {
             return true;
         }
         state.take_answers(&mut self.ready);
-        self.has_left = state.has_answers();
+        (self.has_left, self.has_taken) = (state.has_answers(), false);
         if self.link.is_overfull() && state.answer_bytes <= self.link.answer_capacity {
             self.link.overfull.store(false, Ordering::Release);
             self.link.reader.wake();
@@ -532,6 +534,7 @@ impl Outgoing {
             Piece::Part(bytes) => link.lock().flight.begin(bytes, Instant::now()),
             Piece::Frame(frame) => taken.extend(frame),
         }
+        self.has_taken = !taken.is_empty();
         if taken.is_empty() {
             return false;
         }
@@ -575,15 +578,18 @@ impl Stream for Outgoing {
         if let Some(envelope) = self.ready.pop_front() {
             return Poll::Ready(Some(envelope));
         }
-        if !self.link.writer.may_look(cx, self.has_left) {
-            return Poll::Pending;
+        // Again when all that was taken was dead: nobody comes back for what is behind it.
+        while self.link.writer.may_look(cx, self.has_left) {
+            if self.refill() {
+                return Poll::Ready(None);
+            }
+            if let Some(envelope) = self.ready.pop_front() {
+                return Poll::Ready(Some(envelope));
+            }
+            if !self.has_left || !self.has_taken {
+                break;
+            }
         }
-        if self.refill() {
-            return Poll::Ready(None);
-        }
-        match self.ready.pop_front() {
-            Some(envelope) => Poll::Ready(Some(envelope)),
-            None => Poll::Pending,
-        }
+        Poll::Pending
     }
 }

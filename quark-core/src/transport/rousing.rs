@@ -21,35 +21,36 @@ const TOLD: u8 = 2;
 #[derive(Default)]
 pub(super) struct Rousing {
     state: AtomicU8,
-    /// The batch that keeps a wake-up, while one is asked for.
+    /// The batch that kept a wake-up last, since the last look.
     keeper: AtomicUsize,
     waker: AtomicWaker,
 }
 
 impl Rousing {
-    /// Something new is there; says whether a wake-up has to be given or kept here. Not a second one in the batch that keeps one, but
-    /// another batch's may take longer than this one.
+    /// Something new is there; says whether a wake-up is to be given or kept here. Not when the batch that is open here kept the last
+    /// one; any other's may take longer than this one.
     ///
     /// What the writer is to find was put there under a lock that it takes after it has said that it looks.
     pub(super) fn ask(&self) -> bool {
-        let here = batch::here();
+        let here = batch::here().map_or(0, usize::from);
         match self.state.load(Ordering::Acquire) {
             TOLD => return false,
-            ASKED if here.is_some() && self.keeper.load(Ordering::Relaxed) == here.map_or(0, usize::from) => {
-                return false;
-            }
+            ASKED if here != 0 && self.keeper.load(Ordering::Relaxed) == here => return false,
             _ => {}
         }
-        self.keeper.store(here.map_or(0, usize::from), Ordering::Relaxed);
         // Not when it was told meanwhile: then it will look.
-        let asked = self.state.fetch_max(ASKED, Ordering::AcqRel);
-        asked != TOLD
+        let asks = self.state.fetch_max(ASKED, Ordering::AcqRel) != TOLD;
+        if asks {
+            self.keeper.store(here, Ordering::Relaxed);
+        }
+        asks
     }
 
-    /// The wake-up.
+    /// The wake-up; no effect when the writer has looked since, or will.
     pub(super) fn tell(&self) {
-        self.state.store(TOLD, Ordering::Release);
-        self.waker.wake();
+        if self.state.compare_exchange(ASKED, TOLD, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            self.waker.wake();
+        }
     }
 
     /// Whether to look now; whoever may not is woken when it may. `left` says that the last look left something.
@@ -58,6 +59,7 @@ impl Rousing {
         if self.state.load(Ordering::Acquire) == ASKED {
             return left;
         }
+        self.keeper.store(0, Ordering::Relaxed);
         self.state.store(ASLEEP, Ordering::Release);
         true
     }

@@ -67,13 +67,6 @@ __all__ = [
     "testing",
 ]
 
-
-def _is_had_here(name: str) -> None:
-    """Public names say where they are to be had."""
-    if getattr(globals()[name], "__module__", "").startswith("quark._"):
-        globals()[name].__module__ = __name__
-
-
 if TYPE_CHECKING:
     from ._aio import Client, Membership, Silo, Transport
 else:
@@ -85,15 +78,14 @@ else:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from . import _aio
 
-        for name_there in _OF_ASYNCIO:
-            globals()[name_there] = getattr(_aio, name_there)
-            _is_had_here(name_there)
+        globals().update({there: getattr(_aio, there) for there in _OF_ASYNCIO})
         return globals()[name]
 
     def __dir__() -> List[str]:
         return sorted(__all__)
 
 
+# Public names say where they are to be had.
 for _name in __all__:
-    if _name in globals():
-        _is_had_here(_name)
+    if getattr(globals().get(_name), "__module__", "").startswith("quark._"):
+        globals()[_name].__module__ = __name__

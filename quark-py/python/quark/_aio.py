@@ -286,3 +286,7 @@ class Transport(TransportBase):
         begun = self._native.send(_loop.bridge(), target, envelope, timeout, current.get())
         response: Envelope = await _end(begun)
         return response
+
+
+for _public in (Client, Membership, Silo, Transport):  # Where they are to be had.
+    _public.__module__ = "quark"

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import inspect
 import sys
 from typing import Any, Callable, Coroutine, List, Optional, Set, Tuple
 
@@ -63,7 +64,7 @@ def make(
     One that begins at once and never waits takes no round of the loop. Where the program or another kind of loop has its
     own way of making tasks, none does.
     """
-    if type(loop).__module__ in _PLAIN_LOOPS and loop.get_task_factory() is None:
+    if type(loop).__module__ in _PLAIN_LOOPS and loop.get_task_factory() is None and "create_task" not in vars(loop):
         if at_once and _begin(loop, coroutine, context):
             return
         if sys.version_info >= (3, 11):
@@ -102,14 +103,21 @@ else:
             # A finalizer's, which the garbage collector runs meanwhile.
             return type(loop).call_soon(loop, step, *arguments, context=context)
 
-        attributes["call_soon"] = keep
         try:
-            if sys.version_info >= (3, 11):
-                asyncio.Task(coroutine, loop=loop, context=context)
-            else:
-                context.run(asyncio.Task, coroutine, loop=loop)
-        finally:
-            del attributes["call_soon"]
-        step, step_context = steps.pop()
-        (step_context or context).run(step)
+            attributes["call_soon"] = keep
+            try:
+                if sys.version_info >= (3, 11):
+                    asyncio.Task(coroutine, loop=loop, context=context)
+                else:
+                    context.run(asyncio.Task, coroutine, loop=loop)
+            finally:
+                attributes.pop("call_soon", None)
+            step, step_context = steps[0]
+            (context if step_context is None else step_context).run(step)
+        except BaseException:
+            # Ctrl-C while it was made: asyncio knows the task, and waits for it when it ends.
+            if steps and inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
+                step, step_context = steps[0]
+                loop.call_soon(step, context=step_context)
+            raise
         return True

@@ -37,8 +37,18 @@ pub(super) fn run(quick: bool, publishing: bool) -> Result<()> {
     row("a process that sees 1,000 silos and links to 20", view["process_kib"] / 1024.0, "MiB", Some(64.0));
     row("a call that waits, at its caller", waiting["caller_bytes"], "bytes", None);
     row("a request that waits, at the silo that has it", waiting["server_bytes"], "bytes", None);
-    row("an idle silo in blocking Python, over the bare interpreter", (blocking - bare) / 1024.0, "MiB", Some(15.0));
-    row("an idle silo in asyncio's Python, over the bare interpreter", (silo - bare) / 1024.0, "MiB", Some(15.0));
+    row(
+        "an idle silo in blocking Python, over the bare interpreter",
+        (blocking - bare) / 1024.0,
+        "MiB",
+        Some(15.0),
+    );
+    row(
+        "an idle silo in asyncio's Python, over the bare interpreter",
+        (silo - bare) / 1024.0,
+        "MiB",
+        Some(15.0),
+    );
     text += &format!(
         "\n{} calls of 64 B in flight from one process to 8 silos in processes of their own: all held after {:.1} s, all ended \
          after {:.1} s; peak {:.0} MiB at the caller and {:.0} MiB at the eight together.\n",
