@@ -91,8 +91,8 @@ async def test_a_cut_of_one_way_lets_the_other_through(quark_cluster: testing.Cl
 
 @pytest.mark.parametrize("count, size", [(1_500, 900), (5, 100_000)])
 async def test_what_nobody_waits_for_any_more_holds_up_nothing_behind_it(count: int, size: int) -> None:
-    async with testing.Cluster() as cluster, cluster.silo("a", handler=whose("a")), cluster.client(id="c") as client:
-        cluster.cut("a", "c")
+    async with testing.Cluster() as cluster, cluster.silo("a", handler=whose("a")), cluster.client() as client:
+        cluster.cut("a", client)
         dead = [client.notify("T", "1", "", bytes(size), timeout=0.05) for _ in range(count)]
         assert all(isinstance(ended, quark.QuarkError) for ended in await asyncio.gather(*dead, return_exceptions=True))
         call = asyncio.ensure_future(client.call("T", "1", "", timeout=5))
