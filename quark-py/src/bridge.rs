@@ -157,9 +157,14 @@ impl Bridge {
         let count = items.len();
         let starts = items.iter().any(Item::is_start);
         let at_once = starts && !this.is_late();
-        // One batch: whoever is to be woken is woken once. What begins in it, if only by a task factory of the program's, is foreign.
-        let batch = if starts { host::batch_of_foreign } else { host::batch };
-        let ran = batch(|| Self::run(slf, items, at_once));
+        // One batch: whoever is to be woken is woken once. What begins in it, if only by a task factory of the program's, is foreign,
+        // and alone it keeps nothing.
+        let run = || Self::run(slf, items, at_once);
+        let ran = match (starts, count) {
+            (true, 1) => run(),
+            (true, _) => host::batch_of_foreign(run),
+            (false, _) => host::batch(run),
+        };
         drop(busy);
         let ran = if starts && !at_once { ran.and(Self::catch_up(slf)) } else { ran };
         if count >= SEVERAL && !this.is_holding.swap(true, Ordering::Relaxed) {
