@@ -70,7 +70,7 @@ __all__ = [
 if TYPE_CHECKING:
     from ._aio import Client, Membership, Silo, Transport
 else:
-    # What asyncio programs use, when it is asked for: blocking ones need no asyncio, which is half of an idle silo's memory.
+    # What asyncio programs use, when it is asked for: blocking ones need no asyncio, a third of an idle silo's memory.
     _OF_ASYNCIO = ("Client", "Membership", "Silo", "Transport")
 
     def __getattr__(name: str) -> Any:

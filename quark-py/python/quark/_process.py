@@ -1,6 +1,6 @@
 """What this process has of Quark: its silos and clients, the bridges to its event loops, and what happens when it ends or forks.
 
-Blocking programs need no more: asyncio, which half of an idle silo's memory goes to, is not imported for them.
+Blocking programs need no more: asyncio, more than a third of an idle silo's memory, is not imported for them.
 """
 
 import atexit
