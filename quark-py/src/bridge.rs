@@ -1,17 +1,21 @@
 //! From the runtime's thread to an event loop: a mailbox whose descriptor the loop watches.
 
-use std::os::fd::RawFd;
-use std::sync::Arc;
+use std::os::fd::{BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use pyo3::exceptions::{PyException, PyOSError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
-use quark_core::host::{self, Held, Mailbox};
+use quark_core::host::{self, Held, LoopWait, Mailbox, Waited};
 use quark_core::{Request as CoreRequest, Result};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::task::AbortHandle;
 
+use crate::errors::OrRaise as _;
 use crate::foreign;
 use crate::handlers::Slot;
 use crate::outcome::{Outcome, ended_in_python};
@@ -87,6 +91,8 @@ pub(crate) struct Bridge {
     /// What the loop's tasks have to tell others, from when several were given something to do until they have done it.
     held: Held,
     is_holding: AtomicBool,
+    /// How the loop waits, where it drives the runtime meanwhile. Then everything is held until it does.
+    waiting: OnceLock<LoopWait<Item>>,
     /// Handlers were started whose tasks may not have begun yet: what comes later must not begin before them.
     late: AtomicBool,
     /// The loop will tell when those that were late before have begun.
@@ -118,6 +124,8 @@ impl Drop for Busy<'_> {
 impl Bridge {
     #[new]
     fn new(event_loop: &Bound<'_, PyAny>, run: Py<PyAny>) -> PyResult<Self> {
+        // Before anything takes a lock that a thread of the parent's may have had.
+        process::check_fork().or_raise(event_loop.py())?;
         let mailbox = Mailbox::new().map_err(|error| PyOSError::new_err(error.to_string()))?;
         let weak = event_loop.py().import("weakref")?.getattr("ref")?.call1((event_loop,))?;
         Ok(Self {
@@ -127,6 +135,7 @@ impl Bridge {
             busy: AtomicBool::new(false),
             held: Held::default(),
             is_holding: AtomicBool::new(false),
+            waiting: OnceLock::new(),
             late: AtomicBool::new(false),
             catches_up: AtomicBool::new(false),
         })
@@ -160,19 +169,55 @@ impl Bridge {
         // One batch: whoever is to be woken is woken once. What begins in it, if only by a task factory of the program's, is foreign,
         // and alone it keeps nothing.
         let run = || Self::run(slf, items, at_once);
-        let ran = match (starts, count) {
-            (true, 1) => run(),
-            (true, _) => host::batch_of_foreign(run),
-            (false, _) => host::batch(run),
+        let ran = match (this.waiting.get(), starts, count) {
+            (Some(waiting), ..) => waiting.run(run),
+            (None, true, 1) => run(),
+            (None, true, _) => host::batch_of_foreign(run),
+            (None, false, _) => host::batch(run),
         };
         drop(busy);
         let ran = if starts && !at_once { ran.and(Self::catch_up(slf)) } else { ran };
-        if count >= SEVERAL && !this.is_holding.swap(true, Ordering::Relaxed) {
+        if count >= SEVERAL && this.waiting.get().is_none() && !this.is_holding.swap(true, Ordering::Relaxed)
+        {
             // Behind the tasks that go on now.
             let release = slf.getattr(intern!(slf.py(), "release"))?;
             this.event_loop(slf.py())?.call_method1(slf.py(), intern!(slf.py(), "call_soon"), (release,))?;
         }
         ran
+    }
+
+    /// From now on the loop [waits](Self::wait) in a way of Quark's; `descriptor` is that of the epoll that it waits with.
+    fn waits_with(&self, py: Python<'_>, descriptor: RawFd) -> PyResult<()> {
+        // SAFETY: the selector that it belongs to is the caller's, who is at it.
+        let epoll = unsafe { BorrowedFd::borrow_raw(descriptor) };
+        // One of its own: the loop closes the other.
+        let epoll = epoll.try_clone_to_owned()?;
+        let _within = host::handle().or_raise(py)?.enter();
+        // SAFETY: nobody else has it, and who has it closes it when it is no longer registered.
+        let epoll = unsafe { AsyncFd::register_with_interest(epoll, Interest::READABLE) };
+        let _ = self
+            .waiting
+            .set(LoopWait::new(self.mailbox.clone(), epoll.map_err(|error| error.into_parts().1)?));
+        Ok(())
+    }
+
+    /// Waits for so many seconds at most, without end for none, and drains what has come. Says whether the loop is to look at its
+    /// descriptors, without waiting; None if it is to wait as ever.
+    #[pyo3(signature = (timeout))]
+    fn wait(slf: &Bound<'_, Self>, timeout: Option<f64>) -> PyResult<Option<bool>> {
+        let is_usual = || process::is_forked() || process::is_stopped_by_broken_pipes();
+        let Some(waiting) = slf.get().waiting.get().filter(|_| !is_usual()) else { return Ok(None) };
+        // More than a duration can be is without end.
+        let limit = timeout.and_then(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).ok());
+        match slf.py().detach(|| waiting.wait(limit)) {
+            Waited::Not => Ok(None),
+            Waited::For { mailbox, descriptors } => {
+                if mailbox {
+                    Self::drain(slf)?;
+                }
+                Ok(Some(descriptors))
+            }
+        }
     }
 
     /// Tasks that were made before this was asked for have begun; called by the loop.
@@ -249,10 +294,11 @@ impl Bridge {
             });
             (done, ran)
         };
-        if slf.get().is_holding.load(Ordering::Relaxed) {
-            slf.get().held.run(batch)
-        } else {
-            host::batch(batch)
+        let this = slf.get();
+        match this.waiting.get() {
+            Some(waiting) => waiting.run(batch),
+            None if this.is_holding.load(Ordering::Relaxed) => this.held.run(batch),
+            None => host::batch(batch),
         }
     }
 
@@ -268,7 +314,10 @@ impl Bridge {
 impl Drop for Bridge {
     /// Its loop is gone.
     fn drop(&mut self) {
-        if !process::is_forked() {
+        if process::is_forked() {
+            // The epoll is the parent's too.
+            std::mem::forget(self.waiting.take());
+        } else {
             drop(self.mailbox.close());
         }
     }

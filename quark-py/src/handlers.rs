@@ -2,11 +2,12 @@
 
 use std::hash::BuildHasher as _;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use quark_core::host::{Mailbox, Surroundings, Workers, queued, unless_abandoned};
+use quark_core::host::{Drive, Mailbox, Surroundings, Workers, queued, unless_abandoned};
 use quark_core::{Handler, Request as CoreRequest};
 
 use crate::bridge::{Bridge, Item};
@@ -108,8 +109,8 @@ pub(crate) fn surroundings() -> Surroundings {
         batch: |work| {
             let _ = Python::try_attach(|_| work());
         },
-        // The interpreter's lock may be another's for long.
-        drive: false,
+        drive: Drive::While(|| !process::is_stopped_by_broken_pipes()),
+        longest_batch: Duration::from_micros(200),
     }
 }
 

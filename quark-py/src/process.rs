@@ -53,6 +53,17 @@ pub(crate) fn is_ending() -> bool {
     ENDING.load(Ordering::Relaxed)
 }
 
+/// Whether writing to a connection that is gone may end the process, as the program has it: then only Quark's own threads,
+/// where the signal is blocked, may.
+pub(crate) fn is_stopped_by_broken_pipes() -> bool {
+    let mut action = std::mem::MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: without a new action it only writes the present one, which is read only if it did.
+    unsafe {
+        libc::sigaction(libc::SIGPIPE, std::ptr::null(), action.as_mut_ptr()) != 0
+            || action.assume_init().sa_sigaction == libc::SIG_DFL
+    }
+}
+
 /// Refuses an interpreter that is not the first: what the native half keeps belongs to that one.
 #[pyfunction]
 pub(crate) fn check_interpreter() -> PyResult<()> {

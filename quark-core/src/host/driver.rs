@@ -172,9 +172,10 @@ impl Drop for Turn<'_> {
 }
 
 impl Turn<'_> {
-    fn drive_until(self, is_over: impl Future<Output = ()>) {
+    /// Drives until that is over, which is awaited inside.
+    pub(super) fn drive_until<T>(self, is_over: impl Future<Output = T>) -> T {
         DRIVES.set(true);
-        self.0.runtime.block_on(is_over);
+        self.0.runtime.block_on(is_over)
     }
 
     /// Drives until `is_over`, which is looked at when the context it is given was woken. `first` is done inside.

@@ -1,14 +1,25 @@
 //! From the runtime's thread to an event loop of the host's: a queue, and a descriptor that becomes readable when the
-//! queue is no longer empty. One wake-up brings everything that is there.
+//! queue is no longer empty. One wake-up brings everything that is there. A loop that [waits](super::LoopWait) in another way
+//! needs no descriptor meanwhile.
 
 use std::collections::VecDeque;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsRawFd as _, RawFd};
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::Context;
+
+use futures_util::task::AtomicWaker;
 
 use crate::batch::{self, Wake};
+
+/// It watches the descriptor.
+const WATCHES: u8 = 0;
+/// It looks by itself before it waits.
+const LOOKS: u8 = 1;
+/// It drives the runtime.
+const DRIVES: u8 = 2;
 
 /// A queue with a descriptor to poll. Bounded by what fills it: requests by the inbox, replies by the pending table.
 pub struct Mailbox<T> {
@@ -17,6 +28,12 @@ pub struct Mailbox<T> {
     armed: AtomicBool,
     /// Nobody takes anything any more.
     closed: AtomicBool,
+    /// How whoever takes learns that there is something.
+    taker: AtomicU8,
+    /// Wakes one that drives.
+    driving: AtomicWaker,
+    /// The descriptor may be readable.
+    written: AtomicBool,
     reader: UnixStream,
     writer: UnixStream,
 }
@@ -30,8 +47,16 @@ impl<T: Send + 'static> Mailbox<T> {
         let (reader, writer) = UnixStream::pair()?;
         reader.set_nonblocking(true)?;
         writer.set_nonblocking(true)?;
-        let (armed, closed) = (AtomicBool::new(false), AtomicBool::new(false));
-        Ok(Arc::new(Self { items: Mutex::default(), armed, closed, reader, writer }))
+        Ok(Arc::new(Self {
+            items: Mutex::default(),
+            armed: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            taker: AtomicU8::new(WATCHES),
+            driving: AtomicWaker::new(),
+            written: AtomicBool::new(false),
+            reader,
+            writer,
+        }))
     }
 
     /// The descriptor; readable when [`take`](Self::take) has something. Owned by the mailbox.
@@ -66,8 +91,42 @@ impl<T: Send + 'static> Mailbox<T> {
     }
 
     fn signal(&self) {
-        // A full buffer means that the descriptor is readable already.
-        let _ = (&self.writer).write(&[1]);
+        match self.taker.load(Ordering::SeqCst) {
+            LOOKS => {}
+            DRIVES => self.driving.wake(),
+            _ => {
+                // A full buffer means that the descriptor is readable already.
+                let _ = (&self.writer).write(&[1]);
+                self.written.store(true, Ordering::Release);
+            }
+        }
+    }
+
+    /// Whoever takes looks [whether there is something](Self::has_items) before it waits, and needs no wake-up until then.
+    pub(super) fn is_looked_at(&self) {
+        self.taker.store(LOOKS, Ordering::SeqCst);
+    }
+
+    /// It is to be woken by the descriptor. Says whether there is something already.
+    pub(super) fn is_watched(&self) -> bool {
+        self.wakes_by(WATCHES)
+    }
+
+    /// It drives the runtime and is to be woken there. Says whether there is something already.
+    pub(super) fn is_driven(&self, cx: &Context<'_>) -> bool {
+        self.driving.register(cx.waker());
+        self.wakes_by(DRIVES)
+    }
+
+    fn wakes_by(&self, way: u8) -> bool {
+        self.taker.store(way, Ordering::SeqCst);
+        // In this order: a wake-up that came to nothing before was for what is there now, if it is.
+        self.armed.store(false, Ordering::SeqCst);
+        self.has_items()
+    }
+
+    pub(super) fn has_items(&self) -> bool {
+        !self.lock().is_empty()
     }
 
     /// Nothing is taken any more: what comes from now on is dropped. Returns what is there.
@@ -81,8 +140,10 @@ impl<T: Send + 'static> Mailbox<T> {
     /// Takes everything that is there, in order. The descriptor is quiet until the next push.
     pub fn take(&self) -> Vec<T> {
         // In this order: an item that comes in between arms the mailbox again, at worst for nothing.
-        let mut bytes = [0; 16];
-        while matches!((&self.reader).read(&mut bytes), Ok(read) if read == bytes.len()) {}
+        if self.written.swap(false, Ordering::Acquire) {
+            let mut bytes = [0; 16];
+            while matches!((&self.reader).read(&mut bytes), Ok(read) if read == bytes.len()) {}
+        }
         self.armed.store(false, Ordering::Release);
         std::mem::take(&mut *self.lock()).into()
     }

@@ -7,7 +7,6 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
 use std::task::Context;
 use std::thread;
@@ -16,6 +15,7 @@ use std::time::{Duration, Instant};
 use futures_util::task::AtomicWaker;
 
 use super::driver::{self, Driver, Turn};
+use super::reluctance::Reluctance;
 use super::together::Together;
 use crate::batch::{self, Wake, Wakes};
 use crate::error::{Error, ErrorKind, Result};
@@ -23,17 +23,10 @@ use crate::error::{Error, ErrorKind, Result};
 /// Threads of one pool that may be blocked in calls when one more begins; a handler that calls itself without end stops
 /// there.
 const MAX_BLOCKED: usize = 256;
-/// How long wake-ups for replies may be kept while further items are handled.
+/// For how long items are handled before wake-ups for replies, which are kept meanwhile, are given out.
 const LONGEST_BATCH: Duration = Duration::from_micros(25);
-/// For how long who drives the runtime handles items before it looks at it again.
-const LONGEST_AWAY: Duration = Duration::from_micros(30);
 /// It is missed there when batches take longer.
 const SHORT: Duration = Duration::from_micros(400);
-/// So many short batches make up for a long one. Where they do not make up for two, the next long one counts.
-const LONG: u32 = 16;
-const MANY_LONG: u32 = 2 * LONG;
-/// For how long no thread of a pool drives after such batches; twice as long after each that follows soon.
-const RELUCTANCE: Range<Duration> = Duration::from_millis(10)..Duration::from_secs(1);
 
 /// What surrounds the work of a pool's threads, each a function that calls what it is given once.
 pub struct Surroundings {
@@ -41,14 +34,40 @@ pub struct Surroundings {
     pub thread: fn(&mut (dyn FnMut() + Send)),
     /// Around the items that it finds when it looks.
     pub batch: fn(&mut dyn FnMut()),
-    /// Whether threads with nothing to do drive the runtime. Not where a batch may wait for its beginning: meanwhile nobody
-    /// drives.
-    pub drive: bool,
+    /// Whether threads with nothing to do drive the runtime.
+    pub drive: Drive,
+    /// For how long items are handled before others get the answers, and who drives looks at the runtime again: long enough
+    /// for several, so that what surrounds them pays.
+    pub longest_batch: Duration,
+}
+
+/// Whether threads with nothing to do drive the runtime. Where their batches take long, or wait long for their beginning, they leave
+/// it to others for a while.
+pub enum Drive {
+    /// They do, and SIGPIPE is blocked there: writing to a connection that is gone raises it.
+    Always,
+    /// While this says so, as long as SIGPIPE does no harm. For threads on which it must not be blocked, because those that the
+    /// host starts from there inherit that.
+    While(fn() -> bool),
+}
+
+impl Drive {
+    fn may(&self) -> bool {
+        match self {
+            Self::Always => true,
+            Self::While(says) => says(),
+        }
+    }
 }
 
 impl Default for Surroundings {
     fn default() -> Self {
-        Self { thread: |work| work(), batch: |work| work(), drive: true }
+        Self {
+            thread: |work| work(),
+            batch: |work| work(),
+            drive: Drive::Always,
+            longest_batch: LONGEST_BATCH,
+        }
     }
 }
 
@@ -81,11 +100,8 @@ struct State<T> {
     armed: bool,
     /// One of those that wait drives the runtime.
     drives: bool,
-    /// Long batches, each as so many short ones that make up for it.
-    long: u32,
-    /// Its callbacks took long or blocked: none does until then.
-    reluctant_until: Option<Instant>,
-    reluctance: Duration,
+    /// Of its threads to drive, whose callbacks take long or block.
+    reluctance: Reluctance,
     closed: bool,
 }
 
@@ -95,34 +111,6 @@ struct Away {
     kept: Wakes,
     /// When it came from there.
     since: Instant,
-}
-
-impl<T> State<T> {
-    /// Whether its threads leave the runtime to others.
-    fn is_reluctant(&self) -> bool {
-        self.reluctant_until.is_some_and(|then| Instant::now() < then)
-    }
-
-    /// A batch took so long. One long one may have been the system's doing, which let another process run.
-    fn note_batch(&mut self, elapsed: Duration) {
-        if elapsed <= SHORT {
-            self.long = self.long.saturating_sub(1);
-        } else if self.long < MANY_LONG {
-            self.long += LONG;
-        } else {
-            self.be_reluctant();
-        }
-    }
-
-    /// Whoever drives is missed while callbacks take long.
-    fn be_reluctant(&mut self) {
-        let now = Instant::now();
-        if self.reluctant_until.is_some_and(|then| now > then + RELUCTANCE.end) {
-            self.reluctance = Duration::ZERO;
-        }
-        self.reluctance = (2 * self.reluctance).clamp(RELUCTANCE.start, RELUCTANCE.end);
-        self.reluctant_until = Some(now + self.reluctance);
-    }
 }
 
 trait Pool {
@@ -183,9 +171,7 @@ impl<T: Send + 'static> Workers<T> {
                 blocked: 0,
                 armed: false,
                 drives: false,
-                long: 0,
-                reluctant_until: None,
-                reluctance: Duration::ZERO,
+                reluctance: Reluctance::default(),
                 closed: false,
             }),
             news: Condvar::new(),
@@ -261,12 +247,14 @@ impl<T: Send + 'static> Shared<T> {
     fn work(&self) {
         let pool: Weak<dyn Pool> = self.this.clone();
         POOL.set(Some(pool));
-        if self.surroundings.drive {
+        if matches!(self.surroundings.drive, Drive::Always) {
             driver::block_broken_pipes();
         }
         let mut away = Away { kept: Wakes::default(), since: Instant::now() };
         while self.wait_for_items(&mut away) {
+            let begun = Instant::now();
             (self.surroundings.batch)(&mut || away.kept = batch::gather_foreign(|| self.run_items()));
+            self.note_batch(begun.elapsed());
         }
         away.kept.give_out();
         // It may have been the one that drove.
@@ -275,16 +263,18 @@ impl<T: Send + 'static> Shared<T> {
 
     fn run_items(&self) {
         let begun = Instant::now();
-        let mut elapsed = Duration::ZERO;
         while let Some((first, rest)) = self.next() {
             (self.run)(first, rest);
-            elapsed = begun.elapsed();
-            if super::is_forked() || elapsed > LONGEST_BATCH {
+            if super::is_forked() || begun.elapsed() > self.surroundings.longest_batch {
                 break;
             }
         }
-        if !super::is_forked() && self.surroundings.drive {
-            self.lock().note_batch(elapsed);
+    }
+
+    /// A batch took so long, with the wait for its beginning.
+    fn note_batch(&self, elapsed: Duration) {
+        if !super::is_forked() {
+            self.lock().reluctance.note(elapsed, SHORT);
         }
     }
 
@@ -348,7 +338,7 @@ impl<T: Send + 'static> Shared<T> {
     /// This thread's turn to drive the runtime, if it is one. Else somebody else drives, or is to come back, or is summoned.
     fn turn(&self, state: &State<T>) -> Option<Turn<'static>> {
         let driver = self.driver()?;
-        if state.is_reluctant() {
+        if state.reluctance.is_felt() {
             driver.summon();
             return None;
         }
@@ -358,9 +348,11 @@ impl<T: Send + 'static> Shared<T> {
     /// Gives out what the last batch has kept although more is to be done, and lets the runtime do what there is when
     /// nobody has driven it for long.
     fn look_in(&self, away: &mut Away) {
-        let is_long = away.since.elapsed() > LONGEST_AWAY;
-        let turn =
-            self.driver().filter(|_| is_long && !self.lock().is_reluctant()).and_then(Driver::take_free);
+        let is_long = away.since.elapsed() > self.surroundings.longest_batch * 6 / 5;
+        let turn = self
+            .driver()
+            .filter(|_| is_long && !self.lock().reluctance.is_felt())
+            .and_then(Driver::take_free);
         let Some(turn) = turn else { return away.kept.give_out() };
         turn.drive_once(|| away.kept.give_out());
         away.since = Instant::now();
@@ -368,7 +360,7 @@ impl<T: Send + 'static> Shared<T> {
 
     /// Who drives the runtime, where this pool may.
     fn driver(&self) -> Option<&'static Driver> {
-        super::runtime::driver().filter(|_| self.surroundings.drive)
+        super::runtime::driver().filter(|_| self.surroundings.drive.may())
     }
 
     /// Whether the thread that drives is wanted here; it is told when that changes.
@@ -387,7 +379,7 @@ impl<T: Send + 'static> Shared<T> {
     }
 
     fn summon_driver(&self) {
-        if let Some(driver) = self.driver() {
+        if let Some(driver) = super::runtime::driver() {
             driver.summon();
         }
     }
@@ -412,7 +404,7 @@ impl<T: Send + 'static> Pool for Shared<T> {
         let mut state = self.lock();
         state.blocked += 1;
         state.active -= 1;
-        state.be_reluctant();
+        state.reluctance.grow();
         self.attend(state);
         // What it waits for comes through the runtime.
         self.summon_driver();

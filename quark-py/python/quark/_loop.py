@@ -1,6 +1,7 @@
 """One bridge from the core for each event loop, watched by that loop."""
 
 import asyncio
+import selectors
 import weakref
 from typing import Any, Callable, List, Optional, Tuple
 
@@ -34,8 +35,35 @@ def bridge() -> _quark.Bridge:
         with lock:
             found = bridges[loop] = _quark.Bridge(loop, _run)
         loop.add_reader(found.fileno(), found.drain)
+        _wait_with(loop, found)
     _latest = (weakref.ref(loop), weakref.ref(found))
     return found
+
+
+class _Selector(selectors.EpollSelector):
+    """How a loop of asyncio's waits that drives Quark while messages come and it has nothing else to do. Else each of them is handed
+    from one thread to another, which costs more than the message."""
+
+    bridge: _quark.Bridge
+
+    def select(self, timeout: Optional[float] = None) -> List[Tuple[selectors.SelectorKey, int]]:
+        descriptors: Optional[bool] = True
+        try:
+            descriptors = self.bridge.wait(timeout)
+        except Exception as error:  # As the loop does with what a callback raises.
+            self.bridge.loop().call_exception_handler({"message": f"Exception in {self.bridge!r}", "exception": error})
+        if descriptors is False:
+            return []
+        return selectors.EpollSelector.select(self, timeout if descriptors is None else 0)
+
+
+def _wait_with(loop: asyncio.AbstractEventLoop, bridge: _quark.Bridge) -> None:
+    """Gives a loop of asyncio's that way to wait. Not where it, or the program, has one of its own."""
+    selector = getattr(loop, "_selector", None)
+    if type(selector) is selectors.EpollSelector and "select" not in vars(selector):
+        bridge.waits_with(selector.fileno())
+        selector.__class__ = _Selector
+        vars(selector)["bridge"] = bridge
 
 
 def _run(

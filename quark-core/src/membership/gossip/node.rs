@@ -110,12 +110,16 @@ impl Node {
         let _ = self.handle.gossip(address);
     }
 
-    /// Begins an exchange with the live peers, rather than wait for the next round.
+    /// Begins an exchange with the peers, rather than wait for the next round: first with those whose heartbeat goes on. Of a
+    /// newcomer that is not known yet, and one that is soon gone would else leave without a word.
     pub(super) async fn talk_to_all(&self) {
         let addresses: Vec<_> = self
             .handle
             .with_chitchat(|chitchat| {
-                let others = chitchat.live_nodes().filter(|id| *id != chitchat.self_chitchat_id());
+                let live: HashSet<_> = chitchat.live_nodes().collect();
+                let silent = chitchat.node_states().keys().filter(|id| !live.contains(id));
+                let others =
+                    live.iter().copied().chain(silent).filter(|id| *id != chitchat.self_chitchat_id());
                 others.map(|id| id.gossip_advertise_addr).take(TOLD_DIRECTLY).collect()
             })
             .await;
