@@ -1,6 +1,6 @@
 //! From the runtime's thread to an event loop: a mailbox whose descriptor the loop watches.
 
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -11,10 +11,9 @@ use pyo3::prelude::*;
 use pyo3::types::PyList;
 use quark_core::host::{self, Held, LoopWait, Mailbox, Waited};
 use quark_core::{Request as CoreRequest, Result};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::task::AbortHandle;
 
+use crate::epoll;
 use crate::errors::OrRaise as _;
 use crate::foreign;
 use crate::handlers::Slot;
@@ -188,16 +187,8 @@ impl Bridge {
 
     /// From now on the loop [waits](Self::wait) in a way of Quark's; `descriptor` is that of the epoll that it waits with.
     fn waits_with(&self, py: Python<'_>, descriptor: RawFd) -> PyResult<()> {
-        // SAFETY: the selector that it belongs to is the caller's, who is at it.
-        let epoll = unsafe { BorrowedFd::borrow_raw(descriptor) };
-        // One of its own: the loop closes the other.
-        let epoll = epoll.try_clone_to_owned()?;
         let _within = host::handle().or_raise(py)?.enter();
-        // SAFETY: nobody else has it, and who has it closes it when it is no longer registered.
-        let epoll = unsafe { AsyncFd::register_with_interest(epoll, Interest::READABLE) };
-        let _ = self
-            .waiting
-            .set(LoopWait::new(self.mailbox.clone(), epoll.map_err(|error| error.into_parts().1)?));
+        let _ = self.waiting.set(LoopWait::new(self.mailbox.clone(), epoll::watched(descriptor)?));
         Ok(())
     }
 

@@ -10,6 +10,7 @@ mod buffer;
 mod certs;
 mod columns;
 mod envelope;
+mod epoll;
 mod errors;
 mod foreign;
 mod handlers;

@@ -102,7 +102,8 @@ impl<T: Send + 'static> LoopWait<T> {
     /// The loop's turn to drive, if it is one.
     fn turn<'a>(&self, driver: &'a Driver, now: Instant, looks: bool) -> Option<Turn<'a>> {
         let mut turns = self.turns();
-        if let Some(left) = turns.left.take() {
+        let left = turns.left.take();
+        if let Some(left) = left {
             turns.reluctance.note(now.duration_since(left), SHORT);
         }
         let listens = turns.heard.is_some_and(|heard| now.duration_since(heard) < PATIENCE);
@@ -111,12 +112,14 @@ impl<T: Send + 'static> LoopWait<T> {
         match (may_drive, looks) {
             (true, true) => driver.take_free(),
             (true, false) => {
-                // Who drives now may leave at once, which it is told by the descriptor.
-
+                // Who drives now may leave at once, which this loop is told by the descriptor.
+                self.mailbox.is_watched();
                 driver.take(Arc::new(Recall(self.mailbox.clone())))
             }
             (false, _) => {
-                driver.summon();
+                if left.is_some() {
+                    driver.summon();
+                }
                 None
             }
         }
