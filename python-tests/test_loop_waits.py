@@ -130,6 +130,40 @@ run(among_messages(block))
     )
 
 
+def test_what_a_signal_handler_raises_comes_out_of_the_loop_while_messages_come():
+    ends_well(
+        program(
+            "asyncio",
+            """
+class Alarm(Exception):
+    pass
+
+def alarm(*_):
+    raise Alarm
+
+async def wait(silo):
+    signal.signal(signal.SIGALRM, alarm)
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    await asyncio.sleep(20)
+    raise AssertionError("nothing was raised")
+
+loop = asyncio.new_event_loop()
+task = loop.create_task(among_messages(wait))
+for _ in range(2):
+    try:
+        loop.run_until_complete(task)
+    except Alarm:
+        signalled = True
+        task.cancel()
+    except asyncio.CancelledError:
+        break
+assert signalled
+loop.close()
+""",
+        )
+    )
+
+
 def test_ctrl_c_ends_asyncio_run_while_messages_come():
     ends_well(
         program(
@@ -150,9 +184,10 @@ raise AssertionError("no KeyboardInterrupt")
     )
 
 
-@pytest.mark.parametrize("handling", ["SIG_DFL", "SIG_IGN"])
-def test_a_broken_link_does_not_end_a_program_that_lets_broken_pipes_end_it(handling: str):
-    """Nor are its signals blocked, which what it starts from there would inherit."""
+@pytest.mark.parametrize("handling", ["SIG_DFL", "SIG_IGN", "broken.append"])
+def test_a_broken_link_raises_no_sigpipe_in_the_program(handling: str):
+    """Nor is it blocked there, which what the program starts would inherit."""
+    handling = f"signal.{handling}" if handling.startswith("SIG") else f"lambda *signal: {handling}(signal)"
     ends_well(
         program(
             "asyncio",
@@ -166,20 +201,19 @@ print(silo.endpoint, flush=True)
 sys.stdin.read()
 '''
 
-blocked = set()
+blocked, broken = set(), []
 
 def look(request):
     blocked.update(signal.pthread_sigmask(signal.SIG_BLOCK, []))
     return b""
 
 async def main():
-    signal.signal(signal.SIGPIPE, signal.{handling})
-    # Then it waits as it does without Quark.
-    from quark._loop import bridge
-    assert (bridge().wait(0) is None) == ("{handling}" == "SIG_DFL")
     async with quark.Silo("a", membership="memory://pipes", handler=look) as silo:
         for i in range(20):
             await silo.call("T", str(i), "")
+        signal.signal(signal.SIGPIPE, {handling})  # While all that drive are at it.
+        for i in range(20):
+            await asyncio.wait_for(silo.call("T", str(i), ""), 20)
     for _ in range(3):
         peer = subprocess.Popen([sys.executable, "-c", PEER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         address = peer.stdout.readline().strip()
@@ -196,6 +230,7 @@ async def main():
         messages.clear()
     blocked.update(signal.pthread_sigmask(signal.SIG_BLOCK, []))
     assert signal.SIGPIPE not in blocked, blocked
+    assert not broken
 
 async def keep_calling(client, i):
     while True:

@@ -1,4 +1,4 @@
-//! From the runtime's thread to an event loop: a mailbox whose descriptor the loop watches.
+//! From the runtime to an event loop: a mailbox, whose descriptor the loop watches where it does not drive the runtime itself.
 
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -154,6 +154,9 @@ impl Bridge {
     /// Its loop is closed: drops what is there and what comes, which answers requests.
     fn close(&self, py: Python<'_>) {
         let dropped = self.mailbox.close();
+        if let Some(waiting) = self.waiting.get() {
+            waiting.close();
+        }
         py.detach(|| drop(dropped));
     }
 
@@ -163,6 +166,9 @@ impl Bridge {
         let busy = Busy::begin(&this.busy);
         let items = this.mailbox.take_at_most(AT_ONCE);
         let count = items.len();
+        if let Some(waiting) = this.waiting.get().filter(|_| count > 0) {
+            waiting.has_heard();
+        }
         let starts = items.iter().any(Item::is_start);
         let at_once = starts && !this.is_late();
         // One batch: whoever is to be woken is woken once. What begins in it, if only by a task factory of the program's, is foreign,
@@ -186,28 +192,21 @@ impl Bridge {
     }
 
     /// From now on the loop [waits](Self::wait) in a way of Quark's; `descriptor` is that of the epoll that it waits with.
-    fn waits_with(&self, py: Python<'_>, descriptor: RawFd) -> PyResult<()> {
-        let _within = host::handle().or_raise(py)?.enter();
-        let _ = self.waiting.set(LoopWait::new(self.mailbox.clone(), epoll::watched(descriptor)?));
+    fn waits_with(&self, descriptor: RawFd) -> PyResult<()> {
+        let _ = self.waiting.set(LoopWait::new(self.mailbox.clone(), epoll::watch(descriptor)?));
         Ok(())
     }
 
-    /// Waits for so many seconds at most, without end for none, and drains what has come. Says whether the loop is to look at its
-    /// descriptors, without waiting; None if it is to wait as ever.
+    /// Waits for so many seconds at most, without end for none; None if the loop is to do that as ever. Else 1 if there is something to
+    /// drain, and 2 more if the loop is to look at its descriptors, without waiting.
     #[pyo3(signature = (timeout))]
-    fn wait(slf: &Bound<'_, Self>, timeout: Option<f64>) -> PyResult<Option<bool>> {
-        let is_usual = || process::is_forked() || process::is_stopped_by_broken_pipes();
-        let Some(waiting) = slf.get().waiting.get().filter(|_| !is_usual()) else { return Ok(None) };
+    fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> Option<u8> {
+        let waiting = self.waiting.get().filter(|_| !process::is_forked())?;
         // More than a duration can be is without end.
         let limit = timeout.and_then(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).ok());
-        match slf.py().detach(|| waiting.wait(limit)) {
-            Waited::Not => Ok(None),
-            Waited::For { mailbox, descriptors } => {
-                if mailbox {
-                    Self::drain(slf)?;
-                }
-                Ok(Some(descriptors))
-            }
+        match waiting.wait(limit, |drive| py.detach(drive)) {
+            Waited::Not => None,
+            Waited::For { mailbox, descriptors } => Some(u8::from(mailbox) | u8::from(descriptors) << 1),
         }
     }
 

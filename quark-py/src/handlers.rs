@@ -7,7 +7,7 @@ use std::time::Duration;
 use pyo3::exceptions::PyTypeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use quark_core::host::{Drive, Mailbox, Surroundings, Workers, queued, unless_abandoned};
+use quark_core::host::{Mailbox, Surroundings, Workers, queued, unless_abandoned};
 use quark_core::{Handler, Request as CoreRequest};
 
 use crate::bridge::{Bridge, Item};
@@ -109,7 +109,7 @@ pub(crate) fn surroundings() -> Surroundings {
         batch: |work| {
             let _ = Python::try_attach(|_| work());
         },
-        drive: Drive::While(|| !process::is_stopped_by_broken_pipes()),
+        block_broken_pipes: false,
         longest_batch: Duration::from_micros(200),
     }
 }

@@ -1,7 +1,7 @@
 //! `quark._quark`: the native half of the Python package. What Python people see is in `python/quark`.
 //!
 //! The runtime's thread never takes the GIL. Results and requests for a loop wait in its `bridge::Bridge`, whose
-//! descriptor wakes the loop; one crossing then completes and starts everything that is there. Blocking callers wait on
+//! descriptor wakes the loop, unless that drives the runtime; one crossing then completes and starts everything that is there. Blocking callers wait on
 //! their own thread with the GIL released. Both go through the same functions here.
 
 mod args;

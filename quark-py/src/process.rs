@@ -17,7 +17,11 @@ static ENDING: AtomicBool = AtomicBool::new(false);
 /// Runs in every forked child.
 #[pyfunction]
 pub(crate) fn after_fork_in_child() {
-    FORKED.store(host::check_fork().is_err(), Ordering::Relaxed);
+    let is_forked = host::check_fork().is_err();
+    FORKED.store(is_forked, Ordering::Relaxed);
+    if is_forked {
+        host::note_fork();
+    }
 }
 
 /// Whether this is such a child. There, dropping what takes locks would wait for a thread that does not exist.
@@ -51,17 +55,6 @@ pub(crate) fn begin_to_end() {
 #[pyfunction]
 pub(crate) fn is_ending() -> bool {
     ENDING.load(Ordering::Relaxed)
-}
-
-/// Whether writing to a connection that is gone may end the process, as the program has it: then only Quark's own threads,
-/// where the signal is blocked, may.
-pub(crate) fn is_stopped_by_broken_pipes() -> bool {
-    let mut action = std::mem::MaybeUninit::<libc::sigaction>::uninit();
-    // SAFETY: without a new action it only writes the present one, which is read only if it did.
-    unsafe {
-        libc::sigaction(libc::SIGPIPE, std::ptr::null(), action.as_mut_ptr()) != 0
-            || action.assume_init().sa_sigaction == libc::SIG_DFL
-    }
 }
 
 /// Refuses an interpreter that is not the first: what the native half keeps belongs to that one.

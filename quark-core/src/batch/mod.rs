@@ -152,6 +152,19 @@ pub(crate) fn flush() {
     give_out(OPEN.with_borrow_mut(|open| open.as_mut().map(Open::take)));
 }
 
+/// Runs `work` outside the batch that is open on this thread, if one is; what that has kept is given out before.
+pub(crate) fn aside<T>(work: impl FnOnce() -> T) -> T {
+    struct Back(Option<Open>);
+    impl Drop for Back {
+        fn drop(&mut self) {
+            OPEN.set(self.0.take());
+        }
+    }
+    flush();
+    let _back = Back(OPEN.take());
+    work()
+}
+
 fn give_out(kept: Option<Vec<Arc<dyn Wake>>>) {
     kept.into_iter().flatten().for_each(|target| target.wake());
 }
@@ -204,6 +217,23 @@ mod tests {
         held.run(|| wake(count.clone()));
         drop(held);
         assert_eq!(count.0.load(Ordering::Relaxed), 5, "also when it goes");
+    }
+
+    #[test]
+    fn what_is_done_aside_is_no_part_of_a_batch() {
+        let count = Arc::new(Count(AtomicUsize::new(0)));
+        let woken = || count.0.load(Ordering::Relaxed);
+        run(|| {
+            wake(count.clone());
+            aside(|| {
+                assert_eq!(woken(), 1);
+                wake(count.clone());
+                assert_eq!(woken(), 2);
+            });
+            wake(count.clone());
+            assert_eq!(woken(), 2, "it goes on");
+        });
+        assert_eq!(woken(), 3);
     }
 
     #[test]

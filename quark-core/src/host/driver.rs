@@ -11,7 +11,8 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::Notify;
 
@@ -43,10 +44,14 @@ pub(super) struct Driver {
     summons: Condvar,
     /// Ends the stand-in's turn.
     relief: Notify,
+    /// Has those of SIGPIPE that came to a thread while it drove.
+    broken_pipes: SignalFd,
 }
 
 thread_local! {
     static DRIVES: Cell<bool> = const { Cell::new(false) };
+    /// SIGPIPE is blocked here for good.
+    static BLOCKS: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Whether this thread is driving the runtime.
@@ -58,8 +63,10 @@ impl Driver {
     /// A runtime that its stand-in drives until a worker does, for as long as the process lives.
     pub(super) fn start() -> io::Result<Arc<Self>> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
         let driver = Arc::new(Self {
             runtime,
+            broken_pipes: SignalFd::with_flags(&sigpipe(), flags)?,
             state: Mutex::new(State {
                 who: Who::Nobody,
                 summoned: true,
@@ -174,8 +181,10 @@ impl Drop for Turn<'_> {
 impl Turn<'_> {
     /// Drives until that is over, which is awaited inside.
     pub(super) fn drive_until<T>(self, is_over: impl Future<Output = T>) -> T {
+        let _none = BrokenPipes::held_back(&self.0.broken_pipes);
         DRIVES.set(true);
-        self.0.runtime.block_on(is_over)
+        // What the runtime keeps would wait for the end of what this thread does, of which driving is a part.
+        batch::aside(|| self.0.runtime.block_on(is_over))
     }
 
     /// Drives until `is_over`, which is looked at when the context it is given was woken. `first` is done inside.
@@ -199,13 +208,86 @@ impl Turn<'_> {
     }
 }
 
-/// Writing to a connection that is gone raises SIGPIPE, which ends a C program that did not say otherwise. Blocked on
-/// threads that drive, it does nothing, and the program's own are left as they are. For good, because one that came
-/// meanwhile would wait for the end.
-pub(super) fn block_broken_pipes() {
+fn sigpipe() -> SigSet {
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGPIPE);
-    if let Err(error) = signals.thread_block() {
-        tracing::warn!(target: crate::telemetry::SILO, %error, "cannot block SIGPIPE");
+    signals
+}
+
+/// Writing to a connection that is gone raises SIGPIPE, which ends a C program that did not say otherwise. Blocked on
+/// threads that drive, it does nothing, and the program's own are left as they are. For good, because one that came
+/// meanwhile would wait for the end; on threads of Quark's from which the host starts nothing that would inherit that.
+pub(super) fn block_broken_pipes() {
+    match sigpipe().thread_block() {
+        Ok(()) => BLOCKS.set(true),
+        Err(error) => tracing::warn!(target: crate::telemetry::SILO, %error, "cannot block SIGPIPE"),
+    }
+}
+
+/// The same on any other thread, while it drives.
+struct BrokenPipes<'a> {
+    came: &'a SignalFd,
+    before: SigSet,
+}
+
+impl<'a> BrokenPipes<'a> {
+    /// None where they are blocked anyway.
+    fn held_back(came: &'a SignalFd) -> Option<Self> {
+        if BLOCKS.get() {
+            return None;
+        }
+        let before = sigpipe().thread_swap_mask(SigmaskHow::SIG_BLOCK).ok()?;
+        (!before.contains(Signal::SIGPIPE)).then_some(Self { came, before })
+    }
+}
+
+impl Drop for BrokenPipes<'_> {
+    fn drop(&mut self) {
+        while matches!(self.came.read_signal(), Ok(Some(_))) {}
+        if let Err(error) = self.before.thread_set_mask() {
+            tracing::warn!(target: crate::telemetry::SILO, %error, "SIGPIPE stays blocked");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::signal::raise;
+
+    use super::*;
+
+    fn is_blocked() -> bool {
+        SigSet::thread_get_mask().unwrap().contains(Signal::SIGPIPE)
+    }
+
+    #[test]
+    fn a_broken_pipe_is_held_back_while_a_thread_drives_and_kept_from_it_for_good() {
+        let driver = Driver::start().unwrap();
+        let drive = |work: &dyn Fn()| {
+            let begun = std::time::Instant::now();
+            // The stand-in has to have begun, and to leave.
+            struct Nothing;
+            impl Wake for Nothing {
+                fn wake(&self) {}
+            }
+            loop {
+                if let Some(turn) = driver.take(Arc::new(Nothing)) {
+                    return turn.drive_once(work);
+                }
+                assert!(begun.elapsed().as_secs() < 30, "never its turn");
+                std::thread::yield_now();
+            }
+        };
+        drive(&|| {
+            assert!(is_blocked());
+            raise(Signal::SIGPIPE).unwrap();
+            assert!(driver.broken_pipes.read_signal().unwrap().is_some(), "what came is to be found there");
+            raise(Signal::SIGPIPE).unwrap();
+        });
+        assert!(!is_blocked());
+        assert!(driver.broken_pipes.read_signal().unwrap().is_none());
+        block_broken_pipes();
+        drive(&|| assert!(is_blocked()));
+        assert!(is_blocked(), "for good");
     }
 }

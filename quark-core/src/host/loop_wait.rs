@@ -6,6 +6,7 @@
 //! has had none for a while waits as it ever did, for what comes through the mailbox's descriptor too.
 
 use std::future::poll_fn;
+use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
@@ -25,13 +26,18 @@ const PATIENCE: Duration = Duration::from_millis(20);
 /// Whoever drives is missed when a loop is away for longer: then the minder lets the stand-in begin.
 const SHORT: Duration = Duration::from_millis(1);
 
+/// How the runtime comes to watch a loop's descriptors. Called in the runtime's context.
+pub type Watch = Box<dyn Fn() -> io::Result<AsyncFd<Arc<OwnedFd>>> + Send + Sync>;
+
 /// The way in which one loop waits, for the items of its mailbox among others.
 pub struct LoopWait<T> {
     mailbox: Arc<Mailbox<T>>,
     /// What the loop's own work has to tell others. It is given out when the loop waits.
     held: Held,
-    /// Readable when any descriptor that the loop watches is ready.
-    descriptors: AsyncFd<OwnedFd>,
+    watch: Watch,
+    /// Readable when any descriptor that the loop watches is ready. Only while the loop drives now and then: whoever drives is woken by
+    /// each of them.
+    descriptors: Mutex<Option<AsyncFd<Arc<OwnedFd>>>>,
     turns: Mutex<Turns>,
 }
 
@@ -60,11 +66,11 @@ pub enum Waited {
 }
 
 impl<T: Send + 'static> LoopWait<T> {
-    /// For a loop that watches the mailbox's descriptor. `descriptors`, of the process-wide [runtime](super::handle), is readable
-    /// when any that it watches is ready.
+    /// For a loop that watches the mailbox's descriptor. What `watch` gives, of the process-wide [runtime](super::handle), is readable
+    /// when any that the loop watches is ready.
     #[must_use]
-    pub fn new(mailbox: Arc<Mailbox<T>>, descriptors: AsyncFd<OwnedFd>) -> Self {
-        Self { mailbox, held: Held::default(), descriptors, turns: Mutex::default() }
+    pub fn new(mailbox: Arc<Mailbox<T>>, watch: Watch) -> Self {
+        Self { mailbox, held: Held::default(), watch, descriptors: Mutex::default(), turns: Mutex::default() }
     }
 
     /// Runs `work`, a part of what the loop does, as a batch. What it has to tell others is told when the loop waits, or after a
@@ -73,30 +79,47 @@ impl<T: Send + 'static> LoopWait<T> {
         self.held.run(work)
     }
 
+    /// The loop has taken something from its mailbox.
+    pub fn has_heard(&self) {
+        self.turns().heard = Some(Instant::now());
+    }
+
+    /// The loop is closed: its descriptors are watched no longer.
+    pub fn close(&self) {
+        self.descriptors().take();
+    }
+
     /// Waits for `limit` at most, or until something has come. To be called by the loop whenever it would wait or look at its
-    /// descriptors, from the thread on which it runs.
-    pub fn wait(&self, limit: Option<Duration>) -> Waited {
+    /// descriptors, from the thread on which it runs. What may take time is given to `away`, which calls it: without the host's locks.
+    pub fn wait(&self, limit: Option<Duration>, away: impl FnOnce(&mut (dyn FnMut() + Send))) -> Waited {
         let Some(driver) = super::runtime::driver() else { return Waited::Not };
         let now = Instant::now();
         let looks = limit.is_some_and(|limit| limit.is_zero()) || self.mailbox.has_items();
         let Some(turn) = self.turn(driver, now, looks) else {
             self.held.give_out();
-            return self.wait_as_ever(looks, now);
+            return self.wait_as_ever(looks);
         };
-        let descriptors = if looks {
-            turn.drive_until(self.look())
-        } else {
-            let until = now + limit.map_or(PATIENCE, |limit| limit.min(PATIENCE));
-            turn.drive_until(self.until_wanted(until.into()))
-        };
+        let (mut turn, mut descriptors) = (Some(turn), false);
+        away(&mut || {
+            let Some(turn) = turn.take() else { return };
+            descriptors = if looks {
+                turn.drive_until(self.look())
+            } else {
+                let until = now + limit.map_or(PATIENCE, |limit| limit.min(PATIENCE));
+                turn.drive_until(self.until_wanted(until.into()))
+            };
+        });
         self.mailbox.is_looked_at();
-        let now = Instant::now();
-        self.turns().left = Some(now);
-        Waited::For { mailbox: self.hears(now), descriptors }
+        self.turns().left = Some(Instant::now());
+        Waited::For { mailbox: self.mailbox.has_items(), descriptors }
     }
 
     fn turns(&self) -> MutexGuard<'_, Turns> {
         self.turns.lock().expect("no panic while a loop's turns are locked")
+    }
+
+    fn descriptors(&self) -> MutexGuard<'_, Option<AsyncFd<Arc<OwnedFd>>>> {
+        self.descriptors.lock().expect("no panic while a loop's descriptors are locked")
     }
 
     /// The loop's turn to drive, if it is one.
@@ -109,39 +132,39 @@ impl<T: Send + 'static> LoopWait<T> {
         let listens = turns.heard.is_some_and(|heard| now.duration_since(heard) < PATIENCE);
         let may_drive = listens && !turns.reluctance.is_felt();
         drop(turns);
-        match (may_drive, looks) {
-            (true, true) => driver.take_free(),
-            (true, false) => {
-                // Who drives now may leave at once, which this loop is told by the descriptor.
-                self.mailbox.is_watched();
-                driver.take(Arc::new(Recall(self.mailbox.clone())))
+        if !(may_drive && self.are_descriptors_watched(driver)) {
+            if left.is_some() {
+                self.close();
+                driver.summon();
             }
-            (false, _) => {
-                if left.is_some() {
-                    driver.summon();
-                }
-                None
-            }
+            return None;
         }
+        if looks {
+            return driver.take_free();
+        }
+        // Who drives now may leave at once, which this loop is told by the descriptor.
+        self.mailbox.is_watched();
+        driver.take(Arc::new(Recall(self.mailbox.clone())))
     }
 
-    fn wait_as_ever(&self, looks: bool, now: Instant) -> Waited {
+    /// From now on they are, if that is possible.
+    fn are_descriptors_watched(&self, driver: &Driver) -> bool {
+        let mut descriptors = self.descriptors();
+        if descriptors.is_none() {
+            let _within = driver.handle().enter();
+            *descriptors = (self.watch)().ok();
+        }
+        descriptors.is_some()
+    }
+
+    fn wait_as_ever(&self, looks: bool) -> Waited {
         if !looks {
             if !self.mailbox.is_watched() {
                 return Waited::Not;
             }
             self.mailbox.is_looked_at();
         }
-        Waited::For { mailbox: self.hears(now), descriptors: true }
-    }
-
-    /// Whether there is something.
-    fn hears(&self, now: Instant) -> bool {
-        let hears = self.mailbox.has_items();
-        if hears {
-            self.turns().heard = Some(now);
-        }
-        hears
+        Waited::For { mailbox: self.mailbox.has_items(), descriptors: true }
     }
 
     /// Lets the runtime do what there is. Says whether a descriptor is ready.
@@ -168,8 +191,10 @@ impl<T: Send + 'static> LoopWait<T> {
 
     /// Whether a descriptor is ready; whoever waits is woken when that changes.
     fn has_descriptors(&self, cx: &mut Context<'_>) -> bool {
+        let descriptors = self.descriptors();
+        let Some(descriptors) = &*descriptors else { return true };
         loop {
-            match self.descriptors.poll_read_ready(cx) {
+            match descriptors.poll_read_ready(cx) {
                 Poll::Pending => return false,
                 Poll::Ready(Err(_)) => return true,
                 // The runtime is told when one becomes ready, and not when none is any more.
@@ -229,13 +254,16 @@ mod tests {
     impl Loop {
         /// The other end writes to its own descriptor.
         fn with_others() -> (Self, UnixStream) {
+            crate::host::handle().unwrap();
             let (own, others) = UnixStream::pair().unwrap();
             own.set_nonblocking(true).unwrap();
-            let watched = OwnedFd::from(own.try_clone().unwrap());
-            let _within = crate::host::handle().unwrap().enter();
-            // SAFETY: nobody else has it, and who has it closes it when it is no longer registered.
-            let watched = unsafe { AsyncFd::register_with_interest(watched, Interest::READABLE) };
-            let wait = LoopWait::new(Mailbox::new().unwrap(), watched.map_err(|e| e.into_parts().1).unwrap());
+            let watched = Arc::new(OwnedFd::from(own.try_clone().unwrap()));
+            let watch = move || {
+                // SAFETY: whoever has it closes it when it is no longer registered.
+                let watched = unsafe { AsyncFd::register_with_interest(watched.clone(), Interest::READABLE) };
+                watched.map_err(|error| error.into_parts().1)
+            };
+            let wait = LoopWait::new(Mailbox::new().unwrap(), Box::new(watch));
             (Self { wait, own }, others)
         }
 
@@ -262,7 +290,7 @@ mod tests {
                 );
                 asked.map(|asked| asked.any().unwrap())
             };
-            let [mailbox, own] = match self.wait.wait(None) {
+            let [mailbox, own] = match self.wait.wait(None, |drive| drive()) {
                 Waited::Not => looks_at(LIMIT),
                 Waited::For { mailbox, descriptors } => [mailbox, descriptors && looks_at(Duration::ZERO)[1]],
             };
@@ -343,16 +371,16 @@ mod tests {
     #[test]
     fn one_that_has_messages_drives_and_a_quiet_one_waits_as_ever() {
         let (event_loop, _others) = Loop::with_others();
-        assert_eq!(event_loop.wait.wait(None), Waited::Not);
+        assert_eq!(event_loop.wait.wait(None, |drive| drive()), Waited::Not);
         let begun = Instant::now();
         // The stand-in leaves, and says so by the mailbox's descriptor; other tests may drive too.
         while event_loop.wait.turns().left.is_none() {
             event_loop.is_busy(true);
-            event_loop.wait.wait(Some(Duration::from_millis(1)));
+            event_loop.wait.wait(Some(Duration::from_millis(1)), |drive| drive());
             assert!(begun.elapsed() < LIMIT, "never its turn");
         }
         event_loop.is_busy(false);
-        assert_eq!(event_loop.wait.wait(None), Waited::Not);
+        assert_eq!(event_loop.wait.wait(None, |drive| drive()), Waited::Not);
     }
 
     #[test]

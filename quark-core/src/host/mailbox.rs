@@ -86,7 +86,7 @@ impl<T: Send + 'static> Mailbox<T> {
     /// Makes the descriptor readable although nothing new has come: for who took more than he wants to handle now.
     pub fn wake(&self) {
         // Also when it is armed: a wake-up that is kept for what has been taken meanwhile comes to nothing.
-        self.armed.store(true, Ordering::Release);
+        self.armed.store(true, Ordering::SeqCst);
         self.signal();
     }
 

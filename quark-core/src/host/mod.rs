@@ -14,14 +14,14 @@ mod workers;
 
 pub(crate) use driver::drives_here;
 pub use log::{LogSink, set_log_sink};
-pub use loop_wait::{LoopWait, Waited};
+pub use loop_wait::{LoopWait, Waited, Watch};
 pub use mailbox::Mailbox;
 pub use runtime::{
     Done, Here, Waiter, begin_here, check_fork, check_may_block, children_are_told, done_and_waiter, handle,
     is_forked, note_fork, run,
 };
 pub use together::Together;
-pub use workers::{Drive, Surroundings, Workers};
+pub use workers::{Surroundings, Workers};
 
 /// Sees to it that somebody drives the runtime. Says whether nobody does, for the moment.
 pub(crate) fn look_after_driver() -> bool {

@@ -34,30 +34,13 @@ pub struct Surroundings {
     pub thread: fn(&mut (dyn FnMut() + Send)),
     /// Around the items that it finds when it looks.
     pub batch: fn(&mut dyn FnMut()),
-    /// Whether threads with nothing to do drive the runtime.
-    pub drive: Drive,
+    /// Whether SIGPIPE is blocked on its threads for good, because they drive the runtime when they have nothing to do: writing to a
+    /// connection that is gone raises it. Else only while they do, which costs: for threads from which the host starts what would
+    /// inherit that.
+    pub block_broken_pipes: bool,
     /// For how long items are handled before others get the answers, and who drives looks at the runtime again: long enough
     /// for several, so that what surrounds them pays.
     pub longest_batch: Duration,
-}
-
-/// Whether threads with nothing to do drive the runtime. Where their batches take long, or wait long for their beginning, they leave
-/// it to others for a while.
-pub enum Drive {
-    /// They do, and SIGPIPE is blocked there: writing to a connection that is gone raises it.
-    Always,
-    /// While this says so, as long as SIGPIPE does no harm. For threads on which it must not be blocked, because those that the
-    /// host starts from there inherit that.
-    While(fn() -> bool),
-}
-
-impl Drive {
-    fn may(&self) -> bool {
-        match self {
-            Self::Always => true,
-            Self::While(says) => says(),
-        }
-    }
 }
 
 impl Default for Surroundings {
@@ -65,7 +48,7 @@ impl Default for Surroundings {
         Self {
             thread: |work| work(),
             batch: |work| work(),
-            drive: Drive::Always,
+            block_broken_pipes: true,
             longest_batch: LONGEST_BATCH,
         }
     }
@@ -247,7 +230,7 @@ impl<T: Send + 'static> Shared<T> {
     fn work(&self) {
         let pool: Weak<dyn Pool> = self.this.clone();
         POOL.set(Some(pool));
-        if matches!(self.surroundings.drive, Drive::Always) {
+        if self.surroundings.block_broken_pipes {
             driver::block_broken_pipes();
         }
         let mut away = Away { kept: Wakes::default(), since: Instant::now() };
@@ -258,7 +241,7 @@ impl<T: Send + 'static> Shared<T> {
         }
         away.kept.give_out();
         // It may have been the one that drove.
-        self.summon_driver();
+        summon_driver();
     }
 
     fn run_items(&self) {
@@ -337,7 +320,7 @@ impl<T: Send + 'static> Shared<T> {
 
     /// This thread's turn to drive the runtime, if it is one. Else somebody else drives, or is to come back, or is summoned.
     fn turn(&self, state: &State<T>) -> Option<Turn<'static>> {
-        let driver = self.driver()?;
+        let driver = super::runtime::driver()?;
         if state.reluctance.is_felt() {
             driver.summon();
             return None;
@@ -349,18 +332,12 @@ impl<T: Send + 'static> Shared<T> {
     /// nobody has driven it for long.
     fn look_in(&self, away: &mut Away) {
         let is_long = away.since.elapsed() > self.surroundings.longest_batch * 6 / 5;
-        let turn = self
-            .driver()
+        let turn = super::runtime::driver()
             .filter(|_| is_long && !self.lock().reluctance.is_felt())
             .and_then(Driver::take_free);
         let Some(turn) = turn else { return away.kept.give_out() };
         turn.drive_once(|| away.kept.give_out());
         away.since = Instant::now();
-    }
-
-    /// Who drives the runtime, where this pool may.
-    fn driver(&self) -> Option<&'static Driver> {
-        super::runtime::driver().filter(|_| self.surroundings.drive.may())
     }
 
     /// Whether the thread that drives is wanted here; it is told when that changes.
@@ -376,12 +353,6 @@ impl<T: Send + 'static> Shared<T> {
             state.armed = false;
         }
         is_wanted
-    }
-
-    fn summon_driver(&self) {
-        if let Some(driver) = super::runtime::driver() {
-            driver.summon();
-        }
     }
 }
 
@@ -407,13 +378,20 @@ impl<T: Send + 'static> Pool for Shared<T> {
         state.reluctance.grow();
         self.attend(state);
         // What it waits for comes through the runtime.
-        self.summon_driver();
+        summon_driver();
     }
 
     fn leave_blocking(&self) {
         let mut state = self.lock();
         state.blocked -= 1;
         state.active += 1;
+    }
+}
+
+/// Lets somebody else drive the runtime, unless somebody does.
+fn summon_driver() {
+    if let Some(driver) = super::runtime::driver() {
+        driver.summon();
     }
 }
 
@@ -426,8 +404,10 @@ fn pool_here() -> Option<Arc<dyn Pool>> {
 /// and what it waits for may be behind it in the queue.
 pub(super) fn blocking<R>(wait: impl FnOnce() -> R) -> R {
     let pool = pool_here();
-    if let Some(pool) = &pool {
-        pool.enter_blocking();
+    match &pool {
+        Some(pool) => pool.enter_blocking(),
+        // It may be an event loop's thread, which drove just now.
+        None => summon_driver(),
     }
     batch::flush();
     let result = wait();

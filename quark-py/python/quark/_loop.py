@@ -47,23 +47,34 @@ class _Selector(selectors.EpollSelector):
     bridge: _quark.Bridge
 
     def select(self, timeout: Optional[float] = None) -> List[Tuple[selectors.SelectorKey, int]]:
-        descriptors: Optional[bool] = True
+        came = self.bridge.wait(timeout)
+        if came is None:
+            return selectors.EpollSelector.select(self, timeout)
+        if came & 1:
+            self._drain()
+        return selectors.EpollSelector.select(self, 0) if came & 2 else []
+
+    def _drain(self) -> None:
         try:
-            descriptors = self.bridge.wait(timeout)
-        except Exception as error:  # As the loop does with what a callback raises.
-            self.bridge.loop().call_exception_handler({"message": f"Exception in {self.bridge!r}", "exception": error})
-        if descriptors is False:
-            return []
-        return selectors.EpollSelector.select(self, timeout if descriptors is None else 0)
+            self.bridge.drain()
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # As the loop does with what a callback raises.
+            context = {"message": f"Exception in {self.bridge!r}", "exception": error}
+            self.bridge.loop().call_exception_handler(context)
 
 
 def _wait_with(loop: asyncio.AbstractEventLoop, bridge: _quark.Bridge) -> None:
     """Gives a loop of asyncio's that way to wait. Not where it, or the program, has one of its own."""
     selector = getattr(loop, "_selector", None)
-    if type(selector) is selectors.EpollSelector and "select" not in vars(selector):
+    if type(selector) is not selectors.EpollSelector or "select" in vars(selector):
+        return
+    vars(selector)["bridge"] = bridge
+    selector.__class__ = _Selector
+    try:
         bridge.waits_with(selector.fileno())
-        selector.__class__ = _Selector
-        vars(selector)["bridge"] = bridge
+    except OSError:
+        pass  # No descriptor is left: it waits as ever.
 
 
 def _run(
