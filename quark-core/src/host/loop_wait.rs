@@ -133,8 +133,8 @@ impl<T: Send + 'static> LoopWait<T> {
         let may_drive = listens && !turns.reluctance.is_felt();
         drop(turns);
         if !(may_drive && self.are_descriptors_watched(driver)) {
+            self.close();
             if left.is_some() {
-                self.close();
                 driver.summon();
             }
             return None;
