@@ -130,40 +130,6 @@ run(among_messages(block))
     )
 
 
-def test_what_a_signal_handler_raises_comes_out_of_the_loop_while_messages_come():
-    ends_well(
-        program(
-            "asyncio",
-            """
-class Alarm(Exception):
-    pass
-
-def alarm(*_):
-    raise Alarm
-
-async def wait(silo):
-    signal.signal(signal.SIGALRM, alarm)
-    signal.setitimer(signal.ITIMER_REAL, 0.05)
-    await asyncio.sleep(20)
-    raise AssertionError("nothing was raised")
-
-loop = asyncio.new_event_loop()
-task = loop.create_task(among_messages(wait))
-for _ in range(2):
-    try:
-        loop.run_until_complete(task)
-    except Alarm:
-        signalled = True
-        task.cancel()
-    except asyncio.CancelledError:
-        break
-assert signalled
-loop.close()
-""",
-        )
-    )
-
-
 def test_ctrl_c_ends_asyncio_run_while_messages_come():
     ends_well(
         program(

@@ -154,7 +154,8 @@ impl Bridge {
     /// Its loop is closed: drops what is there and what comes, which answers requests.
     fn close(&self, py: Python<'_>) {
         let dropped = self.mailbox.close();
-        if let Some(waiting) = self.waiting.get() {
+        // In a forked child the epoll is the parent's too, who would see nothing of its loop any more.
+        if let Some(waiting) = self.waiting.get().filter(|_| !process::is_forked()) {
             waiting.close();
         }
         py.detach(|| drop(dropped));
