@@ -540,3 +540,42 @@ run(main())
 """,
         )
     )
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("loops", LOOPS)
+def test_the_caller_is_told_of_what_kept_a_handler_from_beginning(loops: str, count: int):
+    """Also while somebody holds what was raised, and the request with it: one that came alone, and several."""
+    ends_well(
+        program(
+            loops,
+            """
+raised = []
+
+def factory(loop, coroutine, **options):
+    if coroutine.__name__ == "handle":
+        coroutine.close()
+        raised.append(RuntimeError("no tasks today"))
+        raise raised[-1]
+    return asyncio.Task(coroutine, loop=loop, **options)
+
+async def main():
+    silo = await started()
+    loop = asyncio.get_running_loop()
+    loop.set_task_factory(factory)
+    loop.set_exception_handler(lambda loop, context: raised.append(context))
+    with blocking.Client(membership=url) as client:
+        def call():
+            try:
+                client.call_many([("T", str(i), "") for i in range(COUNT)], timeout=20)
+            except quark.HandlerFailedError as error:
+                return str(error)
+        told = await loop.run_in_executor(None, call)
+    assert told and "RuntimeError: no tasks today" in told, told
+    loop.set_task_factory(None)
+    await silo.stop()
+
+run(main())
+""".replace("COUNT", str(count)),
+        )
+    )

@@ -54,7 +54,7 @@ def test_a_task_begins_at_once_in_its_context_and_goes_on_when_it_has_waited():
         order.append(("second", where.get()))
 
     def work(loop: asyncio.AbstractEventLoop) -> None:
-        _tasks.make(loop, handle(), context_of_a_handler(), True)
+        _tasks.begin(loop, handle(), context_of_a_handler())
         order.append(("begun", where.get()))
         assert asyncio.current_task() is None and not tasks[0].done()
         tasks[0].add_done_callback(lambda task: order.append("done"))
@@ -73,7 +73,7 @@ def test_a_task_that_is_not_to_begin_at_once_begins_after_what_the_loop_has_to_d
 
     def work(loop: asyncio.AbstractEventLoop) -> None:
         loop.call_soon(order.append, "before")
-        _tasks.make(loop, handle(), context_of_a_handler(), False)
+        _tasks.make(loop, handle(), context_of_a_handler(), _tasks.makes_plain_tasks(loop))
         loop.call_soon(order.append, "behind")
 
     from_the_loop(work)
@@ -86,7 +86,7 @@ def test_what_a_first_step_raises_and_no_exception_is_ends_with_the_loop():
 
     def work(loop: asyncio.AbstractEventLoop) -> None:
         try:
-            _tasks.make(loop, handle(), context_of_a_handler(), True)
+            _tasks.begin(loop, handle(), context_of_a_handler())
         except KeyboardInterrupt:
             return
         raise AssertionError("nothing was raised")
@@ -111,7 +111,7 @@ if sys.version_info < (3, 12):  # From there on CPython makes and begins them at
             with monkeypatch.context() as patch:
                 patch.setattr(asyncio, "Task", Interrupted)
                 with pytest.raises(KeyboardInterrupt):
-                    _tasks.make(loop, handle(), context_of_a_handler(), True)
+                    _tasks.begin(loop, handle(), context_of_a_handler())
             assert begun == [] and "call_soon" not in vars(loop)
 
         from_the_loop(work)
@@ -140,7 +140,7 @@ def test_finalizers_that_use_the_loop_while_a_task_is_made_are_heard():
             gc.set_threshold(1_000_000)
             Cycle(loop, number)
             gc.set_threshold(gc.get_count()[0] + number % 20)
-            _tasks.make(loop, handle(number), context_of_a_handler(), True)
+            _tasks.begin(loop, handle(number), context_of_a_handler())
         gc.set_threshold(*threshold)
         gc.collect()
 
@@ -161,10 +161,9 @@ def test_a_call_soon_of_the_programs_own_on_the_loop_stays_and_is_asked():
             return type(loop).call_soon(loop, callback, *arguments, **options)
 
         loop.call_soon = call_soon  # type: ignore[method-assign]
-        for at_once in (True, False):
-            _tasks.make(loop, handle(), context_of_a_handler(), at_once)
-        assert loop.call_soon is call_soon
+        assert not _tasks.makes_plain_tasks(loop)
+        _tasks.make(loop, handle(), context_of_a_handler(), False)
+        assert loop.call_soon is call_soon and len(asked) == 1
 
     from_the_loop(work)
-    assert begun == ["handler", "handler"]
-    assert len(asked) >= 1  # From CPython 3.12 on a task that begins at once asks for nothing.
+    assert begun == ["handler"]

@@ -44,21 +44,21 @@ impl Item {
             }),
             Self::Start(handler, request) => {
                 let (call, request) = handler.open(py, request)?;
-                Some((None, Some(call), Some(request)))
+                Some((None, Some(call), Some(request.into_any())))
             }
         }
     }
 }
 
 impl Item {
-    /// What `quark._loop._run` does with several, inside a task.
-    fn run_alone(self, bridge: &Bound<'_, Bridge>) -> PyResult<()> {
+    /// What `quark._loop._run` does with several.
+    fn run_alone(self, bridge: &Bound<'_, Bridge>, at_once: bool) -> PyResult<()> {
         let py = bridge.py();
         match self {
             Self::Start(handler, request) => match handler.open(py, request) {
                 Some((call, request)) => {
-                    bridge.get().late.store(true, Ordering::Relaxed);
-                    foreign::call(call.bind(py), (request, bridge, false)).map(drop)
+                    let begun = foreign::call(call.bind(py), (&request, bridge, at_once)).map(drop);
+                    begun.inspect_err(|error| request.get().did_not_begin(error))
                 }
                 None => Ok(()),
             },
@@ -154,7 +154,7 @@ impl Bridge {
     /// Its loop is closed: drops what is there and what comes, which answers requests.
     fn close(&self, py: Python<'_>) {
         let dropped = self.mailbox.close();
-        // In a forked child the epoll is the parent's too, who would see nothing of its loop any more.
+        // In a forked child it is the parent's, whose threads may hold what is in it.
         if let Some(waiting) = self.waiting.get().filter(|_| !process::is_forked()) {
             waiting.close();
         }
@@ -198,17 +198,23 @@ impl Bridge {
         Ok(())
     }
 
-    /// Waits for so many seconds at most, without end for none; None if the loop is to do that as ever. Else 1 if there is something to
-    /// drain, and 2 more if the loop is to look at its descriptors, without waiting.
+    /// Waits for so many seconds at most, without end for none, and [drains](Self::drain) what has come; None if the loop is to wait as
+    /// ever. Else whether it is to look at its descriptors, without waiting.
     #[pyo3(signature = (timeout))]
-    fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> Option<u8> {
-        let waiting = self.waiting.get().filter(|_| !process::is_forked())?;
+    fn wait(slf: &Bound<'_, Self>, timeout: Option<f64>) -> PyResult<Option<bool>> {
+        let (this, py) = (slf.get(), slf.py());
+        let Some(waiting) = this.waiting.get().filter(|_| !process::is_forked()) else { return Ok(None) };
         // More than a duration can be is without end.
         let limit = timeout.and_then(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).ok());
-        match waiting.wait(limit, |drive| py.detach(drive)) {
-            Waited::Not => None,
-            Waited::For { mailbox, descriptors } => Some(u8::from(mailbox) | u8::from(descriptors) << 1),
+        let Waited::For { mailbox, descriptors } = waiting.wait(limit, |drive| py.detach(drive)) else {
+            return Ok(None);
+        };
+        if mailbox {
+            // What Ctrl-C raises is not to come out of a handler's first line.
+            py.check_signals()?;
+            Self::drain(slf)?;
         }
+        Ok(Some(descriptors))
     }
 
     /// Tasks that were made before this was asked for have begun; called by the loop.
@@ -227,8 +233,11 @@ impl Bridge {
 
 impl Bridge {
     /// Does these; handlers may begin at once where nobody's task runs.
-    fn run(slf: &Bound<'_, Self>, items: Vec<Item>, at_once: bool) -> PyResult<()> {
+    fn run(slf: &Bound<'_, Self>, mut items: Vec<Item>, at_once: bool) -> PyResult<()> {
         let py = slf.py();
+        if items.len() < 2 {
+            return items.pop().map_or(Ok(()), |item| item.run_alone(slf, at_once));
+        }
         let items = items.into_iter().filter_map(|item| item.into_python(py));
         let items = PyList::new(py, items.collect::<Vec<_>>())?;
         foreign::call(slf.get().run.bind(py), (items, slf, at_once)).map(drop)
@@ -265,23 +274,18 @@ impl Bridge {
         let batch = || {
             let done = work();
             let Some(_busy) = Busy::begin(&slf.get().busy) else { return (done, Ok(())) };
-            let mut left = slf.get().mailbox.take_first(is_wanted);
-            let ran = match left.len() {
-                0 => Ok(()),
-                1 => left.remove(0).run_alone(slf),
-                _ => {
-                    if left.iter().any(Item::is_start) {
-                        slf.get().late.store(true, Ordering::Relaxed);
+            let left = slf.get().mailbox.take_first(is_wanted);
+            if left.iter().any(Item::is_start) {
+                slf.get().late.store(true, Ordering::Relaxed);
+            }
+            let ran = Self::run(slf, left, false).or_else(|error| {
+                match error.is_instance_of::<PyException>(slf.py()) {
+                    true => {
+                        error.write_unraisable(slf.py(), Some(slf.as_any()));
+                        Ok(())
                     }
-                    Self::run(slf, left, false)
+                    false => Err(error),
                 }
-            };
-            let ran = ran.or_else(|error| match error.is_instance_of::<PyException>(slf.py()) {
-                true => {
-                    error.write_unraisable(slf.py(), Some(slf.as_any()));
-                    Ok(())
-                }
-                false => Err(error),
             });
             (done, ran)
         };

@@ -46,14 +46,14 @@ impl Slot {
 
     /// The handler and a request for it; drops the request, which answers it, when its caller or the handler is gone. When
     /// the interpreter ends neither happens.
-    pub(crate) fn open(&self, py: Python<'_>, request: CoreRequest) -> Option<(Py<PyAny>, Py<PyAny>)> {
+    pub(crate) fn open(&self, py: Python<'_>, request: CoreRequest) -> Option<(Py<PyAny>, Py<Request>)> {
         if process::is_ending() {
             std::mem::forget(request);
             return None;
         }
         let call = self.get(py)?;
         let request = Py::new(py, Request::new(unless_abandoned(request)?)).ok()?;
-        Some((call, request.into_any()))
+        Some((call, request))
     }
 
     fn call(&self, py: Python<'_>, request: CoreRequest) -> PyResult<()> {

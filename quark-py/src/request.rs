@@ -30,6 +30,14 @@ impl Request {
         self.with(|request| !request.traceparent().is_empty())
     }
 
+    /// Its handler was to begin, and this was raised; whoever holds what was raised would keep its caller waiting.
+    pub(crate) fn did_not_begin(&self, raised: &PyErr) {
+        let mut request = self.0.lock().expect("no panic while a request is locked");
+        if !request.is_answered() {
+            let _ = request.fail(raised.to_string().trim_end_matches(": ").to_owned());
+        }
+    }
+
     fn with<T>(&self, read: impl FnOnce(&CoreRequest) -> T) -> T {
         read(&self.0.lock().expect("no panic while a request is locked"))
     }

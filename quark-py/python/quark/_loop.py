@@ -6,6 +6,7 @@ import weakref
 from typing import Any, Callable, List, Optional, Tuple
 
 from . import _quark
+from ._handlers import fail
 from ._process import bridges, close_the_dead, lock
 
 #: The loop whose bridge was asked for last, and that bridge; most programs have one.
@@ -47,21 +48,17 @@ class _Selector(selectors.EpollSelector):
     bridge: _quark.Bridge
 
     def select(self, timeout: Optional[float] = None) -> List[Tuple[selectors.SelectorKey, int]]:
-        came = self.bridge.wait(timeout)
-        if came is None:
-            return selectors.EpollSelector.select(self, timeout)
-        if came & 1:
-            self._drain()
-        return selectors.EpollSelector.select(self, 0) if came & 2 else []
-
-    def _drain(self) -> None:
+        looks: Optional[bool] = True
         try:
-            self.bridge.drain()
+            looks = self.bridge.wait(timeout)
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as error:  # As the loop does with what a callback raises.
             context = {"message": f"Exception in {self.bridge!r}", "exception": error}
             self.bridge.loop().call_exception_handler(context)
+        if looks is None:
+            return selectors.EpollSelector.select(self, timeout)
+        return selectors.EpollSelector.select(self, 0) if looks else []
 
 
 def _wait_with(loop: asyncio.AbstractEventLoop, bridge: _quark.Bridge) -> None:
@@ -95,6 +92,8 @@ def _run(
                 future.set_exception(error)
         except BaseException as problem:  # Whatever one of them raises, the others are done.
             first_error = first_error or problem
+            if future is None:
+                fail(error, problem, log=False)  # Unless its handler did; whoever keeps the problem would keep its caller waiting.
             # The loop ends; what has not begun then never does.
             at_once = at_once and isinstance(problem, Exception)
     if first_error is not None:

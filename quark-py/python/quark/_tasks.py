@@ -13,11 +13,13 @@ from ._quark import Request
 
 def wrap(handler: Callable[[Request], Any], origin: _handlers.Origin) -> Callable[[Request, _quark.Bridge, bool], None]:
     """The native form of a coroutine function."""
-    tasks: "Set[Optional[asyncio.Task[None]]]" = set()  # Those that have begun; the loop itself holds them weakly then.
+    tasks: "Set[Optional[asyncio.Task[None]]]" = set()  # Those that have begun and wait; the loop itself holds them weakly.
 
-    async def handle(request: Request, bridge: _quark.Bridge, loop: asyncio.AbstractEventLoop) -> None:
-        task = asyncio.current_task(loop)
-        tasks.add(task)
+    async def handle(
+        request: Request, bridge: _quark.Bridge, loop: asyncio.AbstractEventLoop, began_at_once: bool
+    ) -> None:
+        if not began_at_once:
+            tasks.add(asyncio.current_task(loop))
         current.set(request)
         try:
             reply = await handler(request)
@@ -25,20 +27,29 @@ def wrap(handler: Callable[[Request], Any], origin: _handlers.Origin) -> Callabl
             fail(request, error)
         except (asyncio.CancelledError, KeyboardInterrupt, SystemExit) as error:
             fail(request, error, log=False)  # The loop ends, and whoever runs it is told.
-            _is_known(task)
+            _is_known(asyncio.current_task(loop))
             raise
         except BaseException as error:
             fail(request, error)
-            _is_known(task)
+            _is_known(asyncio.current_task(loop))
             raise
         else:
             answer(request, reply, bridge)
         finally:
-            tasks.discard(task)
+            if tasks:
+                tasks.discard(asyncio.current_task(loop))
 
     def start(request: Request, bridge: _quark.Bridge, at_once: bool) -> None:
         loop = bridge.loop()
-        make(loop, handle(request, bridge, loop), origin.context.copy(), at_once)
+        plain = makes_plain_tasks(loop)
+        at_once = at_once and plain
+        coroutine, context = handle(request, bridge, loop, at_once), origin.context.copy()
+        if at_once:
+            task = begin(loop, coroutine, context)
+            if not task.done():
+                tasks.add(task)
+        else:
+            make(loop, coroutine, context, plain)
 
     return start
 
@@ -53,47 +64,32 @@ def _is_known(task: "Optional[asyncio.Task[None]]") -> None:
 _PLAIN_LOOPS = ("asyncio.unix_events", "uvloop")
 
 
-def make(
-    loop: asyncio.AbstractEventLoop,
-    coroutine: "Coroutine[Any, Any, None]",
-    context: contextvars.Context,
-    at_once: bool,
-) -> None:
-    """Makes a task, which begins at once or when the loop comes to it.
-
-    One that begins at once and never waits takes no round of the loop. Where the program or another kind of loop has its
-    own way of making tasks, none does.
-    """
-    if type(loop).__module__ in _PLAIN_LOOPS and loop.get_task_factory() is None and "create_task" not in vars(loop):
-        if at_once and _begin(loop, coroutine, context):
-            return
-        if sys.version_info >= (3, 11):
-            asyncio.Task(coroutine, loop=loop, context=context)  # As the loop would do it.
-            return
-    try:
-        loop.create_task(coroutine, context=context)  # Which need not be copied then.
-    except TypeError:  # CPython before 3.11, and loops and task factories that know nothing of contexts.
-        context.run(loop.create_task, coroutine)
+def makes_plain_tasks(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether neither the program nor another kind of loop has its own way of making tasks and taking their steps."""
+    if type(loop).__module__ not in _PLAIN_LOOPS or loop.get_task_factory() is not None:
+        return False
+    attributes = vars(loop)
+    return "create_task" not in attributes and "call_soon" not in attributes
 
 
 if sys.version_info >= (3, 12):
 
-    def _begin(
+    def begin(
         loop: asyncio.AbstractEventLoop, coroutine: "Coroutine[Any, Any, None]", context: contextvars.Context
-    ) -> bool:
-        asyncio.Task(coroutine, loop=loop, context=context, eager_start=True)
-        return True
+    ) -> "asyncio.Task[None]":
+        """Makes a plain task, which begins here; one that never waits takes no round of the loop."""
+        return asyncio.Task(coroutine, loop=loop, context=context, eager_start=True)
 
 else:
 
-    def _begin(
+    def begin(
         loop: asyncio.AbstractEventLoop, coroutine: "Coroutine[Any, Any, None]", context: contextvars.Context
-    ) -> bool:
-        """A task asks its loop for its first step by ``call_soon``. Only while it is made, the loop has another in this place, which
-        keeps the step, to be done here; false where somebody else has put one there."""
-        attributes = vars(loop)
-        if "call_soon" in attributes:
-            return False
+    ) -> "asyncio.Task[None]":
+        """Makes a plain task, which begins here; one that never waits takes no round of the loop.
+
+        A task asks its loop for its first step by ``call_soon``. Only while it is made, the loop has another in this place, which
+        keeps the step, to be done here. (In Rust this was no faster.)
+        """
         steps: "List[Tuple[Any, Optional[contextvars.Context]]]" = []
 
         def keep(step: Any, *arguments: Any, context: Optional[contextvars.Context] = None) -> Any:
@@ -103,13 +99,14 @@ else:
             # A finalizer's, which the garbage collector runs meanwhile.
             return type(loop).call_soon(loop, step, *arguments, context=context)
 
+        attributes = vars(loop)
         try:
             attributes["call_soon"] = keep
             try:
                 if sys.version_info >= (3, 11):
-                    asyncio.Task(coroutine, loop=loop, context=context)
+                    task = asyncio.Task(coroutine, loop=loop, context=context)
                 else:
-                    context.run(asyncio.Task, coroutine, loop=loop)
+                    task = context.run(asyncio.Task, coroutine, loop=loop)
             finally:
                 attributes.pop("call_soon", None)
             step, step_context = steps[0]
@@ -120,4 +117,20 @@ else:
                 step, step_context = steps[0]
                 loop.call_soon(step, context=step_context)
             raise
-        return True
+        return task
+
+
+def make(
+    loop: asyncio.AbstractEventLoop,
+    coroutine: "Coroutine[Any, Any, None]",
+    context: contextvars.Context,
+    plain: bool,
+) -> None:
+    """Makes a task, which begins when the loop comes to it."""
+    if plain and sys.version_info >= (3, 11):
+        asyncio.Task(coroutine, loop=loop, context=context)  # As the loop would do it.
+        return
+    try:
+        loop.create_task(coroutine, context=context)  # Which need not be copied then.
+    except TypeError:  # CPython before 3.11, and loops and task factories that know nothing of contexts.
+        context.run(loop.create_task, coroutine)
