@@ -14,7 +14,8 @@ use crate::python::Venv;
 /// The Redis that examples speak of; the one of the tests takes its place.
 const LOCAL_REDIS: &str = "redis://localhost";
 
-/// The profile is that of the workspace, so that the built dependencies can be shared.
+/// The profile is that of the workspace, and so are tokio's features when its tests are built, so that the built dependencies can be
+/// shared. Where this is no longer so, nothing is lost but time.
 const RUST_MANIFEST: &str = r#"[package]
 name = "readme-rust"
 version = "0.0.0"
@@ -23,7 +24,7 @@ publish = false
 
 [dependencies]
 quark-core = { path = "@ROOT@/quark-core" }
-tokio = { version = "1", features = ["macros", "rt-multi-thread", "time"] }
+tokio = { version = "1", features = ["macros", "rt-multi-thread", "time", "process", "signal", "test-util"] }
 
 [profile.dev]
 debug = "line-tables-only"
@@ -31,6 +32,11 @@ debug = "line-tables-only"
 [profile.dev.package."*"]
 opt-level = 1
 debug = false
+
+# A member there, and not one of all packages.
+[profile.dev.package.quark-core]
+opt-level = 0
+debug = "line-tables-only"
 
 [workspace]
 "#;
