@@ -32,9 +32,11 @@ impl Request {
 
     /// Its handler was to begin, and this was raised; whoever holds what was raised would keep its caller waiting.
     pub(crate) fn did_not_begin(&self, raised: &PyErr) {
+        // Before the lock: its text is made by Python code, which may ask the request something.
+        let message = raised.to_string();
         let mut request = self.0.lock().expect("no panic while a request is locked");
         if !request.is_answered() {
-            let _ = request.fail(raised.to_string().trim_end_matches(": ").to_owned());
+            let _ = request.fail(message.trim_end_matches(": "));
         }
     }
 
