@@ -10,6 +10,8 @@ import pytest
 import quark
 from support import LIMIT, ROOT
 
+pytestmark = pytest.mark.one_python
+
 FOLDER = ROOT / "python-tests" / "interop"
 BUILT = ROOT / "target" / "debug"
 LANGUAGES = ("Python", "C", "Cpp", "Rust")

@@ -8,10 +8,13 @@ import datetime
 import hashlib
 import json
 
+import pytest
 import quark
 import redis
 from stock_peer import StockClient, StockServer
 from support import until
+
+pytestmark = pytest.mark.one_python
 
 VIRTUAL_NODES = 150
 ACTORS = [str(number) for number in range(60)]

@@ -12,6 +12,8 @@ import pytest
 import quark
 from quark._command import output, picture, ring_svg
 
+pytestmark = pytest.mark.one_python
+
 SVG = "{http://www.w3.org/2000/svg}"
 
 

@@ -4,7 +4,11 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from support import ROOT
+
+pytestmark = pytest.mark.one_python
 
 EXAMPLE = ROOT / "examples" / "sharded"
 BUILT = ROOT / "target" / "debug"

@@ -6,6 +6,8 @@ import pytest
 import quark
 from stock_peer import StockClient, StockServer
 
+pytestmark = pytest.mark.one_python
+
 
 @pytest.fixture
 async def silo(cluster_name):

@@ -11,6 +11,8 @@ import pytest
 
 from stock_peer import EnvelopeMessage, StockClient, StockServer
 
+pytestmark = pytest.mark.one_python
+
 
 def upper(request: Any) -> Any:
     return EnvelopeMessage(correlation_id=request.correlation_id, response_payload=request.payload.upper())

@@ -1,4 +1,4 @@
-/* Counting, timing and reporting, the same for every subject in C.
+/* Counting, timing and reporting, the same for every subject in C and C++.
  *
  * `PROGRAM serve SUBJECT NAME` prints `ready ADDRESS` and ends when its standard input does. `PROGRAM call SUBJECT TARGETS
  * DEPTH PAYLOAD ACTORS SECONDS WARM-UP PID,…` prints one line of JSON; TARGETS is `NAME@ADDRESS,…`. */
@@ -13,10 +13,12 @@
 #include <time.h>
 
 typedef struct {
-    const char *subject, *targets, *servers;
-    int depth, actors;
+    const char *subject, *targets;
+    int depth;
     size_t payload;
+    int actors;
     double seconds, warm_up;
+    const char *servers;
 } load_t;
 
 /* A histogram whose buckets are 1/128 of their power of two wide: exact to 0.8 %. */
@@ -122,7 +124,7 @@ static inline const char *address_of(const load_t *load) {
     return at ? at + 1 : load->targets;
 }
 
-static _Noreturn void fail(const char *what) {
+__attribute__((noreturn)) static void fail(const char *what) {
     fprintf(stderr, "%s\n", what);
     exit(1);
 }

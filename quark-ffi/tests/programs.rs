@@ -56,20 +56,14 @@ fn run_under_valgrind(program: &Path) {
 macro_rules! programs {
     ($($name:ident: $path:literal, $compiler:literal, $($standard:literal)+;)+) => {
         $(#[test] fn $name() {
-            $(
-                let program = compile(&root().join($path), $compiler, $standard);
-                run(&program);
-                sanitizers::run(&root().join($path), $compiler, $standard);
-            )+
-            run_under_valgrind(&program_of($path, &[$($standard),+]));
+            let source = root().join($path);
+            let programs = [$($standard),+].map(|standard| (compile(&source, $compiler, standard), standard));
+            programs.iter().for_each(|(program, _)| run(program));
+            let (program, standard) = programs.last().expect("a standard");
+            sanitizers::run(&source, $compiler, standard);
+            run_under_valgrind(program);
         })+
     };
-}
-
-fn program_of(path: &str, standards: &[&str]) -> PathBuf {
-    let name = Path::new(path).file_stem().expect("a name").to_string_lossy();
-    let standard = standards.last().expect("a standard").replace('+', "p");
-    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{standard}"))
 }
 
 programs! {

@@ -65,8 +65,10 @@ pub(crate) fn run(mut args: Args) -> Result<()> {
 fn formatting() -> Result<()> {
     step("formatting", || {
         process::run(&mut cargo(&["fmt", "--all", "--check"]))?;
-        // A workspace of its own.
-        process::run(&mut cargo(&["fmt", "--check", "--manifest-path", "fuzz/Cargo.toml"]))
+        // Workspaces of their own.
+        ["fuzz/Cargo.toml", "bench/ractor/Cargo.toml"]
+            .iter()
+            .try_for_each(|one| process::run(&mut cargo(&["fmt", "--check", "--manifest-path", one])))
     })
 }
 

@@ -19,7 +19,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
     args.finish()?;
     let venv = Venv::ready(Needs::Dist)?;
     let dist = dist();
-    let wheel = step("wheel", || venv.build_wheel(Profile::Dist, &dist))?;
+    let wheel = step("wheel", || venv.build_wheel(Profile::Portable, &dist))?;
     if cfg!(target_os = "linux") {
         step("auditwheel", || audit(&venv, &wheel))?;
     }

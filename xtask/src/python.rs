@@ -34,13 +34,15 @@ pub(crate) enum Needs {
 pub(crate) enum Profile {
     Debug,
     Release,
-    /// For other machines: small, and linked against an old glibc.
+    /// As it is handed out, for this machine only.
     Dist,
+    /// As it is handed out, for other machines: linked against an old glibc.
+    Portable,
 }
 
-/// Beside the wheel's own feature, what the workspace has of tokio's when its tests are built: then everything that was compiled
-/// for them serves the wheel too. Where this is no longer so, nothing is lost but time.
-const LIKE_THE_TESTS: &str = "extension-module,tokio/process,tokio/signal,tokio/test-util";
+/// What the workspace has of tokio's features when its tests are built, beside those that the library asks for. What is built with the
+/// same is not compiled a second time.
+pub(crate) const TOKIO_OF_THE_TESTS: [&str; 3] = ["process", "signal", "test-util"];
 
 /// A virtual environment.
 pub(crate) struct Venv {
@@ -126,9 +128,14 @@ impl Venv {
         maturin.arg("--interpreter").arg(self.python()).arg("--out").arg(folder);
         match profile {
             // For this machine only, so that nothing has to be audited.
-            Profile::Debug => maturin.args(["--compatibility", "linux", "--features", LIKE_THE_TESTS]),
+            Profile::Debug => {
+                let like_the_tests = TOKIO_OF_THE_TESTS.map(|feature| format!("tokio/{feature}")).join(",");
+                maturin.args(["--compatibility", "linux", "--features", "extension-module"]);
+                maturin.args(["--features", &like_the_tests])
+            }
             Profile::Release => maturin.arg("--release"),
-            Profile::Dist => self.portable(&mut maturin)?,
+            Profile::Dist => maturin.args(["--profile", "dist", "--compatibility", "linux"]),
+            Profile::Portable => self.portable(&mut maturin)?,
         };
         // maturin asks the activated environment, and there may be another one.
         maturin.env("VIRTUAL_ENV", &self.folder).env_remove("CONDA_PREFIX");

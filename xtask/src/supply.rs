@@ -37,7 +37,7 @@ fn told(deny: &PathBuf, arguments: &[&str]) -> Command {
     command
 }
 
-/// The program; built in a minute, without optimization because it runs for seconds.
+/// The program; built in a minute, without optimization and debug information because it runs for seconds.
 fn installed() -> Result<PathBuf> {
     let tools = target().join("tools");
     let deny = tools.join("bin/cargo-deny");
@@ -47,6 +47,7 @@ fn installed() -> Result<PathBuf> {
         let mut install =
             cargo(&["install", "--quiet", "--locked", "--debug", "cargo-deny", "--version", VERSION]);
         install.arg("--root").arg(&tools).arg("--target-dir").arg(tools.join("build"));
+        install.env("CARGO_PROFILE_DEV_DEBUG", "none");
         process::run(&mut install)?;
     }
     Ok(deny)

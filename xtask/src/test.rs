@@ -106,7 +106,7 @@ fn see_all(tests: &mut Command, tally: &mut Tally, count: fn(&mut Tally, &str)) 
 fn python_tests(venv: &Venv, filter: Option<&str>, tally: &mut Tally) -> Result<()> {
     venv.install_wheel(Profile::Debug)?;
     programs_beside()?;
-    pytest(venv, filter, tally)
+    pytest(venv, &[], filter, tally)
 }
 
 /// A Python test lets programs in C, C++, Rust and Python call each other.
@@ -117,11 +117,11 @@ pub(crate) fn programs_beside() -> Result<()> {
     })
 }
 
-/// The Python tests with whatever is installed in an environment.
-pub(crate) fn pytest(venv: &Venv, filter: Option<&str>, tally: &mut Tally) -> Result<()> {
+/// The Python tests with whatever is installed in an environment; `options` are pytest's.
+pub(crate) fn pytest(venv: &Venv, options: &[&str], filter: Option<&str>, tally: &mut Tally) -> Result<()> {
     let status = step("Python tests", || {
         let mut pytest = process::command(venv.python());
-        pytest.args(["-m", "pytest", "python-tests"]);
+        pytest.args(["-m", "pytest", "python-tests"]).args(options);
         if let Some(filter) = filter {
             pytest.args(["-k", filter]);
         }

@@ -6,8 +6,40 @@ use std::process::Command;
 
 use super::lossy::Network;
 use super::table::{Driver, Subject};
-use crate::process::{self, Result, cargo, step, target};
+use crate::process::{self, Failure, Result, cargo, step, target};
 use crate::python::{Needs, Profile, Venv};
+
+/// One in C or C++.
+struct Program {
+    driver: Driver,
+    source: &'static str,
+    libraries: &'static [&'static str],
+    /// Where its library comes from when that is no part of the project; the measurement goes on without.
+    debian: Option<&'static str>,
+}
+
+const PROGRAMS: [Program; 5] = [
+    Program { driver: Driver::C, source: "bench/c/quark.c", libraries: &["-lquark"], debian: None },
+    Program { driver: Driver::CTcp, source: "bench/c/tcp.c", libraries: &[], debian: None },
+    Program {
+        driver: Driver::CZeroMq,
+        source: "bench/c/zeromq.c",
+        libraries: &["-lzmq"],
+        debian: Some("libzmq3-dev"),
+    },
+    Program {
+        driver: Driver::CppGrpc,
+        source: "bench/cpp/grpc.cpp",
+        libraries: &["-lgrpc++", "-lgrpc", "-lgpr"],
+        debian: Some("libgrpc++-dev"),
+    },
+    Program {
+        driver: Driver::CppCaf,
+        source: "bench/cpp/caf.cpp",
+        libraries: &["-lcaf_io", "-lcaf_core"],
+        debian: Some("libcaf-dev"),
+    },
+];
 
 pub(super) struct Drivers {
     binaries: PathBuf,
@@ -27,19 +59,16 @@ impl Drivers {
             let has = |(one, _): (Driver, &str)| one == driver;
             subjects.iter().any(|subject| has(subject.call) || subject.serve.is_some_and(has))
         };
-        let binaries = target().join("release");
+        let binaries = target().join("dist");
         let inside = network.map(|network| network.words().to_vec()).unwrap_or_default();
         let mut drivers = Self { binaries, inside, python: None, missing: Vec::new() };
         build_rust()?;
         drivers.make_certificates()?;
-        for (driver, source, libraries) in [
-            (Driver::C, "bench/c/quark.c", &["-lquark"][..]),
-            (Driver::CTcp, "bench/c/tcp.c", &[]),
-            (Driver::CZeroMq, "bench/c/zeromq.c", &["-lzmq"]),
-        ] {
-            if wanted(driver) {
-                drivers.build_c(driver, source, libraries)?;
-            }
+        for program in PROGRAMS.iter().filter(|program| wanted(program.driver)) {
+            drivers.build_program(program)?;
+        }
+        if wanted(Driver::Ractor) {
+            drivers.build_ractor();
         }
         if wanted(Driver::Python) {
             drivers.python_ready()?;
@@ -65,7 +94,12 @@ impl Drivers {
         let python = self.python.as_deref().map(Path::as_os_str);
         let words = match driver {
             Driver::Rust => vec![self.binaries.join("quark-bench").into_os_string()],
-            Driver::C | Driver::CTcp | Driver::CZeroMq => vec![self.c_program(driver).into_os_string()],
+            Driver::C
+            | Driver::CTcp
+            | Driver::CZeroMq
+            | Driver::CppGrpc
+            | Driver::CppCaf
+            | Driver::Ractor => vec![self.program(driver).into_os_string()],
             Driver::Python => vec![
                 python.unwrap_or("python3".as_ref()).to_owned(),
                 process::root().join("python-tests/bench/echo.py").into_os_string(),
@@ -86,25 +120,51 @@ impl Drivers {
         process::run(make.arg("certificates").arg(certificates()))
     }
 
-    fn c_program(&self, driver: Driver) -> PathBuf {
+    fn program(&self, driver: Driver) -> PathBuf {
         self.binaries.join(format!("bench-{driver:?}").to_lowercase())
     }
 
-    fn build_c(&mut self, driver: Driver, source: &str, libraries: &[&str]) -> Result<()> {
-        let mut cc = process::command(std::env::var_os("CC").unwrap_or_else(|| "cc".into()));
-        cc.args(["-std=c11", "-O2", "-Wall", "-Wextra", "-Iinclude", source, "-o"])
-            .arg(self.c_program(driver));
-        cc.arg("-L").arg(&self.binaries).args(libraries).arg("-pthread");
-        cc.arg(format!("-Wl,-rpath,{}", self.binaries.display()));
-        match step(source, || process::run_quietly(&mut cc)) {
-            Ok(_) => Ok(()),
-            // The only one whose library is no part of the project.
-            Err(_) if driver == Driver::CZeroMq => {
-                let why = "there is no ZeroMQ for C (Debian has it as libzmq3-dev)";
-                self.missing.push((driver, "zeromq", why.to_owned()));
+    fn build_program(&mut self, program: &Program) -> Result<()> {
+        let (variable, compiler, standard) = match program.source.ends_with(".cpp") {
+            true => ("CXX", "c++", "-std=c++17"),
+            false => ("CC", "cc", "-std=c11"),
+        };
+        let mut compile = process::command(std::env::var_os(variable).unwrap_or_else(|| compiler.into()));
+        compile.args([standard, "-O2", "-Wall", "-Wextra", "-Iinclude", program.source, "-o"]);
+        compile.arg(self.program(program.driver)).arg("-L").arg(&self.binaries);
+        compile.args(program.libraries).arg("-pthread");
+        compile.arg(format!("-Wl,-rpath,{}", self.binaries.display()));
+        match (step(program.source, || process::run_quietly(&mut compile)), program.debian) {
+            (Ok(_), _) => Ok(()),
+            (Err(_), Some(debian)) => {
+                let why = format!("its library is not there (Debian has it as {debian})");
+                self.missing.push((program.driver, "", why));
                 Ok(())
             }
-            Err(failure) => Err(failure),
+            (Err(failure), None) => Err(failure),
+        }
+    }
+
+    /// A package of its own, with dependencies that nothing else here has.
+    fn build_ractor(&mut self) {
+        let folder = target().join("bench-ractor");
+        let mut build = cargo(&[
+            "build",
+            "--quiet",
+            "--locked",
+            "--release",
+            "--manifest-path",
+            "bench/ractor/Cargo.toml",
+        ]);
+        build.env("CARGO_TARGET_DIR", &folder);
+        let built = step("ractor_cluster", || {
+            process::run(&mut build)?;
+            std::fs::copy(folder.join("release/bench-ractor"), self.program(Driver::Ractor))
+                .map_err(|error| Failure::new(format!("{}: {error}", folder.display())))
+        });
+        if let Err(failure) = built {
+            eprintln!("{failure}");
+            self.missing.push((Driver::Ractor, "", "it could not be built, see above".to_owned()));
         }
     }
 
@@ -114,7 +174,7 @@ impl Drivers {
             eprintln!("{failure}");
             Venv::ready(Needs::Tests)
         })?;
-        venv.install_wheel(Profile::Release)?;
+        venv.install_wheel(Profile::Dist)?;
         for (word, module) in [("grpc", "grpc"), ("zeromq", "zmq")] {
             let mut import = process::command(venv.python());
             if process::run_quietly(import.args(["-c", &format!("import {module}")])).is_err() {
@@ -134,7 +194,8 @@ fn certificates() -> PathBuf {
 
 /// The programs in Rust, and the library for those in C.
 pub(super) fn build_rust() -> Result<()> {
-    step("Rust and C, release", || {
-        process::run(&mut cargo(&["build", "--locked", "--release", "-p", "quark-bench", "-p", "quark-ffi"]))
+    step("Rust and C, as handed out", || {
+        let build = ["build", "--locked", "--profile", "dist", "-p", "quark-bench", "-p", "quark-ffi"];
+        process::run(cargo(&build).args(["--bin", "quark-bench", "--lib"]))
     })
 }

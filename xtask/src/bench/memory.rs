@@ -15,7 +15,7 @@ const LIMIT: Duration = Duration::from_secs(300);
 pub(super) fn run(quick: bool, publishing: bool) -> Result<()> {
     drivers::build_rust()?;
     let venv = Venv::ready(Needs::Tests)?;
-    venv.install_wheel(Profile::Release)?;
+    venv.install_wheel(Profile::Dist)?;
     let others = report::others();
     let many = if quick { 200_000 } else { 1_000_000 };
     let links = step("links", || links(200, 0))?;
@@ -72,7 +72,7 @@ pub(super) fn run(quick: bool, publishing: bool) -> Result<()> {
 }
 
 fn bench(words: &[&str]) -> Command {
-    let mut command = process::command(target().join("release/quark-bench"));
+    let mut command = process::command(target().join("dist/quark-bench"));
     command.arg("memory").args(words);
     command
 }

@@ -233,7 +233,7 @@ fn keep(name: &str, text: &str) -> Result<()> {
 /// Which copies of a large payload remain between two Python programs.
 fn count_copies() -> Result<()> {
     let venv = Venv::ready(Needs::Tests)?;
-    venv.install_wheel(Profile::Release)?;
+    venv.install_wheel(Profile::Dist)?;
     process::run(process::command(venv.python()).arg("python-tests/bench/copies.py"))
 }
 

@@ -10,6 +10,12 @@ pub(super) enum Driver {
     CTcp,
     /// bench/c/zeromq.c
     CZeroMq,
+    /// bench/cpp/grpc.cpp
+    CppGrpc,
+    /// bench/cpp/caf.cpp
+    CppCaf,
+    /// bench/ractor
+    Ractor,
     Python,
 }
 
@@ -122,7 +128,10 @@ const BESIDE: &[Load] = &[Load::new("depth 16", 16, 64).also_quick()];
 const C_TCP: Subject = Subject::echo("C TCP (floor)", Driver::CTcp, "tcp", "tcp");
 const TCP: Subject = Subject::echo("tokio TCP + prost", Driver::Rust, "tcp", "tcp");
 const TCP_FUTURES: Subject = Subject::echo(TOKIO_TCP, Driver::Rust, "tcp", "tcp-futures");
-const ZEROMQ: Subject = Subject::echo("ZeroMQ in C", Driver::CZeroMq, "zeromq", "zeromq");
+const ZEROMQ: Subject = Subject::echo(ZEROMQ_C, Driver::CZeroMq, "zeromq", "zeromq");
+const CPP_GRPC: Subject = Subject::echo(GRPC_CPP, Driver::CppGrpc, "grpc", "grpc");
+const CPP_CAF: Subject = Subject::echo(CAF, Driver::CppCaf, "caf", "caf");
+const RACTOR_CLUSTER: Subject = Subject::echo(RACTOR, Driver::Ractor, "ractor", "ractor");
 const TONIC: Subject = Subject::echo(RAW_TONIC, Driver::Rust, "tonic", "tonic");
 const TONIC_TWO: Subject =
     Subject::echo("raw tonic, two threads", Driver::Rust, "tonic-two", "tonic-two").full_only();
@@ -159,9 +168,15 @@ const PY_FROM_C: Subject = Subject::new(
 const C_FROM_PY: Subject =
     Subject::new("Quark, Python calls C", Some((Driver::C, "callbacks")), (Driver::Python, "quark-call"));
 
+pub(super) const ZEROMQ_C: &str = "ZeroMQ in C";
+pub(super) const GRPC_CPP: &str = "gRPC C++";
+pub(super) const CAF: &str = "CAF (C++)";
+pub(super) const RACTOR: &str = "ractor_cluster";
 pub(super) const RAW_TONIC: &str = "raw tonic, one thread";
 pub(super) const TOKIO_TCP: &str = "tokio TCP + prost, a future per request";
 pub(super) const ASYNCIO_TCP: &str = "asyncio TCP";
+/// The same once more, in the rounds of those that are compared with it there.
+pub(super) const ASYNCIO_BESIDE: &str = "asyncio TCP in these rounds";
 pub(super) const MD5: &str = "MD5 of the key alone";
 
 const MD5_ALONE: Subject = Subject::alone(MD5, Driver::Rust, "ring-md5");
@@ -177,6 +192,9 @@ pub(super) const GROUPS: &[Group] = &[
             TCP,
             TCP_FUTURES,
             ZEROMQ,
+            RACTOR_CLUSTER,
+            CPP_GRPC,
+            CPP_CAF,
             TONIC,
             TONIC_TWO,
             RUST,
@@ -240,6 +258,7 @@ pub(super) const GROUPS: &[Group] = &[
             Subject::alone("own silo, Python, def", Driver::Python, "quark-local"),
             Subject::alone("own silo, Python, async def", Driver::Python, "quark-local-async"),
             MD5_ALONE.for_pace(),
+            Subject::echo(ASYNCIO_BESIDE, Driver::Python, "tcp", "tcp").for_pace(),
         ],
     },
     Group {

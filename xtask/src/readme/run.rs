@@ -9,37 +9,51 @@ use std::time::{Duration, Instant};
 
 use super::extract::{Example, Language};
 use crate::process::{self, Failure, Result, cargo, root, target};
-use crate::python::Venv;
+use crate::python::{TOKIO_OF_THE_TESTS, Venv};
 
 /// The Redis that examples speak of; the one of the tests takes its place.
 const LOCAL_REDIS: &str = "redis://localhost";
 
-/// The profile is that of the workspace, and so are tokio's features when its tests are built, so that the built dependencies can be
-/// shared. Where this is no longer so, nothing is lost but time.
-const RUST_MANIFEST: &str = r#"[package]
+/// With the workspace's profile, and with tokio's features as they are when its tests are built, what has been compiled for those serves
+/// the examples too. Where this is no longer so, nothing is lost but time.
+fn rust_manifest() -> Result<String> {
+    let workspace = root().join("Cargo.toml");
+    let text = fs::read_to_string(&workspace).map_err(|e| at(&workspace, &e))?;
+    Ok(format!(
+        r#"[package]
 name = "readme-rust"
 version = "0.0.0"
 edition = "2024"
 publish = false
 
 [dependencies]
-quark-core = { path = "@ROOT@/quark-core" }
-tokio = { version = "1", features = ["macros", "rt-multi-thread", "time", "process", "signal", "test-util"] }
-
-[profile.dev]
-debug = "line-tables-only"
-
-[profile.dev.package."*"]
-opt-level = 1
-debug = false
-
-# A member there, and not one of all packages.
-[profile.dev.package.quark-core]
-opt-level = 0
-debug = "line-tables-only"
+quark-core = {{ path = "{root}/quark-core" }}
+tokio = {{ version = "1", features = ["macros", "rt-multi-thread", "time", "{tokio}"] }}
 
 [workspace]
-"#;
+
+{profile}
+# A member there, and not one of all packages.
+[profile.dev.package.quark-core]
+debug = "line-tables-only"
+"#,
+        root = root().display(),
+        tokio = TOKIO_OF_THE_TESTS.join("\", \""),
+        profile = sections(&text, "[profile.dev"),
+    ))
+}
+
+/// The sections of a TOML file whose headings begin so.
+fn sections(text: &str, heading: &str) -> String {
+    let mut is_wanted = false;
+    let of_wanted = |line: &&str| {
+        if line.starts_with('[') {
+            is_wanted = line.starts_with(heading);
+        }
+        is_wanted
+    };
+    text.lines().filter(of_wanted).flat_map(|line| [line, "\n"]).collect()
+}
 
 pub(crate) struct Runner<'a> {
     venv: &'a Venv,
@@ -138,7 +152,7 @@ impl<'a> Runner<'a> {
     }
 
     fn rust(&self, name: &str, code: &str) -> Result<Command> {
-        self.write("rust/Cargo.toml", &RUST_MANIFEST.replace("@ROOT@", &root().to_string_lossy()))?;
+        self.write("rust/Cargo.toml", &rust_manifest()?)?;
         self.write(&format!("rust/src/bin/{name}.rs"), code)?;
         // The versions that everything else is tested with.
         let lock = self.folder.join("rust/Cargo.lock");
@@ -232,6 +246,12 @@ mod tests {
         assert!(matches("first\n...\nlast\n", "first\n1\n2\nlast\n"));
         assert!(!matches("first...last", "first"));
         assert!(!matches("aa...aa", "aaa"));
+    }
+
+    #[test]
+    fn sections_are_found_by_their_headings() {
+        let text = "[a]\nx = 1\n[b]\ny = 2\n[a.c]\nz = 3\n";
+        assert_eq!(sections(text, "[a"), "[a]\nx = 1\n[a.c]\nz = 3\n");
     }
 
     #[test]
