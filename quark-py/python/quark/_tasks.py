@@ -18,8 +18,9 @@ def wrap(handler: Callable[[Request], Any], origin: _handlers.Origin) -> Callabl
     async def handle(
         request: Request, bridge: _quark.Bridge, loop: asyncio.AbstractEventLoop, began_at_once: bool
     ) -> None:
-        if not began_at_once:
-            tasks.add(asyncio.current_task(loop))
+        own = None if began_at_once else asyncio.current_task(loop)
+        if own is not None:
+            tasks.add(own)
         current.set(request)
         try:
             reply = await handler(request)
@@ -37,7 +38,7 @@ def wrap(handler: Callable[[Request], Any], origin: _handlers.Origin) -> Callabl
             answer(request, reply, bridge)
         finally:
             if tasks:
-                tasks.discard(asyncio.current_task(loop))
+                tasks.discard(own or asyncio.current_task(loop))
 
     def start(request: Request, bridge: _quark.Bridge, at_once: bool) -> None:
         loop = bridge.loop()
