@@ -136,9 +136,12 @@ impl Drivers {
         compile.arg(format!("-Wl,-rpath,{}", self.binaries.display()));
         match (step(program.source, || process::run_quietly(&mut compile)), program.debian) {
             (Ok(_), _) => Ok(()),
-            (Err(_), Some(debian)) => {
-                let why = format!("its library is not there (Debian has it as {debian})");
-                self.missing.push((program.driver, "", why));
+            (Err(failure), Some(debian)) => {
+                self.cannot_build(
+                    program.driver,
+                    &failure,
+                    &format!(" (Debian has its library as {debian})"),
+                );
                 Ok(())
             }
             (Err(failure), None) => Err(failure),
@@ -163,9 +166,14 @@ impl Drivers {
                 .map_err(|error| Failure::new(format!("{}: {error}", folder.display())))
         });
         if let Err(failure) = built {
-            eprintln!("{failure}");
-            self.missing.push((Driver::Ractor, "", "it could not be built, see above".to_owned()));
+            self.cannot_build(Driver::Ractor, &failure, "");
         }
+    }
+
+    /// The measurement goes on without it.
+    fn cannot_build(&mut self, driver: Driver, failure: &Failure, hint: &str) {
+        eprintln!("{failure}");
+        self.missing.push((driver, "", format!("it could not be built{hint}")));
     }
 
     fn python_ready(&mut self) -> Result<()> {
