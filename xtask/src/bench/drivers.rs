@@ -30,7 +30,7 @@ const PROGRAMS: [Program; 5] = [
     Program {
         driver: Driver::CppGrpc,
         source: "bench/cpp/grpc.cpp",
-        libraries: &["-lgrpc++", "-lgrpc", "-lgpr"],
+        libraries: &["-lgrpc++", "-lgrpc", "-lgpr", "-labsl_synchronization"],
         debian: Some("libgrpc++-dev"),
     },
     Program {
