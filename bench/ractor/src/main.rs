@@ -59,8 +59,9 @@ impl Actor for Echo {
 async fn node(name: &str) -> (ActorRef<NodeServerMessage>, u16) {
     let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
     let port = free.expect("a port").port();
-    let node = NodeServer::new(port, "cookie".to_owned(), name.to_owned(), "localhost".to_owned(), None, None)
-        .with_listen_addr(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let node =
+        NodeServer::new(port, "cookie".to_owned(), name.to_owned(), "localhost".to_owned(), None, None)
+            .with_listen_addr(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let (node, _) = Actor::spawn(None, node, ()).await.expect("a node");
     (node, port)
 }
