@@ -23,9 +23,8 @@ impl Envelope {
     /// # Errors
     /// `PROTOCOL` when they are no envelope.
     pub fn decode(mut bytes: impl Buf) -> Result<Self> {
-        let message = bytes.copy_to_bytes(bytes.remaining());
         let not_one = |problem| Error::new(ErrorKind::Protocol, format!("not an envelope: {problem}"));
-        fields::read(message).map(Parcel::open).map_err(not_one)
+        fields::take(&mut bytes).map(Parcel::open).map_err(not_one)
     }
 }
 
@@ -74,9 +73,8 @@ impl Decoder for EnvelopeCodec {
     type Error = Status;
 
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Parcel>, Status> {
-        let message = buffer.copy_to_bytes(buffer.remaining());
         let not_one = |problem| Status::invalid_argument(format!("not an envelope: {problem}"));
-        fields::read(message).map(Some).map_err(not_one)
+        fields::take(buffer).map(Some).map_err(not_one)
     }
 
     fn buffer_settings(&self) -> BufferSettings {

@@ -1,9 +1,7 @@
 //! An envelope's fields on the wire, written and read in place. prost does the same from the generated message, to which
 //! and from which all would have to be moved; it remains what the tests compare this with.
 
-use std::ops::Range;
-
-use bytes::{Buf as _, BufMut, Bytes};
+use bytes::{Buf, BufMut, Bytes};
 use prost::encoding::{
     DecodeContext, WireType, check_wire_type, decode_key, decode_varint, encode_key, encode_varint,
     encoded_len_varint, key_len, skip_field,
@@ -93,14 +91,30 @@ pub(super) fn write(envelope: &Envelope, buffer: &mut impl BufMut) {
     give(envelope, &mut Writer(buffer));
 }
 
-/// Reads an envelope; its payloads share the message's memory. Unknown fields are ignored.
+/// Up to so many bytes of a message its payloads get memory of their own. What they share with others is a buffer that is
+/// then not free when the next message comes, and a new one is cold; and who keeps a small payload would keep all of it.
+const SMALL: usize = 1024;
+
+/// Reads an envelope, which is all that is left of a buffer. The payloads of a large one share the buffer's memory.
+/// Unknown fields are ignored.
 ///
 /// # Errors
 /// What is wrong with the message.
-pub(super) fn read(message: Bytes) -> Result<Parcel, String> {
+pub(super) fn take(buffer: &mut impl Buf) -> Result<Parcel, String> {
+    let length = buffer.remaining();
+    if length <= SMALL && buffer.chunk().len() == length {
+        let envelope = read(buffer.chunk(), Bytes::copy_from_slice);
+        buffer.advance(length);
+        return envelope;
+    }
+    let message = buffer.copy_to_bytes(length);
+    read(&message, |payload| message.slice_ref(payload))
+}
+
+/// Reads an envelope; `keep` makes its payloads.
+fn read(message: &[u8], keep: impl Fn(&[u8]) -> Bytes) -> Result<Parcel, String> {
     let mut envelope = Parcel::default();
-    let (mut payload, mut response_payload) = (&[][..], &[][..]);
-    let rest = &mut &message[..];
+    let rest = &mut &*message;
     while !rest.is_empty() {
         let (tag, wire) = key(rest)?;
         match tag {
@@ -108,10 +122,10 @@ pub(super) fn read(message: Bytes) -> Result<Parcel, String> {
             2 => envelope.actor_id = text(tag, wire, rest)?,
             3 => envelope.actor_type = text(tag, wire, rest)?,
             4 => envelope.method_name = text(tag, wire, rest)?,
-            5 => payload = bytes(tag, wire, rest)?,
+            5 => envelope.payload = keep(bytes(tag, wire, rest)?),
             6 => envelope.correlation_id = text(tag, wire, rest)?,
             7 => envelope.timestamp = number(wire, rest)?.cast_signed(),
-            8 => response_payload = bytes(tag, wire, rest)?,
+            8 => envelope.response_payload = keep(bytes(tag, wire, rest)?),
             9 => envelope.is_error = number(wire, rest)? != 0,
             10 => envelope.error_message = text(tag, wire, rest)?,
             12 => envelope.kind = EnvelopeKind::from_number(number(wire, rest)? as i32).unwrap_or_default(),
@@ -129,28 +143,7 @@ pub(super) fn read(message: Bytes) -> Result<Parcel, String> {
             _ => skip_field(wire, tag, rest, DecodeContext::default()).map_err(described)?,
         }
     }
-    let place = |field: &[u8]| {
-        let start = field.as_ptr().addr() - message.as_ptr().addr();
-        start..start + field.len()
-    };
-    if response_payload.is_empty() {
-        if !payload.is_empty() {
-            let place = place(payload);
-            envelope.payload = only(message, place);
-        }
-    } else {
-        let place = place(response_payload);
-        envelope.payload = message.slice_ref(payload);
-        envelope.response_payload = only(message, place);
-    }
     Ok(envelope)
-}
-
-/// This part of the message, which is not needed any more: another reference to its memory would have to be counted.
-fn only(mut message: Bytes, place: Range<usize>) -> Bytes {
-    message.truncate(place.end);
-    message.advance(place.start);
-    message
 }
 
 fn described(error: prost::DecodeError) -> String {
@@ -283,7 +276,21 @@ mod tests {
             write(&envelope, &mut written);
             assert_eq!(written, generated(&envelope).encode_to_vec());
             assert_eq!(written.len(), length(&envelope));
-            assert_eq!(*read(written.into()).unwrap(), envelope);
+            assert_eq!(*take(&mut &*written).unwrap(), envelope);
+        }
+    }
+
+    #[test]
+    fn a_small_payload_leaves_the_buffer_alone_and_a_large_one_shares_it() {
+        for (length, shares) in [(10, false), (2 * SMALL, true)] {
+            let envelope = Envelope::request("T", "1", "m", vec![1; length]);
+            let mut written = Vec::new();
+            write(&envelope, &mut written);
+            let buffer = Bytes::from(written);
+            let read = take(&mut buffer.clone()).unwrap();
+            assert_eq!(read.payload, envelope.payload);
+            assert_eq!(buffer.as_ptr_range().contains(&read.payload.as_ptr()), shares);
+            assert_eq!(buffer.is_unique(), !shares, "the next message would not find it free");
         }
     }
 
@@ -307,11 +314,11 @@ mod tests {
                 }
             }
             let bytes = Bytes::from(bytes);
-            match (read(bytes.clone()), EnvelopeMessage::decode(bytes.clone())) {
+            match (take(&mut bytes.clone()), EnvelopeMessage::decode(bytes.clone())) {
                 (Ok(ours), Ok(theirs)) => assert_eq!(generated(&ours), known(theirs), "{bytes:?}"),
                 (ours, theirs) => assert_eq!(ours.is_ok(), theirs.is_ok(), "{bytes:?}"),
             }
-            envelopes += usize::from(read(bytes.clone()).is_ok());
+            envelopes += usize::from(take(&mut bytes.clone()).is_ok());
         }
         assert!((1_000..19_000).contains(&envelopes), "{envelopes} of 20000 were envelopes");
     }
