@@ -39,10 +39,11 @@ impl Loop {
         self.due.lock().expect("no panic while locked")
     }
 
-    /// The next callback's jobs, `at_most` of them.
-    fn next(&self, at_most: usize) -> Option<(Job, Vec<Job>)> {
+    /// Takes the next callback's jobs, `at_most` of them; says how many.
+    fn next(&self, at_most: usize, jobs: &mut Vec<Job>) -> usize {
         let together = Job::together();
-        Together { most: together.most.min(at_most), ..together }.take(&mut self.due())
+        Together { most: together.most.min(at_most), ..together }.take(&mut self.due(), jobs);
+        jobs.len()
     }
 
     /// The same as [`run_due`](Self::run_due) for the program, which gets nothing inside a callback.
@@ -58,12 +59,16 @@ impl Loop {
         self.due().extend(came);
         let mut count = self.due().len().min(at_most);
         let mut left = count;
+        let mut jobs = Vec::new();
         host::batch_of_foreign(|| {
             while left > 0 {
+                let taken = self.next(left, &mut jobs);
+                if taken == 0 {
+                    break;
+                }
+                left -= taken;
                 // Not while locked: a callback may free what is due.
-                let Some((first, rest)) = self.next(left) else { break };
-                left -= 1 + rest.len();
-                first.run(rest);
+                Job::run(&mut jobs);
                 if host::is_forked() {
                     count = 0;
                     break;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use quark_core::host::{self, Handling, Together};
 use quark_core::{Request, Result};
+use smallvec::SmallVec;
 
 use crate::callback::{
     EndingBatchFn, MembershipFn, Pointer, QUARK_MAX_BATCH, ReplyFn, RequestFn, Unowned, quark_ending_t,
@@ -82,9 +83,11 @@ impl Job {
         }
     }
 
-    /// Does it, and those that go with it.
-    pub(crate) fn run(self, with: Vec<Self>) {
-        match self {
+    /// Does the first and those that go with it, which are all there are, and takes them out.
+    pub(crate) fn run(jobs: &mut Vec<Self>) {
+        let mut jobs = jobs.drain(..);
+        let Some(first) = jobs.next() else { return };
+        match first {
             Self::Request { callback, request, token } => match callback.function {
                 RequestFn::Each(function) => {
                     let Some(request) = open(request, &token) else { return };
@@ -94,10 +97,10 @@ impl Job {
                     token.call(|| handling.run(|| unsafe { function(callback.data.0, request) }));
                 }
                 RequestFn::Batch(function) => {
-                    let mut requests = Vec::with_capacity(1 + with.len());
+                    let mut requests = SmallVec::<[_; AT_ONCE]>::new();
                     requests.extend(open(request, &token).map(Box::into_raw));
                     // The first token stands for all: one more is held than is left when the callback returns.
-                    for job in with {
+                    for job in jobs {
                         let Self::Request { request, token, .. } = job else { continue };
                         requests.extend(open(request, &token).map(Box::into_raw));
                     }
@@ -118,9 +121,9 @@ impl Job {
                     let (reply, error) = halves(result);
                     quark_ending_t { user_data: data.0, reply, error }
                 };
-                let mut endings = Vec::with_capacity(1 + with.len());
+                let mut endings = SmallVec::<[_; AT_ONCE]>::new();
                 endings.push(ending(data, result));
-                for job in with {
+                for job in jobs {
                     let Self::Ending { to: Ended::Shared(_, data), result, .. } = job else { continue };
                     endings.push(ending(data, result));
                 }

@@ -17,14 +17,14 @@ impl<T> Together<T> {
         Self { most: 1, goes_with: |_, _| false }
     }
 
-    /// Takes the first item and what goes with it. Nothing of what has come is waited for.
-    pub fn take(&self, queue: &mut VecDeque<T>) -> Option<(T, Vec<T>)> {
-        let first = queue.pop_front()?;
+    /// Moves the first item and what goes with it to the end of `batch`, whose memory is used again. Nothing of what has come is
+    /// waited for.
+    pub fn take(&self, queue: &mut VecDeque<T>, batch: &mut Vec<T>) {
+        let Some(first) = queue.pop_front() else { return };
         let with_it = queue.iter().take(self.most - 1).take_while(|item| (self.goes_with)(&first, item));
         let count = with_it.count();
-        // Without any, nothing is allocated.
-        let rest = queue.drain(..count).collect();
-        Some((first, rest))
+        batch.push(first);
+        batch.extend(queue.drain(..count));
     }
 }
 
@@ -36,10 +36,15 @@ mod tests {
     fn neighbours_that_go_together_are_taken_together() {
         let same_parity = Together { most: 3, goes_with: |a: &i32, b: &i32| a % 2 == b % 2 };
         let mut queue = VecDeque::from([1, 3, 5, 7, 2, 9]);
-        assert_eq!(same_parity.take(&mut queue), Some((1, vec![3, 5])), "three at most");
-        assert_eq!(same_parity.take(&mut queue), Some((7, vec![])));
-        assert_eq!(same_parity.take(&mut queue), Some((2, vec![])));
-        assert_eq!(Together::none().take(&mut queue), Some((9, vec![])));
-        assert_eq!(same_parity.take(&mut queue), None);
+        let mut next = |together: &Together<i32>| {
+            let mut batch = Vec::new();
+            together.take(&mut queue, &mut batch);
+            batch
+        };
+        assert_eq!(next(&same_parity), [1, 3, 5], "three at most");
+        assert_eq!(next(&same_parity), [7]);
+        assert_eq!(next(&same_parity), [2]);
+        assert_eq!(next(&Together::none()), [9]);
+        assert!(next(&same_parity).is_empty());
     }
 }

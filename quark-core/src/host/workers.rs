@@ -61,8 +61,8 @@ pub struct Workers<T: Send + 'static>(Arc<Shared<T>>);
 struct Shared<T> {
     this: Weak<Shared<T>>,
     name: String,
-    /// Takes an item and those that go with it.
-    run: Box<dyn Fn(T, Vec<T>) + Send + Sync>,
+    /// Takes an item and those that go with it, all of them.
+    run: Box<dyn Fn(&mut Vec<T>) + Send + Sync>,
     together: Together<T>,
     surroundings: Surroundings,
     state: Mutex<State<T>>,
@@ -121,15 +121,16 @@ impl<T: Send + 'static> Workers<T> {
         surroundings: Surroundings,
         run: impl Fn(T) + Send + Sync + 'static,
     ) -> Self {
-        Self::make(name.into(), threads, surroundings, Together::none(), move |item, _none| run(item))
+        let run = move |items: &mut Vec<T>| items.drain(..).for_each(&run);
+        Self::make(name.into(), threads, surroundings, Together::none(), run)
     }
 
-    /// A pool that runs `run` for items that go together, the first and the others.
+    /// A pool that runs `run` for items that go together; it takes all of them out.
     pub fn grouped(
         name: impl Into<String>,
         threads: usize,
         together: Together<T>,
-        run: impl Fn(T, Vec<T>) + Send + Sync + 'static,
+        run: impl Fn(&mut Vec<T>) + Send + Sync + 'static,
     ) -> Self {
         Self::make(name.into(), threads, Surroundings::default(), together, run)
     }
@@ -139,7 +140,7 @@ impl<T: Send + 'static> Workers<T> {
         threads: usize,
         surroundings: Surroundings,
         together: Together<T>,
-        run: impl Fn(T, Vec<T>) + Send + Sync + 'static,
+        run: impl Fn(&mut Vec<T>) + Send + Sync + 'static,
     ) -> Self {
         Self(Arc::new_cyclic(|this| Shared {
             this: this.clone(),
@@ -234,9 +235,12 @@ impl<T: Send + 'static> Shared<T> {
             driver::block_broken_pipes();
         }
         let mut away = Away { kept: Wakes::default(), since: Instant::now() };
+        let mut items = Vec::new();
         while self.wait_for_items(&mut away) {
             let begun = Instant::now();
-            (self.surroundings.batch)(&mut || away.kept = batch::gather_foreign(|| self.run_items()));
+            (self.surroundings.batch)(&mut || {
+                away.kept = batch::gather_foreign(|| self.run_items(&mut items));
+            });
             self.note_batch(begun.elapsed());
         }
         away.kept.give_out();
@@ -244,10 +248,11 @@ impl<T: Send + 'static> Shared<T> {
         summon_driver();
     }
 
-    fn run_items(&self) {
+    /// Runs what there is, for so long; `items` is empty before and after.
+    fn run_items(&self, items: &mut Vec<T>) {
         let begun = Instant::now();
-        while let Some((first, rest)) = self.next() {
-            (self.run)(first, rest);
+        while self.next(items) {
+            (self.run)(items);
             if super::is_forked() || begun.elapsed() > self.surroundings.longest_batch {
                 break;
             }
@@ -261,10 +266,14 @@ impl<T: Send + 'static> Shared<T> {
         }
     }
 
-    fn next(&self) -> Option<(T, Vec<T>)> {
+    /// Takes the next items; says whether there are any.
+    fn next(&self, items: &mut Vec<T>) -> bool {
         let mut state = self.lock();
         // After blocking there may be one thread too many.
-        if state.active > self.threads { None } else { self.together.take(&mut state.queue) }
+        if state.active <= self.threads {
+            self.together.take(&mut state.queue, items);
+        }
+        !items.is_empty()
     }
 
     /// Waits until there is something to do; false when this thread is not needed any more. Gives out what its last batch
