@@ -79,6 +79,10 @@ pub(crate) unsafe fn optional_text<'a>(pointer: *const c_char, name: &str) -> Re
     }
     // SAFETY: NUL-terminated, as the caller vouches.
     let bytes = unsafe { CStr::from_ptr(pointer) };
+    if bytes.to_bytes().is_ascii() {
+        // SAFETY: ASCII is UTF-8.
+        return Ok(Some(unsafe { str::from_utf8_unchecked(bytes.to_bytes()) }));
+    }
     bytes.to_str().map(Some).map_err(|_| Error::invalid(name, bytes, "is not valid UTF-8"))
 }
 
