@@ -86,6 +86,15 @@ const GOALS: &[Goal] = &[
     ratio("C, depth 256: raw tonic on one thread", RATE, (C, DEEP), (RAW_TONIC, DEEP), AtLeast(1.0)),
     ratio("Rust, depth 256: ZeroMQ in C", RATE, (RUST, DEEP), (ZEROMQ_C, DEEP), AtLeast(1.0)),
     ratio("C, depth 256: ZeroMQ in C", RATE, (C, DEEP), (ZEROMQ_C, DEEP), AtLeast(1.0)),
+    // ZeroMQ's caller has no future for a request either.
+    ratio(
+        "Rust, no future per request: ZeroMQ in C",
+        RATE,
+        (NO_FUTURE, DEEP),
+        (ZEROMQ_C, DEEP),
+        AtLeast(1.0),
+    ),
+    ratio("C, batches: ZeroMQ in C", RATE, (BATCHES, DEEP), (ZEROMQ_C, DEEP), AtLeast(1.0)),
     ratio("Rust, depth 256: ractor_cluster", RATE, (RUST, DEEP), (RACTOR, DEEP), AtLeast(3.0)),
     ratio("C, depth 256: ractor_cluster", RATE, (C, DEEP), (RACTOR, DEEP), AtLeast(3.0)),
     ratio("C, depth 256: CAF", RATE, (C, DEEP), (CAF, DEEP), AtLeast(6.0)),
