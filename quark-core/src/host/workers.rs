@@ -58,11 +58,13 @@ impl Default for Surroundings {
 /// Dropping it lets the workers finish what is queued and end.
 pub struct Workers<T: Send + 'static>(Arc<Shared<T>>);
 
+/// Takes an item and those that go with it, all of them.
+type Run<T> = dyn Fn(&mut Vec<T>) + Send + Sync;
+
 struct Shared<T> {
     this: Weak<Shared<T>>,
     name: String,
-    /// Takes an item and those that go with it, all of them.
-    run: Box<dyn Fn(&mut Vec<T>) + Send + Sync>,
+    run: Box<Run<T>>,
     together: Together<T>,
     surroundings: Surroundings,
     state: Mutex<State<T>>,
