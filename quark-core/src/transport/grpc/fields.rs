@@ -92,7 +92,7 @@ pub(super) fn write(envelope: &Envelope, buffer: &mut impl BufMut) {
 }
 
 /// Up to so many bytes of a message its payloads get memory of their own. What they share with others is a buffer that is
-/// then not free when the next message comes, and a new one is cold; and who keeps a small payload would keep all of it.
+/// then not free when the next message comes, so that another is made; and who keeps a small payload would keep all of it.
 const SMALL: usize = 1024;
 
 /// Reads an envelope, which is all that is left of a buffer. The payloads of a large one share the buffer's memory.
