@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::lossy::Network;
+use super::network::Network;
 use super::table::{Driver, Subject};
 use crate::process::{self, Failure, Result, cargo, step, target};
 use crate::python::{Needs, Profile, Venv};
@@ -46,6 +46,8 @@ pub(super) struct Drivers {
     /// What comes before each command.
     inside: Vec<OsString>,
     python: Option<PathBuf>,
+    /// For those who listen on every network that they find.
+    secluded: Option<Network>,
     /// What cannot be measured here: a driver, the beginning of its words, and why.
     missing: Vec<(Driver, &'static str, String)>,
 }
@@ -61,7 +63,7 @@ impl Drivers {
         };
         let binaries = target().join("dist");
         let inside = network.map(|network| network.words().to_vec()).unwrap_or_default();
-        let mut drivers = Self { binaries, inside, python: None, missing: Vec::new() };
+        let mut drivers = Self { binaries, inside, python: None, secluded: None, missing: Vec::new() };
         build_rust()?;
         drivers.make_certificates()?;
         for program in PROGRAMS.iter().filter(|program| wanted(program.driver)) {
@@ -70,8 +72,11 @@ impl Drivers {
         if wanted(Driver::Ractor) {
             drivers.build_ractor();
         }
-        if wanted(Driver::Python) {
+        if wanted(Driver::Python) || wanted(Driver::Secluded) {
             drivers.python_ready()?;
+        }
+        if wanted(Driver::Secluded) {
+            drivers.seclude();
         }
         for (_, word, why) in &drivers.missing {
             println!("   left out, {word}: {why}");
@@ -92,6 +97,8 @@ impl Drivers {
     /// The program with its first words, on one core if so wished.
     pub(super) fn command(&self, driver: Driver, core: Option<&str>) -> Command {
         let python = self.python.as_deref().map(Path::as_os_str);
+        let secluded = self.secluded.as_ref().filter(|_| driver == Driver::Secluded);
+        let inside = secluded.map_or_else(|| self.inside.clone(), |network| network.words().to_vec());
         let words = match driver {
             Driver::Rust => vec![self.binaries.join("quark-bench").into_os_string()],
             Driver::C
@@ -100,13 +107,13 @@ impl Drivers {
             | Driver::CppGrpc
             | Driver::CppCaf
             | Driver::Ractor => vec![self.program(driver).into_os_string()],
-            Driver::Python => vec![
+            Driver::Python | Driver::Secluded => vec![
                 python.unwrap_or("python3".as_ref()).to_owned(),
                 process::root().join("python-tests/bench/echo.py").into_os_string(),
             ],
         };
         let pinned = core.map(|core| ["taskset".into(), "--cpu-list".into(), core.into()]);
-        let mut all = self.inside.iter().cloned().chain(pinned.into_iter().flatten()).chain(words);
+        let mut all = inside.into_iter().chain(pinned.into_iter().flatten()).chain(words);
         let mut command = process::command(all.next().unwrap_or_default());
         command.args(all).env("QUARK_BENCH_CERTIFICATES", certificates());
         command
@@ -176,6 +183,17 @@ impl Drivers {
         self.missing.push((driver, "", format!("it could not be built{hint}")));
     }
 
+    fn seclude(&mut self) {
+        match Network::alone() {
+            Ok(network) => self.secluded = Some(network),
+            Err(failure) => {
+                eprintln!("{failure}");
+                let why = "it listens on every network, and none could be made for it alone".to_owned();
+                self.missing.push((Driver::Secluded, "", why));
+            }
+        }
+    }
+
     fn python_ready(&mut self) -> Result<()> {
         // Peers from the registry are wished for; the measurement goes on without them.
         let venv = Venv::ready(Needs::Bench).or_else(|failure| {
@@ -183,11 +201,14 @@ impl Drivers {
             Venv::ready(Needs::Tests)
         })?;
         venv.install_wheel(Profile::Dist)?;
-        for (word, module) in [("grpc", "grpc"), ("zeromq", "zmq")] {
+        let (here, secluded) = (Driver::Python, Driver::Secluded);
+        for (driver, word, module) in
+            [(here, "grpc", "grpc"), (here, "zeromq", "zmq"), (secluded, "ray", "ray")]
+        {
             let mut import = process::command(venv.python());
             if process::run_quietly(import.args(["-c", &format!("import {module}")])).is_err() {
                 let why = format!("the Python environment has no {module}");
-                self.missing.push((Driver::Python, word, why));
+                self.missing.push((driver, word, why));
             }
         }
         self.python = Some(venv.python());

@@ -27,7 +27,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         // One that serves ends with its standard input.
         drop(self.0.stdin.take());
-        let limit = Instant::now() + Duration::from_secs(2);
+        let limit = Instant::now() + Duration::from_secs(10);
         while Instant::now() < limit {
             if !matches!(self.0.try_wait(), Ok(None)) {
                 return;

@@ -8,9 +8,9 @@ mod chart;
 mod drivers;
 mod figures;
 mod goals;
-mod lossy;
 mod measure;
 mod memory;
+mod network;
 pub(crate) mod publish;
 mod report;
 mod selection;
@@ -23,6 +23,7 @@ use figures::All;
 pub(crate) use figures::Figures;
 pub(crate) use measure::call;
 use measure::{Times, measure};
+use network::Network;
 pub(crate) use report::{machine, others, thousands};
 use selection::Selection;
 use table::{GROUPS, GROWTH, Group, LOSSY, Load, RAW_TONIC, Subject, TOKIO_TCP};
@@ -75,7 +76,7 @@ pub(crate) fn run(mut args: Args) -> Result<()> {
         selection.list(groups);
         return Ok(());
     }
-    let network = if lossy { Some(lossy::Network::new()?) } else { None };
+    let network = if lossy { Some(Network::lossy()?) } else { None };
     let run = measure_all(&selection, groups, network.as_ref(), ROUNDS)?;
     finish(part, groups, &run, quick, publishing)
 }
@@ -109,7 +110,7 @@ struct Run {
 fn measure_all(
     selection: &Selection,
     groups: &'static [Group],
-    network: Option<&lossy::Network>,
+    network: Option<&Network>,
     rounds: usize,
 ) -> Result<Run> {
     let chosen: Vec<&Subject> = groups

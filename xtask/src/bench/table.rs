@@ -16,7 +16,10 @@ pub(super) enum Driver {
     CppCaf,
     /// bench/ractor
     Ractor,
+    /// python-tests/bench/echo.py
     Python,
+    /// The same in a network of its own.
+    Secluded,
 }
 
 /// One thing that is measured: who serves and who calls.
@@ -152,6 +155,7 @@ const PY_TASKS: Subject =
     Subject::echo("asyncio TCP, a task per request", Driver::Python, "tcp-tasks", "tcp");
 const PY_ZEROMQ: Subject = Subject::echo("pyzmq asyncio", Driver::Python, "zeromq", "zeromq");
 const PY_GRPC: Subject = Subject::echo("grpc.aio", Driver::Python, "grpc", "grpc");
+const PY_RAY: Subject = Subject::echo(RAY, Driver::Secluded, "ray", "ray");
 const PY_DEF: Subject = Subject::echo("Quark, Python, def", Driver::Python, "quark-def", "quark-call");
 const PY_ASYNC: Subject =
     Subject::echo("Quark, Python, async def", Driver::Python, "quark-async", "quark-call");
@@ -173,6 +177,7 @@ pub(super) const GRPC_CPP: &str = "gRPC C++";
 pub(super) const CAF: &str = "CAF (C++)";
 pub(super) const RACTOR: &str = "ractor_cluster";
 pub(super) const RAW_TONIC: &str = "raw tonic, one thread";
+pub(super) const RAY: &str = "Ray";
 pub(super) const TOKIO_TCP: &str = "tokio TCP + prost, a future per request";
 pub(super) const ASYNCIO_TCP: &str = "asyncio TCP";
 /// The same once more, in the rounds of those that are compared with it there.
@@ -233,6 +238,7 @@ pub(super) const GROUPS: &[Group] = &[
             PY_TASKS,
             PY_ZEROMQ,
             PY_GRPC,
+            PY_RAY,
             PY_DEF,
             PY_ASYNC,
             PY_MANY,
