@@ -155,7 +155,8 @@ const PY_TASKS: Subject =
     Subject::echo("asyncio TCP, a task per request", Driver::Python, "tcp-tasks", "tcp");
 const PY_ZEROMQ: Subject = Subject::echo("pyzmq asyncio", Driver::Python, "zeromq", "zeromq");
 const PY_GRPC: Subject = Subject::echo("grpc.aio", Driver::Python, "grpc", "grpc");
-const PY_RAY: Subject = Subject::echo(RAY, Driver::Secluded, "ray", "ray");
+/// It takes ten seconds to begin and to end.
+const PY_RAY: Subject = Subject::echo(RAY, Driver::Secluded, "ray", "ray").full_only();
 const PY_DEF: Subject = Subject::echo("Quark, Python, def", Driver::Python, "quark-def", "quark-call");
 const PY_ASYNC: Subject =
     Subject::echo("Quark, Python, async def", Driver::Python, "quark-async", "quark-call");
