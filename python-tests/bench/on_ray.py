@@ -20,8 +20,7 @@ NAMESPACE = "bench"
 def before_import(folder: str) -> Path:
     """Ray looks at its environment when it is imported."""
     token = Path(folder, "token")
-    os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(token))
-    os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_BACKEND_LOG_LEVEL="error")
+    os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(token), RAY_USAGE_STATS_ENABLED="0")
     return token
 
 
