@@ -131,11 +131,11 @@ impl Load {
             return;
         }
         let envelope = Envelope::request(ACTOR_TYPE, actor, method, payload);
-        let made = self.caller.call_with(envelope, Some(timeout), move |result| {
+        let handle = self.caller.call_with(envelope, Some(timeout), move |result| {
             load.ended_with(&id, result.map(|reply| String::from_utf8_lossy(&reply).into_owned()));
         });
         if manner == Manner::Cancelled {
-            let (handle, midway) = (made.handle(), Duration::from_millis(fastrand::u64(0..50)));
+            let midway = Duration::from_millis(fastrand::u64(0..50));
             tokio::spawn(async move {
                 tokio::time::sleep(midway).await;
                 handle.cancel();

@@ -53,7 +53,7 @@ impl Program {
         let (tell, told) = tokio::sync::oneshot::channel();
         let envelope = Envelope::request(target, "1", "wait", "");
         let timeout = Some(Duration::from_secs(60));
-        let call = self.silo().call_with(envelope, timeout, |ending| drop(tell.send(ending))).handle();
+        let call = self.silo().call_with(envelope, timeout, |ending| drop(tell.send(ending)));
         while begun().await? == before {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }

@@ -76,9 +76,11 @@ impl Caller {
         envelope: Envelope,
         timeout: Option<Duration>,
         done: impl FnOnce(Result<Bytes>) + Send + 'static,
-    ) -> CallMade<'_> {
-        let called = self.0.call_with(Parcel::from(envelope), timeout, Box::new(done));
-        CallMade { caller: self, called }
+    ) -> CallHandle {
+        CallHandle {
+            caller: self.clone(),
+            called: self.0.call_with(Parcel::from(envelope), timeout, Box::new(done)),
+        }
     }
 
     /// This silo's or client's id.
@@ -276,21 +278,7 @@ impl IntoFuture for Notification {
     }
 }
 
-/// A call made with a callback. Most callers need no handle of it, which has a share of who calls.
-pub struct CallMade<'a> {
-    caller: &'a Caller,
-    called: Called,
-}
-
-impl CallMade<'_> {
-    /// What gives the call up.
-    #[must_use]
-    pub fn handle(self) -> CallHandle {
-        CallHandle { caller: self.caller.clone(), called: self.called }
-    }
-}
-
-/// Gives up a call made with a callback. Dropping it changes nothing.
+/// A call made with a callback. Dropping it changes nothing.
 pub struct CallHandle {
     caller: Caller,
     called: Called,

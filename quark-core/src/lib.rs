@@ -53,7 +53,7 @@ mod transports;
 #[doc(hidden)]
 pub use transport::counted;
 
-pub use caller::{Actor, Call, CallHandle, CallMade, Caller, Notification};
+pub use caller::{Actor, Call, CallHandle, Caller, Notification};
 pub use config::{MAX_TIMEOUT, SiloConfig, TransportConfig, timeout_from_seconds};
 pub use drain::Drain;
 pub use endpoint::Endpoint;

@@ -78,8 +78,10 @@ impl Calls {
         let (envelope, reply) = unsafe { (message.envelope()?, Out::new(reply, "reply")?) };
         host::check_may_block()?;
         let (done, waiter) = host::done_and_waiter::<Bytes>();
-        self.caller.call_with(envelope, timeout(timeout_ms), |ended| done.tell(ended));
-        reply.give(quark_bytes_t(waiter.wait()?));
+        let call = self.caller.call_with(envelope, timeout(timeout_ms), |ended| done.tell(ended));
+        let result = waiter.wait();
+        drop(call);
+        reply.give(quark_bytes_t(result?));
         Ok(())
     }
 
@@ -109,8 +111,7 @@ impl Calls {
         };
         // SAFETY: as for this function. Who does not want a handle says NULL.
         if let Some(call) = unsafe { Out::optional(call) } {
-            let handle = made.map(|made| Box::into_raw(Box::new(quark_call_t(made.handle()))));
-            call.set(handle.unwrap_or(std::ptr::null_mut()));
+            call.set(made.map_or(std::ptr::null_mut(), |made| Box::into_raw(Box::new(quark_call_t(made)))));
         }
         Ok(())
     }

@@ -265,10 +265,7 @@ impl Node {
         let outcome = if view { Outcome::View } else { Outcome::Bytes };
         begin(py, bridge, |ending| {
             handling(current, || {
-                caller
-                    .call_with(envelope, timeout, move |ended| ending.tell(ended.map(outcome)))
-                    .handle()
-                    .into()
+                caller.call_with(envelope, timeout, move |ended| ending.tell(ended.map(outcome))).into()
             })
         })
     }
@@ -293,10 +290,9 @@ impl Node {
             let gathering = Arc::new(Mutex::new(Gathering::new(envelopes.len(), ending)));
             let call = |(place, envelope)| {
                 let gathering = gathering.clone();
-                let told = move |ended| {
+                caller.call_with(envelope, timeout, move |ended| {
                     gathering.lock().expect("no panic while locked").ended(place, ended);
-                };
-                caller.call_with(envelope, timeout, told).handle()
+                })
             };
             // One batch: whoever is to be woken is woken once.
             let make = || envelopes.into_iter().enumerate().map(call).collect();

@@ -89,7 +89,7 @@ async fn a_cancelled_callback_call_is_heard_of_also_by_the_own_handler_and_behin
     for actor_type in ["Here", "There"] {
         let (done, ended) = tokio::sync::oneshot::channel();
         let envelope = Envelope::request(actor_type, "1", "", "");
-        let call = a.caller().call_with(envelope, Some(LIMIT), |ended| drop(done.send(ended))).handle();
+        let call = a.caller().call_with(envelope, Some(LIMIT), |ended| drop(done.send(ended)));
         assert_eq!(timeout(LIMIT, events.recv()).await.unwrap(), Some("began"), "{actor_type}");
         assert!(call.cancel(), "it still waits");
         assert!(!call.cancel(), "once");
