@@ -25,7 +25,7 @@ pub(super) struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // One that serves ends with its standard input.
+        // One that serves ends with its standard input; a whole cluster takes some seconds for that.
         drop(self.0.stdin.take());
         let limit = Instant::now() + Duration::from_secs(10);
         while Instant::now() < limit {
