@@ -3,7 +3,7 @@
 //! Made by whoever calls, completed by the pending table (its id) and by the link (the time left), answered by
 //! [`Envelope::into_response`]. How it is encoded is the business of the transport.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use compact_str::CompactString;
@@ -224,7 +224,7 @@ fn shortened(message: &str) -> Text {
 pub(crate) fn unix_millis() -> i64 {
     #[cfg(target_os = "linux")]
     if let Ok(now) = nix::time::clock_gettime(nix::time::ClockId::CLOCK_REALTIME_COARSE) {
-        return i64::try_from(Duration::from(now).as_millis()).unwrap_or(i64::MAX);
+        return now.tv_sec().saturating_mul(1000).saturating_add(now.tv_nsec() / 1_000_000);
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(now.as_millis()).unwrap_or(i64::MAX)

@@ -7,6 +7,7 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::ascii;
 use crate::error::{Error, Result};
 
 /// Longest silo id, in bytes of UTF-8.
@@ -105,10 +106,8 @@ pub(crate) fn check_name(argument: &str, value: &str, max: usize) -> Result<()> 
             &format!("is {} bytes long, the limit is {max}", value.len()),
         ));
     }
-    // Looked at byte by byte first, which goes many at a time: nearly all names are printable ASCII.
-    if !value.bytes().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~'))
-        && value.chars().any(char::is_control)
-    {
+    // Nearly all names are printable ASCII.
+    if !ascii::is_printable(value.as_bytes()) && value.chars().any(char::is_control) {
         return Err(Error::invalid(argument, value, "must not contain control characters"));
     }
     Ok(())

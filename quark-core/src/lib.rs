@@ -16,6 +16,7 @@
 //! # Ok(()) }
 //! ```
 
+mod ascii;
 mod batch;
 mod caller;
 mod config;

@@ -3,7 +3,7 @@
 use std::ffi::{CStr, c_char};
 use std::ptr::NonNull;
 
-use quark_core::{Error, ErrorKind, Result};
+use quark_core::{Error, ErrorKind, Result, host};
 
 /// `INVALID_ARGUMENT` for a NULL.
 pub(crate) fn null(name: &str) -> Error {
@@ -79,11 +79,8 @@ pub(crate) unsafe fn optional_text<'a>(pointer: *const c_char, name: &str) -> Re
     }
     // SAFETY: NUL-terminated, as the caller vouches.
     let bytes = unsafe { CStr::from_ptr(pointer) };
-    if bytes.to_bytes().is_ascii() {
-        // SAFETY: ASCII is UTF-8.
-        return Ok(Some(unsafe { str::from_utf8_unchecked(bytes.to_bytes()) }));
-    }
-    bytes.to_str().map(Some).map_err(|_| Error::invalid(name, bytes, "is not valid UTF-8"))
+    let text = host::text_of(bytes.to_bytes());
+    text.map(Some).map_err(|_| Error::invalid(name, bytes, "is not valid UTF-8"))
 }
 
 /// Takes back an object that was given away; NULL is nothing.

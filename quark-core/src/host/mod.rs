@@ -28,6 +28,7 @@ pub(crate) fn look_after_driver() -> bool {
     runtime::driver().is_some_and(driver::Driver::look)
 }
 
+pub use crate::ascii::text as text_of;
 pub use crate::batch::{Held, run as batch, run_foreign as batch_of_foreign};
 pub use crate::trace::new_traceparent;
 

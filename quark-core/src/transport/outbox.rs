@@ -19,7 +19,7 @@ use super::control;
 use super::lane::Lane;
 use super::link::Link;
 use super::parts;
-use super::pending::{Route, Ticket};
+use super::pending::{Route, Ticket, millis_up};
 use super::room::{Need, Space, actor_of};
 use super::turns::Turns;
 use crate::envelope::Envelope;
@@ -360,7 +360,7 @@ impl Frame {
         }
         let mut envelope = self.envelope;
         // Rounded up: the caller's own clock is the first to say that it is over.
-        envelope.timeout_ms = u64::try_from(left.as_micros().div_ceil(1000)).unwrap_or(u64::MAX);
+        envelope.timeout_ms = millis_up(left);
         Some(envelope)
     }
 }

@@ -350,13 +350,18 @@ impl Pending {
     }
 
     fn tick_after(&self, instant: Instant) -> u64 {
-        let micros = instant.saturating_duration_since(self.epoch).as_micros();
-        u64::try_from(micros.div_ceil(1000)).unwrap_or(u64::MAX >> 1)
+        millis_up(instant.saturating_duration_since(self.epoch))
     }
 
     fn tick_before(&self, instant: Instant) -> u64 {
         u64::try_from(instant.saturating_duration_since(self.epoch).as_millis()).unwrap_or(u64::MAX >> 1)
     }
+}
+
+/// Milliseconds, rounded up. (The whole of a duration in smaller units has 128 bits, which are divided slowly.)
+pub(crate) fn millis_up(duration: Duration) -> u64 {
+    let begun = duration.subsec_nanos().div_ceil(1_000_000);
+    duration.as_secs().saturating_mul(1000).saturating_add(begun.into()).min(u64::MAX >> 1)
 }
 
 fn bucket(tick: u64) -> usize {

@@ -13,7 +13,7 @@ impl Envelope {
     /// The envelope as it stands on the wire, without gRPC's frame.
     #[must_use]
     pub fn encode(&self) -> Bytes {
-        let mut bytes = Vec::with_capacity(fields::length(self));
+        let mut bytes = Vec::with_capacity(fields::most(self));
         fields::write(self, &mut bytes);
         bytes.into()
     }
@@ -58,7 +58,7 @@ impl Encoder for EnvelopeCodec {
     type Error = Status;
 
     fn encode(&mut self, envelope: Parcel, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        buffer.reserve(fields::length(&envelope));
+        buffer.reserve(fields::most(&envelope));
         fields::write(&envelope, buffer);
         Ok(())
     }

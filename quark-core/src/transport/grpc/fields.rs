@@ -1,94 +1,113 @@
 //! An envelope's fields on the wire, written and read in place. prost does the same from the generated message, to which
 //! and from which all would have to be moved; it remains what the tests compare this with.
 
-use bytes::{Buf, BufMut, Bytes};
-use prost::encoding::{
-    DecodeContext, WireType, check_wire_type, decode_key, decode_varint, encode_key, encode_varint,
-    encoded_len_varint, key_len, skip_field,
-};
+use std::fmt;
 
+use bytes::buf::UninitSlice;
+use bytes::{Buf, BufMut, Bytes};
+use prost::DecodeError;
+use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
+
+use crate::ascii;
 use crate::envelope::{Envelope, EnvelopeKind, Text};
 use crate::error::Delivered;
 use crate::parcel::Parcel;
 
-/// Takes the fields one after the other. One that is empty or 0 is absent.
-trait Sink {
-    fn bytes(&mut self, tag: u32, value: &[u8]);
-    fn number(&mut self, tag: u32, value: u64);
+/// What the keys, numbers and lengths of all fields take at most.
+const FRAME_BYTES: usize = 23 * (2 + 10);
+
+/// How many bytes [`write`] writes, at most.
+pub(super) fn most(envelope: &Envelope) -> usize {
+    let texts = [
+        &envelope.message_id,
+        &envelope.actor_id,
+        &envelope.actor_type,
+        &envelope.method_name,
+        &envelope.correlation_id,
+        &envelope.error_message,
+        &envelope.origin,
+        &envelope.traceparent,
+    ];
+    FRAME_BYTES + envelope.payload_len() + texts.iter().map(|text| text.len()).sum::<usize>()
 }
 
-/// Counts bytes.
-struct Length(usize);
-
-impl Sink for Length {
-    fn bytes(&mut self, tag: u32, value: &[u8]) {
-        if !value.is_empty() {
-            self.0 += key_len(tag) + encoded_len_varint(value.len() as u64) + value.len();
-        }
-    }
-
-    fn number(&mut self, tag: u32, value: u64) {
-        if value != 0 {
-            self.0 += key_len(tag) + encoded_len_varint(value);
-        }
-    }
-}
-
-/// Writes into a buffer.
-struct Writer<'a, B>(&'a mut B);
-
-impl<B: BufMut> Sink for Writer<'_, B> {
-    fn bytes(&mut self, tag: u32, value: &[u8]) {
-        if !value.is_empty() {
-            encode_key(tag, WireType::LengthDelimited, self.0);
-            encode_varint(value.len() as u64, self.0);
-            self.0.put_slice(value);
-        }
-    }
-
-    fn number(&mut self, tag: u32, value: u64) {
-        if value != 0 {
-            encode_key(tag, WireType::Varint, self.0);
-            encode_varint(value, self.0);
-        }
-    }
-}
-
-fn give(envelope: &Envelope, sink: &mut impl Sink) {
-    sink.bytes(1, envelope.message_id.as_bytes());
-    sink.bytes(2, envelope.actor_id.as_bytes());
-    sink.bytes(3, envelope.actor_type.as_bytes());
-    sink.bytes(4, envelope.method_name.as_bytes());
-    sink.bytes(5, &envelope.payload);
-    sink.bytes(6, envelope.correlation_id.as_bytes());
-    sink.number(7, envelope.timestamp.cast_unsigned());
-    sink.bytes(8, &envelope.response_payload);
-    sink.number(9, envelope.is_error.into());
-    sink.bytes(10, envelope.error_message.as_bytes());
-    sink.number(12, envelope.kind as u64);
-    sink.number(13, envelope.timeout_ms);
-    sink.number(14, envelope.one_way.into());
-    sink.number(15, envelope.error_code.into());
-    sink.number(16, envelope.delivered.map_or(0, |delivered| delivered as u64));
-    sink.number(17, envelope.hop_count.into());
-    sink.bytes(18, envelope.origin.as_bytes());
-    sink.bytes(19, envelope.traceparent.as_bytes());
-    sink.number(20, envelope.view_version);
-    sink.number(21, envelope.anywhere.into());
-    sink.number(22, envelope.retryable.into());
-    sink.number(23, envelope.parts_bytes);
-}
-
-/// How many bytes [`write`] writes.
-pub(super) fn length(envelope: &Envelope) -> usize {
-    let mut length = Length(0);
-    give(envelope, &mut length);
-    length.0
-}
-
-/// Writes an envelope into a buffer that has room for it.
+/// Writes an envelope into a buffer that has room in one piece for the [`most`] that it takes.
 pub(super) fn write(envelope: &Envelope, buffer: &mut impl BufMut) {
-    give(envelope, &mut Writer(buffer));
+    let mut writer = Writer { free: buffer.chunk_mut(), written: 0 };
+    writer.bytes(1, envelope.message_id.as_bytes());
+    writer.bytes(2, envelope.actor_id.as_bytes());
+    writer.bytes(3, envelope.actor_type.as_bytes());
+    writer.bytes(4, envelope.method_name.as_bytes());
+    writer.bytes(5, &envelope.payload);
+    writer.bytes(6, envelope.correlation_id.as_bytes());
+    writer.number(7, envelope.timestamp.cast_unsigned());
+    writer.bytes(8, &envelope.response_payload);
+    writer.number(9, envelope.is_error.into());
+    writer.bytes(10, envelope.error_message.as_bytes());
+    writer.number(12, envelope.kind as u64);
+    writer.number(13, envelope.timeout_ms);
+    writer.number(14, envelope.one_way.into());
+    writer.number(15, envelope.error_code.into());
+    writer.number(16, envelope.delivered.map_or(0, |delivered| delivered as u64));
+    writer.number(17, envelope.hop_count.into());
+    writer.bytes(18, envelope.origin.as_bytes());
+    writer.bytes(19, envelope.traceparent.as_bytes());
+    writer.number(20, envelope.view_version);
+    writer.number(21, envelope.anywhere.into());
+    writer.number(22, envelope.retryable.into());
+    writer.number(23, envelope.parts_bytes);
+    let written = writer.written;
+    // SAFETY: all of these bytes were written, one after the other.
+    unsafe { buffer.advance_mut(written) };
+}
+
+/// Writes fields one after the other into free memory, because a buffer that sees to its room again for each of their pieces takes
+/// twice as long. A field that is empty or 0 is absent.
+struct Writer<'a> {
+    free: &'a mut UninitSlice,
+    written: usize,
+}
+
+impl Writer<'_> {
+    #[inline]
+    fn bytes(&mut self, tag: u32, value: &[u8]) {
+        if value.is_empty() {
+            return;
+        }
+        self.key(tag, WireType::LengthDelimited);
+        self.varint(value.len() as u64);
+        let end = self.written + value.len();
+        self.free[self.written..end].copy_from_slice(value);
+        self.written = end;
+    }
+
+    #[inline]
+    fn number(&mut self, tag: u32, value: u64) {
+        if value != 0 {
+            self.key(tag, WireType::Varint);
+            self.varint(value);
+        }
+    }
+
+    #[inline]
+    fn key(&mut self, tag: u32, wire: WireType) {
+        self.varint(u64::from(tag << 3 | wire as u32));
+    }
+
+    #[inline]
+    fn varint(&mut self, mut value: u64) {
+        while value > 0x7F {
+            self.byte(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.byte(value as u8);
+    }
+
+    #[inline]
+    fn byte(&mut self, byte: u8) {
+        self.free.write_byte(self.written, byte);
+        self.written += 1;
+    }
 }
 
 /// Up to so many bytes of a message its payloads get memory of their own. What they share with others is a buffer that is
@@ -100,7 +119,7 @@ const SMALL: usize = 1024;
 ///
 /// # Errors
 /// What is wrong with the message.
-pub(super) fn take(buffer: &mut impl Buf) -> Result<Parcel, String> {
+pub(super) fn take(buffer: &mut impl Buf) -> Result<Parcel, Wrong> {
     let length = buffer.remaining();
     if length <= SMALL && buffer.chunk().len() == length {
         let envelope = read(buffer.chunk(), Bytes::copy_from_slice);
@@ -112,47 +131,67 @@ pub(super) fn take(buffer: &mut impl Buf) -> Result<Parcel, String> {
 }
 
 /// Reads an envelope; `keep` makes its payloads.
-fn read(message: &[u8], keep: impl Fn(&[u8]) -> Bytes) -> Result<Parcel, String> {
+fn read(message: &[u8], keep: impl Fn(&[u8]) -> Bytes) -> Result<Parcel, Wrong> {
     let mut envelope = Parcel::default();
     let rest = &mut &*message;
     while !rest.is_empty() {
         let (tag, wire) = key(rest)?;
         match tag {
-            1 => envelope.message_id = text(tag, wire, rest)?,
-            2 => envelope.actor_id = text(tag, wire, rest)?,
-            3 => envelope.actor_type = text(tag, wire, rest)?,
-            4 => envelope.method_name = text(tag, wire, rest)?,
+            1 => text(tag, wire, rest, &mut envelope.message_id)?,
+            2 => text(tag, wire, rest, &mut envelope.actor_id)?,
+            3 => text(tag, wire, rest, &mut envelope.actor_type)?,
+            4 => text(tag, wire, rest, &mut envelope.method_name)?,
             5 => envelope.payload = keep(bytes(tag, wire, rest)?),
-            6 => envelope.correlation_id = text(tag, wire, rest)?,
+            6 => text(tag, wire, rest, &mut envelope.correlation_id)?,
             7 => envelope.timestamp = number(wire, rest)?.cast_signed(),
             8 => envelope.response_payload = keep(bytes(tag, wire, rest)?),
             9 => envelope.is_error = number(wire, rest)? != 0,
-            10 => envelope.error_message = text(tag, wire, rest)?,
+            10 => text(tag, wire, rest, &mut envelope.error_message)?,
             12 => envelope.kind = EnvelopeKind::from_number(number(wire, rest)? as i32).unwrap_or_default(),
             13 => envelope.timeout_ms = number(wire, rest)?,
             14 => envelope.one_way = number(wire, rest)? != 0,
             15 => envelope.error_code = number(wire, rest)? as u32,
             16 => envelope.delivered = Delivered::from_number(number(wire, rest)? as i32),
             17 => envelope.hop_count = number(wire, rest)? as u32,
-            18 => envelope.origin = text(tag, wire, rest)?,
-            19 => envelope.traceparent = text(tag, wire, rest)?,
+            18 => text(tag, wire, rest, &mut envelope.origin)?,
+            19 => text(tag, wire, rest, &mut envelope.traceparent)?,
             20 => envelope.view_version = number(wire, rest)?,
             21 => envelope.anywhere = number(wire, rest)? != 0,
             22 => envelope.retryable = number(wire, rest)? != 0,
             23 => envelope.parts_bytes = number(wire, rest)?,
-            _ => skip_field(wire, tag, rest, DecodeContext::default()).map_err(described)?,
+            _ => skip_field(wire, tag, rest, DecodeContext::default())?,
         }
     }
     Ok(envelope)
 }
 
-fn described(error: prost::DecodeError) -> String {
-    error.to_string()
+/// What is wrong with a message.
+#[derive(Debug)]
+pub(super) struct Wrong(Box<str>);
+
+impl Wrong {
+    #[cold]
+    fn new(what: String) -> Self {
+        Self(what.into_boxed_str())
+    }
+}
+
+impl From<DecodeError> for Wrong {
+    #[cold]
+    fn from(error: DecodeError) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
 }
 
 /// A key of one byte, as most are; others by prost.
-#[inline]
-fn key(rest: &mut &[u8]) -> Result<(u32, WireType), String> {
+#[inline(always)]
+fn key(rest: &mut &[u8]) -> Result<(u32, WireType), Wrong> {
     if let [first @ 8..0x80, others @ ..] = *rest {
         let wire = match first & 7 {
             0 => Some(WireType::Varint),
@@ -164,38 +203,62 @@ fn key(rest: &mut &[u8]) -> Result<(u32, WireType), String> {
             return Ok((u32::from(first >> 3), wire));
         }
     }
-    decode_key(rest).map_err(described)
+    other_key(rest)
+}
+
+#[cold]
+fn other_key(rest: &mut &[u8]) -> Result<(u32, WireType), Wrong> {
+    Ok(decode_key(rest)?)
 }
 
 /// A number of one byte, as lengths of texts are; others by prost.
-#[inline]
-fn varint(rest: &mut &[u8]) -> Result<u64, String> {
+#[inline(always)]
+fn varint(rest: &mut &[u8]) -> Result<u64, Wrong> {
     if let [first @ ..0x80, others @ ..] = *rest {
         *rest = others;
         return Ok(u64::from(*first));
     }
-    decode_varint(rest).map_err(described)
+    long_varint(rest)
 }
 
-fn number(wire: WireType, rest: &mut &[u8]) -> Result<u64, String> {
-    check_wire_type(WireType::Varint, wire).map_err(described)?;
+#[inline(never)]
+fn long_varint(rest: &mut &[u8]) -> Result<u64, Wrong> {
+    Ok(decode_varint(rest)?)
+}
+
+#[inline(always)]
+fn check(expected: WireType, wire: WireType) -> Result<(), Wrong> {
+    if wire == expected { Ok(()) } else { Err(other_wire(expected, wire)) }
+}
+
+#[cold]
+fn other_wire(expected: WireType, wire: WireType) -> Wrong {
+    Wrong::new(format!("a field of {wire:?} where one of {expected:?} is expected"))
+}
+
+#[inline(always)]
+fn number(wire: WireType, rest: &mut &[u8]) -> Result<u64, Wrong> {
+    check(WireType::Varint, wire)?;
     varint(rest)
 }
 
-fn bytes<'a>(tag: u32, wire: WireType, rest: &mut &'a [u8]) -> Result<&'a [u8], String> {
-    check_wire_type(WireType::LengthDelimited, wire).map_err(described)?;
+#[inline(always)]
+fn bytes<'a>(tag: u32, wire: WireType, rest: &mut &'a [u8]) -> Result<&'a [u8], Wrong> {
+    check(WireType::LengthDelimited, wire)?;
     let length = usize::try_from(varint(rest)?).unwrap_or(usize::MAX);
-    rest.split_off(..length).ok_or_else(|| format!("field {tag} is cut off"))
+    rest.split_off(..length).ok_or_else(|| cut_off(tag))
 }
 
-fn text(tag: u32, wire: WireType, rest: &mut &[u8]) -> Result<Text, String> {
+#[cold]
+fn cut_off(tag: u32) -> Wrong {
+    Wrong::new(format!("field {tag} is cut off"))
+}
+
+fn text(tag: u32, wire: WireType, rest: &mut &[u8], into: &mut Text) -> Result<(), Wrong> {
     let bytes = bytes(tag, wire, rest)?;
-    if bytes.is_ascii() {
-        // SAFETY: ASCII is UTF-8.
-        return Ok(Text::from(unsafe { str::from_utf8_unchecked(bytes) }));
-    }
-    let text = str::from_utf8(bytes);
-    text.map(Text::from).map_err(|error| format!("field {tag} is no UTF-8: {error}"))
+    let no_text = |error| Wrong::new(format!("field {tag} is no UTF-8: {error}"));
+    *into = Text::from(ascii::text(bytes).map_err(no_text)?);
+    Ok(())
 }
 
 #[cfg(test)]
@@ -272,10 +335,9 @@ mod tests {
     #[test]
     fn what_is_written_is_what_the_generated_code_writes() {
         for envelope in [Envelope::default(), Envelope::request("T", "1", "m", "x"), full()] {
-            let mut written = Vec::new();
+            let mut written = Vec::with_capacity(most(&envelope));
             write(&envelope, &mut written);
             assert_eq!(written, generated(&envelope).encode_to_vec());
-            assert_eq!(written.len(), length(&envelope));
             assert_eq!(*take(&mut &*written).unwrap(), envelope);
         }
     }
@@ -284,7 +346,7 @@ mod tests {
     fn a_small_payload_leaves_the_buffer_alone_and_a_large_one_shares_it() {
         for (length, shares) in [(10, false), (2 * SMALL, true)] {
             let envelope = Envelope::request("T", "1", "m", vec![1; length]);
-            let mut written = Vec::new();
+            let mut written = Vec::with_capacity(most(&envelope));
             write(&envelope, &mut written);
             let buffer = Bytes::from(written);
             let read = take(&mut buffer.clone()).unwrap();
