@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use quark_core::{Caller, Client, Envelope, Request, Silo};
+use quark_core::{Caller, Client, Request, Silo};
 use tokio::sync::mpsc;
 
 use crate::load::Load;
@@ -156,8 +156,7 @@ async fn run_functions(calls: &Calls, meter: &Arc<Meter>, time: Duration) {
 
 fn call_with(calls: Calls, meter: Arc<Meter>, end: Instant, ended: mpsc::UnboundedSender<()>) {
     let (began, caller) = (Instant::now(), calls.caller.clone());
-    let envelope = Envelope::request("Device", calls.id(), "Echo", calls.payload.clone());
-    caller.call_with(envelope, None, move |reply| {
+    caller.call(("Device", calls.id()), "Echo", calls.payload.clone()).with(move |reply| {
         let now = Instant::now();
         assert_eq!(reply.expect("a reply").len(), calls.payload.len());
         meter.record(now - began);

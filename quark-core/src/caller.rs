@@ -34,12 +34,8 @@ impl Caller {
     /// # Ok(()) }
     /// ```
     pub fn call(&self, actor: impl Into<Actor>, method: impl Into<Text>, payload: impl Into<Bytes>) -> Call {
-        let Actor { actor_type, actor_id } = actor.into();
-        Call {
-            caller: self.clone(),
-            envelope: Parcel::from(Envelope::request(actor_type, actor_id, method, payload)),
-            timeout: None,
-        }
+        let envelope = Parcel::request(actor.into(), method.into(), payload.into());
+        Call { caller: self.clone(), envelope, timeout: None }
     }
 
     /// A one-way message to an actor. Awaiting it sends it and returns when it is queued on a live link or in the own
@@ -50,7 +46,7 @@ impl Caller {
         method: impl Into<Text>,
         payload: impl Into<Bytes>,
     ) -> Notification {
-        Notification(self.call(actor, method, payload))
+        self.call(actor, method, payload).one_way()
     }
 
     /// Sends a request envelope of the caller's making and returns the response envelope.
@@ -77,10 +73,7 @@ impl Caller {
         timeout: Option<Duration>,
         done: impl FnOnce(Result<Bytes>) + Send + 'static,
     ) -> CallHandle {
-        CallHandle {
-            caller: self.clone(),
-            called: self.0.call_with(Parcel::from(envelope), timeout, Box::new(done)),
-        }
+        Call { caller: self.clone(), envelope: Parcel::from(envelope), timeout }.with(done)
     }
 
     /// This silo's or client's id.
@@ -229,6 +222,17 @@ impl Call {
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
+    }
+
+    /// The same one way: see [`Caller::notify`].
+    pub fn one_way(self) -> Notification {
+        Notification(self)
+    }
+
+    /// Sends it now, and tells `done` of the ending: [`Caller::call_with`] without an envelope of the caller's making.
+    pub fn with(self, done: impl FnOnce(Result<Bytes>) + Send + 'static) -> CallHandle {
+        let called = self.caller.0.call_with(self.envelope, self.timeout, Box::new(done));
+        CallHandle { caller: self.caller, called }
     }
 
     /// The correlation id; without it, that of the request being handled, else a new one.

@@ -7,7 +7,8 @@ use std::sync::{Mutex, MutexGuard};
 
 use bytes::Bytes;
 
-use crate::envelope::Envelope;
+use crate::caller::Actor;
+use crate::envelope::{Envelope, EnvelopeKind, Text, unix_millis};
 use crate::error::Result;
 
 /// Boxes that go from one thread to another at once.
@@ -61,6 +62,19 @@ fn keep(empty: Box<Envelope>) {
 pub(crate) struct Parcel(Option<Box<Envelope>>);
 
 impl Parcel {
+    /// A request made now; see [`Envelope::request`]. Put together in its box, because an envelope is large.
+    pub(crate) fn request(actor: Actor, method_name: Text, payload: Bytes) -> Self {
+        let mut parcel = Self::default();
+        let request = &mut *parcel;
+        request.actor_type = actor.actor_type;
+        request.actor_id = actor.actor_id;
+        request.method_name = method_name;
+        request.payload = payload;
+        request.timestamp = unix_millis();
+        request.kind = EnvelopeKind::Request;
+        parcel
+    }
+
     /// The envelope, out of its box.
     pub(crate) fn open(mut self) -> Envelope {
         std::mem::take(&mut self)

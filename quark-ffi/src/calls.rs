@@ -1,11 +1,12 @@
 //! The verbs that silos and clients share. What they export is in `silo` and `client`.
 
 use std::ffi::{c_char, c_void};
+use std::future::IntoFuture as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use quark_core::{CallHandle, Caller, Envelope, Error, ErrorKind, Health, Result, View, host};
+use quark_core::{Call, CallHandle, Caller, Envelope, Error, ErrorKind, Health, Result, View, host};
 
 use crate::callback::quark_reply_fn;
 use crate::envelope::quark_envelope_t;
@@ -43,7 +44,7 @@ pub(crate) struct Message {
 impl Message {
     /// # Safety
     /// As the header demands of the four arguments.
-    unsafe fn envelope(&self) -> Result<Envelope> {
+    unsafe fn call(&self, caller: &Caller, timeout_ms: u64) -> Result<Call> {
         // SAFETY: as for this function.
         let (actor_type, actor_id, method, payload) = unsafe {
             (
@@ -53,7 +54,11 @@ impl Message {
                 self.payload.copy("payload")?,
             )
         };
-        Ok(Envelope::request(actor_type, actor_id, method, payload))
+        let call = caller.call((actor_type, actor_id), method, payload);
+        Ok(match timeout(timeout_ms) {
+            Some(timeout) => call.timeout(timeout),
+            None => call,
+        })
     }
 }
 
@@ -75,10 +80,10 @@ impl Calls {
         reply: *mut *mut quark_bytes_t,
     ) -> Result<()> {
         // SAFETY: as for this function.
-        let (envelope, reply) = unsafe { (message.envelope()?, Out::new(reply, "reply")?) };
+        let (call, reply) = unsafe { (message.call(&self.caller, timeout_ms)?, Out::new(reply, "reply")?) };
         host::check_may_block()?;
         let (done, waiter) = host::done_and_waiter::<Bytes>();
-        let call = self.caller.call_with(envelope, timeout(timeout_ms), |ended| done.tell(ended));
+        let call = call.with(|ended| done.tell(ended));
         let result = waiter.wait();
         drop(call);
         reply.give(quark_bytes_t(result?));
@@ -98,11 +103,8 @@ impl Calls {
         host::check_fork()?;
         let completion = self.host.completion(callback, user_data)?;
         // SAFETY: as for this function.
-        let made = match unsafe { message.envelope() } {
-            Ok(envelope) => {
-                let told = move |result| completion.complete(result);
-                Some(self.caller.call_with(envelope, timeout(timeout_ms), told))
-            }
+        let made = match unsafe { message.call(&self.caller, timeout_ms) } {
+            Ok(call) => Some(call.with(move |result| completion.complete(result))),
             Err(error) => {
                 // Like every other way in which a call can fail.
                 completion.complete(Err(error));
@@ -120,8 +122,8 @@ impl Calls {
     /// As the header demands.
     pub(crate) unsafe fn notify(&self, message: &Message, timeout_ms: u64) -> Result<()> {
         // SAFETY: as for this function.
-        let envelope = unsafe { message.envelope() }?;
-        self.post(envelope, timeout_ms)
+        let call = unsafe { message.call(&self.caller, timeout_ms) }?;
+        begun_here(call.one_way().into_future())
     }
 
     fn post(&self, envelope: Envelope, timeout_ms: u64) -> Result<()> {
