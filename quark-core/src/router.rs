@@ -47,9 +47,9 @@ pub(crate) struct Router {
 const CATCHING_UP: Duration = Duration::from_secs(1);
 
 /// Where one call goes.
-enum Target {
+enum Target<'a> {
     Here,
-    There(Arc<Peer>),
+    There(&'a Arc<Peer>),
 }
 
 /// What has become of a call with a callback.
@@ -212,8 +212,7 @@ impl Router {
 
     // ---- Out -----------------------------------------------------------------------------------------------------
 
-    fn target(&self, envelope: &mut Envelope) -> Result<Target> {
-        let routes = self.routes.load();
+    fn target<'a>(&self, routes: &'a Routes, envelope: &mut Envelope) -> Result<Target<'a>> {
         let (actor_type, actor_id) = (&envelope.actor_type, &envelope.actor_id);
         let chosen = self.placements.place(actor_type, actor_id, &routes.view, self.engine.local())?;
         envelope.view_version = routes.view.version();
@@ -225,7 +224,7 @@ impl Router {
             return Ok(Target::Here);
         }
         match routes.to(&self.engine, chosen.as_str()) {
-            Some(peer) => Ok(Target::There(peer.clone())),
+            Some(peer) => Ok(Target::There(peer)),
             None => Err(Error::new(
                 ErrorKind::NoSilo,
                 format!("silo {chosen} owns {actor_type}/{actor_id} and is not in the view"),
@@ -245,11 +244,17 @@ impl Router {
         let (mut envelope, deadline) = self.prepare(envelope, timeout)?;
         let (sender, receiver) = oneshot::channel();
         let completion = Some(Completion::Future(sender));
-        let ticket = match self.target(&mut envelope)? {
-            Target::Here => self.deliver_here(Dispatch::new(envelope, deadline, completion))?,
+        let sent = match self.target(&self.routes.load(), &mut envelope)? {
+            Target::Here => Ok(self.deliver_here(Dispatch::new(envelope, deadline, completion))?),
             Target::There(peer) => {
                 let dispatch = Dispatch::new(envelope, deadline, completion);
-                self.engine.send(&peer, dispatch).await.map_err(|(_, error)| error)?
+                self.engine.try_send(peer, dispatch).map_err(|dispatch| (peer.clone(), dispatch))
+            }
+        };
+        let ticket = match sent {
+            Ok(ticket) => ticket,
+            Err((peer, dispatch)) => {
+                self.engine.send_later(&peer, dispatch).await.map_err(|(_, error)| error)?
             }
         };
         match ticket {
@@ -265,8 +270,9 @@ impl Router {
         timeout: Option<Duration>,
         done: Box<dyn FnOnce(Result<bytes::Bytes>) + Send>,
     ) -> Called {
+        let routes = self.routes.load();
         let prepared = self.prepare(envelope, timeout).and_then(|(mut envelope, deadline)| {
-            let target = self.target(&mut envelope)?;
+            let target = self.target(&routes, &mut envelope)?;
             Ok((envelope, deadline, target))
         });
         let (envelope, deadline, target) = match prepared {
@@ -279,9 +285,9 @@ impl Router {
         let dispatch = Dispatch::new(envelope, deadline, Some(Completion::Callback(done)));
         match target {
             Target::Here => self.deliver_here(dispatch).unwrap_or(None).into(),
-            Target::There(peer) => match self.engine.try_send(&peer, dispatch) {
+            Target::There(peer) => match self.engine.try_send(peer, dispatch) {
                 Ok(ticket) => ticket.into(),
-                Err(dispatch) => self.wait_for_room(peer, dispatch),
+                Err(dispatch) => self.wait_for_room(peer.clone(), dispatch),
             },
         }
     }
@@ -347,9 +353,13 @@ impl Router {
     pub(crate) async fn notify(&self, mut envelope: Parcel, timeout: Option<Duration>) -> Result<()> {
         envelope.one_way = true;
         let (mut envelope, deadline) = self.prepare(envelope, timeout)?;
-        match self.target(&mut envelope)? {
-            Target::Here => self.deliver_here(Dispatch::new(envelope, deadline, None)).map(drop),
-            Target::There(peer) => self.post(&peer, envelope, deadline).await,
+        let peer = match self.target(&self.routes.load(), &mut envelope)? {
+            Target::Here => None,
+            Target::There(peer) => Some(peer.clone()),
+        };
+        match peer {
+            None => self.deliver_here(Dispatch::new(envelope, deadline, None)).map(drop),
+            Some(peer) => self.post(&peer, envelope, deadline).await,
         }
     }
 
@@ -434,8 +444,8 @@ impl Router {
     }
 
     fn send_again(&self, mut frame: Frame) {
-        match self.target(&mut frame.envelope) {
-            Ok(Target::There(peer)) => self.engine.resend(&peer, frame),
+        match self.target(&self.routes.load(), &mut frame.envelope) {
+            Ok(Target::There(peer)) => self.engine.resend(peer, frame),
             Ok(Target::Here) => {
                 if let Some(request) = self.engine.take_over(frame) {
                     self.admit(request);

@@ -303,10 +303,21 @@ impl Engine {
         peer: &Arc<Peer>,
         dispatch: Dispatch,
     ) -> Result<Option<Ticket>, (Dispatch, Error)> {
-        let dispatch = match self.try_send(peer, dispatch) {
-            Ok(ticket) => return Ok(ticket),
-            Err(dispatch) => dispatch,
-        };
+        match self.try_send(peer, dispatch) {
+            Ok(ticket) => Ok(ticket),
+            Err(dispatch) => self.send_later(peer, dispatch).await,
+        }
+    }
+
+    /// The same where there was no room.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub(crate) async fn send_later(
+        &self,
+        peer: &Arc<Peer>,
+        dispatch: Dispatch,
+    ) -> Result<Option<Ticket>, (Dispatch, Error)> {
         match self.room(peer, &dispatch).await {
             Ok(room) => Ok(self.send_into(peer, dispatch, room)),
             Err(error) => Err((dispatch, error)),
