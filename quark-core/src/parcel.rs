@@ -154,6 +154,15 @@ mod tests {
     }
 
     #[test]
+    fn a_request_made_in_its_box_is_one_like_any_other() {
+        let payload = Bytes::from_static(b"x");
+        let made = Parcel::request(("T", "1").into(), "m".into(), payload.clone()).open();
+        let other = Envelope::request("T", "1", "m", payload);
+        assert!(made.timestamp > 0);
+        assert_eq!(Envelope { timestamp: other.timestamp, ..made }, other);
+    }
+
+    #[test]
     fn what_is_taken_out_is_what_was_put_in() {
         let envelope = Envelope::request("T", "1", "m", "x");
         assert_eq!(Parcel::from(envelope.clone()).open(), envelope);

@@ -441,6 +441,20 @@ mod tests {
     }
 
     #[test]
+    fn milliseconds_that_have_begun_count() {
+        for (duration, millis) in [
+            (Duration::ZERO, 0),
+            (Duration::from_nanos(1), 1),
+            (Duration::from_millis(7), 7),
+            (Duration::new(2, 3_000_001), 2004),
+            (Duration::from_nanos(999_999_999), 1000),
+            (Duration::MAX, u64::MAX >> 1),
+        ] {
+            assert_eq!(millis_up(duration), millis, "{duration:?}");
+        }
+    }
+
+    #[test]
     fn deadlines_end_calls_when_they_pass_and_not_before() {
         let (mut table, epoch) = table();
         let at = |ms| epoch + Duration::from_millis(ms);
