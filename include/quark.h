@@ -520,6 +520,32 @@ typedef struct {
 typedef void (*quark_reply_fn)(void *user_data, quark_bytes_t *reply, quark_error_t *error);
 
 /**
+ * One of many calls that are made at once. What it points to is copied before the function returns.
+ */
+typedef struct {
+    /**
+     * The actor's type.
+     */
+    const char *actor_type;
+    /**
+     * The actor's id.
+     */
+    const char *actor_id;
+    /**
+     * What the actor is to do.
+     */
+    const char *method_name;
+    /**
+     * What goes with it.
+     */
+    quark_bytes_view_t payload;
+    /**
+     * What the callback gets with the ending.
+     */
+    void *user_data;
+} quark_message_t;
+
+/**
  * It worked.
  */
 #define QUARK_OK 0
@@ -1389,6 +1415,29 @@ const char *quark_silo_info_actor_type(const quark_silo_info_t *silo,
  * The value of one of its labels; NULL when it has no such label.
  */
 const char *quark_silo_info_label(const quark_silo_info_t *silo, const char *key);
+
+/**
+ * Makes `count` calls at once, for less than they cost one by one: each as `quark_silo_call_async` with this timeout and
+ * this callback, and with no handle to cancel it. Those to one actor keep their order. Never blocks.
+ *
+ * Each call has its own ending, that of a message that cannot be used included. Something else than `QUARK_OK` is returned,
+ * and no call is made, only when `silo` is NULL, when `messages` is and `count` is not 0, when there cannot be so many, when there
+ * is no callback (`QUARK_INVALID_ARGUMENT`), and in a forked child (`QUARK_NOT_RUNNING`).
+ */
+quark_status_t quark_silo_call_many(const quark_silo_t *silo,
+                                    const quark_message_t *messages,
+                                    size_t count,
+                                    uint64_t timeout_ms,
+                                    quark_reply_fn callback);
+
+/**
+ * As `quark_silo_call_many`; the callback runs on a thread of the client's callbacks.
+ */
+quark_status_t quark_client_call_many(const quark_client_t *client,
+                                      const quark_message_t *messages,
+                                      size_t count,
+                                      uint64_t timeout_ms,
+                                      quark_reply_fn callback);
 
 /**
  * Gives up a call: its callback gets `QUARK_CANCELLED`, unless the call has ended before or its ending is on the way.

@@ -763,6 +763,14 @@ private:
     detail::Handle<quark_loop_t, quark_loop_free> loop_;
 };
 
+/// One of many calls that are made at once.
+struct Outgoing {
+    std::string actor_type, actor_id, method;
+    BytesView payload;
+    /// What its Ending has.
+    void *user_data = nullptr;
+};
+
 /// The ending of a call that was made without a callback of its own.
 struct Ending {
     /// What the call was given.
@@ -885,7 +893,7 @@ public:
                    detail::destroy<F>);
     }
 
-    /// A callable `void(std::vector<Ending> &)` for the endings of call_batched().
+    /// A callable `void(std::vector<Ending> &)` for the endings of call_batched() and call_many().
     template <class F>
     Config &on_endings(F function) {
         return set(quark_config_set_ending_batch_callback, end_batch<F>, kept(std::move(function)), detail::destroy<F>);
@@ -1226,11 +1234,30 @@ public:
         const quark_status_t status =
             C::call_async(get(), message.actor_type.c_str(), message.actor_id.c_str(), message.method.c_str(),
                           payload.get(), message.timeout_ms, nullptr, user_data, &call);
-        if (status == QUARK_INVALID_ARGUMENT && get() != nullptr) {
-            return detail::invalid("on_endings", "none", "must be given to the config for calls like this");
-        }
-        if (status != QUARK_OK) return Error(status);
+        if (auto problem = unbatched(status)) return *std::move(problem);
         return Call(call);
+    }
+
+    /// Makes calls at once, for less than they cost one by one, and gives their endings to Config::on_endings(). Those to one
+    /// actor keep their order.
+    Result<void> try_call_many(const std::vector<Outgoing> &calls, Timeout timeout = {}) const {
+        detail::Arguments arguments;
+        const std::uint64_t timeout_ms = arguments.ms("timeout", timeout);
+        std::vector<quark_message_t> messages;
+        messages.reserve(calls.size());
+        for (const Outgoing &call : calls) {
+            for (const std::string *text : {&call.actor_type, &call.actor_id, &call.method}) {
+                if (text->find('\0') == text->npos) continue;
+                const char *name = text == &call.actor_type ? ".actor_type" : text == &call.actor_id ? ".actor_id" : ".method";
+                arguments.text("calls[" + std::to_string(messages.size()) + "]" + name, *text);
+            }
+            messages.push_back({call.actor_type.c_str(), call.actor_id.c_str(), call.method.c_str(), call.payload.get(),
+                                call.user_data});
+        }
+        if (arguments.problem()) return *arguments.problem();
+        const quark_status_t status = C::call_many(get(), messages.data(), messages.size(), timeout_ms, nullptr);
+        if (auto problem = unbatched(status)) return *std::move(problem);
+        return {};
     }
 
     /// Sends one way: returns when the message is on its way.
@@ -1353,6 +1380,8 @@ public:
         return try_call_batched(actor_type, actor_id, method, payload, timeout, user_data).value();
     }
 
+    void call_many(const std::vector<Outgoing> &calls, Timeout timeout = {}) const { try_call_many(calls, timeout).value(); }
+
     void notify(std::string_view actor_type, std::string_view actor_id, std::string_view method, BytesView payload = {},
                 Timeout timeout = {}) const {
         try_notify(actor_type, actor_id, method, payload, timeout).value();
@@ -1412,6 +1441,13 @@ private:
         std::uint64_t timeout_ms;
     };
 
+    /// Why calls could not be made whose endings go to Config::on_endings().
+    std::optional<Error> unbatched(quark_status_t status) const {
+        if (status == QUARK_OK) return {};
+        if (status != QUARK_INVALID_ARGUMENT || get() == nullptr) return Error(status);
+        return detail::invalid("on_endings", "none", "must be given to the config for calls like this");
+    }
+
     template <class F>
     static void end(void *user_data, quark_bytes_t *reply, quark_error_t *error) noexcept {
         std::unique_ptr<F> function(static_cast<F *>(user_data));
@@ -1449,6 +1485,7 @@ struct SiloFunctions {
     static constexpr auto stop = quark_silo_stop;
     static constexpr auto call = quark_silo_call;
     static constexpr auto call_async = quark_silo_call_async;
+    static constexpr auto call_many = quark_silo_call_many;
     static constexpr auto notify = quark_silo_notify;
     static constexpr auto send = quark_silo_send;
     static constexpr auto owner = quark_silo_owner;
@@ -1470,6 +1507,7 @@ struct ClientFunctions {
     static constexpr auto stop = quark_client_stop;
     static constexpr auto call = quark_client_call;
     static constexpr auto call_async = quark_client_call_async;
+    static constexpr auto call_many = quark_client_call_many;
     static constexpr auto notify = quark_client_notify;
     static constexpr auto send = quark_client_send;
     static constexpr auto owner = quark_client_owner;

@@ -41,27 +41,38 @@ static void call(lane_t *lane) {
     }
 }
 
-static void ended(lane_t *lane, quark_bytes_t *reply, quark_error_t *error) {
+static bool ended(lane_t *lane, quark_bytes_t *reply, quark_error_t *error) {
     if (error || quark_bytes_len(reply) != load.payload) fail(error ? quark_error_message(error) : "a wrong reply");
     quark_bytes_free(reply);
     uint64_t time = now();
     record(time - lane->began); /* callbacks of one client run one at a time */
-    if (time < end) {
-        call(lane);
-        return;
-    }
+    if (time < end) return true;
     pthread_mutex_lock(&lock);
     if (--lanes == 0) pthread_cond_signal(&idle);
     pthread_mutex_unlock(&lock);
+    return false;
 }
 
 static void on_reply(void *user_data, quark_bytes_t *reply, quark_error_t *error) {
-    ended(user_data, reply, error);
+    if (ended(user_data, reply, error)) call(user_data);
 }
 
+/* What is to be called next leaves together. */
 static void on_endings(void *user_data, const quark_ending_t *endings, size_t count) {
     (void)user_data;
-    for (size_t i = 0; i < count; i++) ended(endings[i].user_data, endings[i].reply, endings[i].error);
+    quark_message_t next[QUARK_MAX_BATCH];
+    size_t made = 0;
+    for (size_t i = 0; i < count; i++) {
+        lane_t *lane = endings[i].user_data;
+        if (!ended(lane, endings[i].reply, endings[i].error)) continue;
+        lane->began = now();
+        next[made++] = (quark_message_t){"Device", id(), "Echo", {payload, load.payload}, lane};
+    }
+    if (silo) {
+        quark_silo_call_many(silo, next, made, 0, NULL);
+    } else {
+        quark_client_call_many(client, next, made, 0, NULL);
+    }
 }
 
 static void on_request(void *user_data, quark_request_t *request) {

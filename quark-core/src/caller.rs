@@ -19,6 +19,7 @@ use crate::parcel::Parcel;
 use crate::router::{Called, Router};
 use crate::silo_info::SiloInfo;
 use crate::telemetry::CounterValues;
+use crate::transport::Endings;
 
 /// Calls actors and sees the view. Cheap to clone; does not keep its silo or client running: after their stop every
 /// call ends with `NOT_RUNNING`.
@@ -34,8 +35,12 @@ impl Caller {
     /// # Ok(()) }
     /// ```
     pub fn call(&self, actor: impl Into<Actor>, method: impl Into<Text>, payload: impl Into<Bytes>) -> Call {
-        let envelope = Parcel::request(actor.into(), method.into(), payload.into());
-        Call { caller: self.clone(), envelope, timeout: None }
+        self.call_message(Message::new(actor, method, payload))
+    }
+
+    /// A call with this message.
+    pub fn call_message(&self, message: Message) -> Call {
+        Call { caller: self.clone(), message }
     }
 
     /// A one-way message to an actor. Awaiting it sends it and returns when it is queued on a live link or in the own
@@ -73,7 +78,24 @@ impl Caller {
         timeout: Option<Duration>,
         done: impl FnOnce(Result<Bytes>) + Send + 'static,
     ) -> CallHandle {
-        Call { caller: self.clone(), envelope: Parcel::from(envelope), timeout }.with(done)
+        let message = Message { envelope: Parcel::from(envelope), timeout };
+        Call { caller: self.clone(), message }.with(done)
+    }
+
+    /// Makes many calls at once, for less than they cost one by one, each with a key by which `endings` is told what became of
+    /// it, exactly once. Those to one actor keep their order.
+    ///
+    /// ```no_run
+    /// # fn example(silo: quark_core::Silo, ids: Vec<String>) {
+    /// use std::sync::Arc;
+    ///
+    /// let messages = ids.into_iter().map(|id| quark_core::Message::new(("Counter", id), "increment", "1"));
+    /// silo.caller().call_many(messages.enumerate(), Arc::new(|key, result| println!("{key}: {result:?}")));
+    /// # }
+    /// ```
+    pub fn call_many(&self, calls: impl IntoIterator<Item = (usize, Message)>, endings: Arc<dyn Endings>) {
+        let calls = calls.into_iter().map(|(key, Message { envelope, timeout })| (key, envelope, timeout));
+        self.0.call_many(calls, &endings);
     }
 
     /// This silo's or client's id.
@@ -209,18 +231,52 @@ impl<T: Into<Text>, I: Into<Text>> From<(T, I)> for Actor {
     }
 }
 
+/// What is asked of an actor: one of many calls that are [made at once](Caller::call_many).
+pub struct Message {
+    envelope: Parcel,
+    timeout: Option<Duration>,
+}
+
+impl Message {
+    /// To this actor.
+    #[must_use]
+    pub fn new(actor: impl Into<Actor>, method: impl Into<Text>, payload: impl Into<Bytes>) -> Self {
+        Self { envelope: Parcel::request(actor.into(), method.into(), payload.into()), timeout: None }
+    }
+
+    /// Ends the call with an error when there is no reply by then. Default 30 s, configurable.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// The correlation id; without it, that of the request being handled, else a new one.
+    #[must_use]
+    pub fn correlation_id(mut self, id: impl Into<Text>) -> Self {
+        self.envelope.correlation_id = id.into();
+        self
+    }
+
+    /// The W3C traceparent.
+    #[must_use]
+    pub fn traceparent(mut self, traceparent: impl Into<Text>) -> Self {
+        self.envelope.traceparent = traceparent.into();
+        self
+    }
+}
+
 /// A call that is sent when it is awaited.
 #[must_use = "a call is sent when it is awaited"]
 pub struct Call {
     caller: Caller,
-    envelope: Parcel,
-    timeout: Option<Duration>,
+    message: Message,
 }
 
 impl Call {
     /// Ends the call with an error when there is no reply by then. Default 30 s, configurable.
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
+        self.message = self.message.timeout(timeout);
         self
     }
 
@@ -231,19 +287,19 @@ impl Call {
 
     /// Sends it now, and tells `done` of the ending: [`Caller::call_with`] without an envelope of the caller's making.
     pub fn with(self, done: impl FnOnce(Result<Bytes>) + Send + 'static) -> CallHandle {
-        let called = self.caller.0.call_with(self.envelope, self.timeout, Box::new(done));
+        let called = self.caller.0.call_with(self.message.envelope, self.message.timeout, Box::new(done));
         CallHandle { caller: self.caller, called }
     }
 
     /// The correlation id; without it, that of the request being handled, else a new one.
     pub fn correlation_id(mut self, id: impl Into<Text>) -> Self {
-        self.envelope.correlation_id = id.into();
+        self.message = self.message.correlation_id(id);
         self
     }
 
     /// The W3C traceparent.
     pub fn traceparent(mut self, traceparent: impl Into<Text>) -> Self {
-        self.envelope.traceparent = traceparent.into();
+        self.message = self.message.traceparent(traceparent);
         self
     }
 }
@@ -253,7 +309,10 @@ impl IntoFuture for Call {
     type IntoFuture = BoxFuture<'static, Result<Bytes>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move { self.caller.0.call(self.envelope, self.timeout).await?.into_result() })
+        Box::pin(async move {
+            let Message { envelope, timeout } = self.message;
+            self.caller.0.call(envelope, timeout).await?.into_result()
+        })
     }
 }
 
@@ -278,7 +337,10 @@ impl IntoFuture for Notification {
     type IntoFuture = BoxFuture<'static, Result<()>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move { self.0.caller.0.notify(self.0.envelope, self.0.timeout).await })
+        Box::pin(async move {
+            let Message { envelope, timeout } = self.0.message;
+            self.0.caller.0.notify(envelope, timeout).await
+        })
     }
 }
 

@@ -54,7 +54,7 @@ mod transports;
 #[doc(hidden)]
 pub use transport::counted;
 
-pub use caller::{Actor, Call, CallHandle, Caller, Notification};
+pub use caller::{Actor, Call, CallHandle, Caller, Message, Notification};
 pub use config::{MAX_TIMEOUT, SiloConfig, TransportConfig, timeout_from_seconds};
 pub use drain::Drain;
 pub use endpoint::Endpoint;
@@ -75,5 +75,5 @@ pub use silo::{Client, ClientBuilder, Silo, SiloBuilder};
 pub use silo_info::{DEFAULT_VIRTUAL_NODES, PROTOCOL_VERSION, SiloInfo, SiloStatus};
 pub use telemetry::{CounterValues, HANDLER, LINK, MEMBERSHIP, SILO};
 pub use tls::{Identity, Tls};
-pub use transport::{LoopbackNetwork, Transport};
+pub use transport::{Endings, LoopbackNetwork, Transport};
 pub use transports::Transports;

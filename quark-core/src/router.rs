@@ -3,20 +3,22 @@
 //! The router reads the current view and the policy of the actor's type; it makes deadlines and leaves keeping them to
 //! the pending table.
 
+mod callbacks;
 mod ownership;
 mod routes;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
+pub(crate) use self::callbacks::Called;
 use self::routes::Routes;
 use crate::envelope::Envelope;
-use crate::error::{Delivered, Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::SiloId;
 use crate::inbox::{Inbox, Slots};
 use crate::membership::{Membership, MembershipEvent, View};
@@ -50,40 +52,6 @@ const CATCHING_UP: Duration = Duration::from_secs(1);
 enum Target<'a> {
     Here,
     There(&'a Arc<Peer>),
-}
-
-/// What has become of a call with a callback.
-pub(crate) enum Called {
-    Ended,
-    Waits(Ticket),
-    WaitsForRoom(Arc<WaitsForRoom>),
-}
-
-impl From<Option<Ticket>> for Called {
-    fn from(ticket: Option<Ticket>) -> Self {
-        ticket.map_or(Self::Ended, Self::Waits)
-    }
-}
-
-/// A call that waits for room to be sent, or did.
-#[derive(Default)]
-pub(crate) struct WaitsForRoom {
-    state: Mutex<RoomState>,
-    cancelled: Notify,
-}
-
-#[derive(Clone, Copy, Default)]
-enum RoomState {
-    #[default]
-    Waits,
-    Sent(Ticket),
-    Ended,
-}
-
-impl WaitsForRoom {
-    fn lock(&self) -> MutexGuard<'_, RoomState> {
-        self.state.lock().expect("no panic while locked")
-    }
 }
 
 impl Router {
@@ -233,15 +201,20 @@ impl Router {
     }
 
     /// Checks and completes what a caller gave.
-    fn prepare(&self, envelope: Parcel, timeout: Option<Duration>) -> Result<(Parcel, Instant)> {
+    fn prepare(
+        &self,
+        envelope: Parcel,
+        timeout: Option<Duration>,
+        now: Instant,
+    ) -> Result<(Parcel, Instant)> {
         self.engine.check_running()?;
         check_not_asking()?;
-        self.engine.prepare(envelope, timeout.unwrap_or(self.engine.config().default_timeout))
+        self.engine.prepare(envelope, timeout.unwrap_or(self.engine.config().default_timeout), now)
     }
 
     /// Calls and waits for the ending.
     pub(crate) async fn call(&self, envelope: Parcel, timeout: Option<Duration>) -> Result<Parcel> {
-        let (mut envelope, deadline) = self.prepare(envelope, timeout)?;
+        let (mut envelope, deadline) = self.prepare(envelope, timeout, Instant::now())?;
         let (sender, receiver) = oneshot::channel();
         let completion = Some(Completion::Future(sender));
         let sent = match self.target(&self.routes.load(), &mut envelope)? {
@@ -263,96 +236,10 @@ impl Router {
         }
     }
 
-    /// Calls, and tells `done` of the ending on whatever thread it comes; `done` must not block.
-    pub(crate) fn call_with(
-        self: &Arc<Self>,
-        envelope: Parcel,
-        timeout: Option<Duration>,
-        done: Box<dyn FnOnce(Result<bytes::Bytes>) + Send>,
-    ) -> Called {
-        let routes = self.routes.load();
-        let prepared = self.prepare(envelope, timeout).and_then(|(mut envelope, deadline)| {
-            let target = self.target(&routes, &mut envelope)?;
-            Ok((envelope, deadline, target))
-        });
-        let (envelope, deadline, target) = match prepared {
-            Ok(prepared) => prepared,
-            Err(error) => {
-                done(Err(error));
-                return Called::Ended;
-            }
-        };
-        let dispatch = Dispatch::new(envelope, deadline, Some(Completion::Callback(done)));
-        match target {
-            Target::Here => self.deliver_here(dispatch).unwrap_or(None).into(),
-            Target::There(peer) => match self.engine.try_send(peer, dispatch) {
-                Ok(ticket) => ticket.into(),
-                Err(dispatch) => self.wait_for_room(peer.clone(), dispatch),
-            },
-        }
-    }
-
-    /// The slow way of [`call_with`](Self::call_with): a task waits for room.
-    fn wait_for_room(self: &Arc<Self>, peer: Arc<Peer>, dispatch: Dispatch) -> Called {
-        let Some(place) = self.engine.take_waiting_place() else {
-            dispatch.fail(Error::new(ErrorKind::Overloaded, "too many calls wait for room to be sent"));
-            return Called::Ended;
-        };
-        let waiting = Arc::new(WaitsForRoom::default());
-        let (engine, told) = (self.engine.clone(), waiting.clone());
-        self.engine.spawn(async move {
-            let _place = place;
-            let room = tokio::select! {
-                biased;
-                () = told.cancelled.notified() => None,
-                room = engine.room(&peer, &dispatch) => Some(room),
-            };
-            let mut state = told.lock();
-            match (room, *state) {
-                (Some(Ok(room)), RoomState::Waits) => {
-                    *state =
-                        engine.send_into(&peer, dispatch, room).map_or(RoomState::Ended, RoomState::Sent);
-                }
-                (Some(Err(error)), RoomState::Waits) => {
-                    *state = RoomState::Ended;
-                    drop(state);
-                    dispatch.fail(error);
-                }
-                _ => {
-                    drop(state);
-                    let error = Error::new(ErrorKind::Cancelled, "the caller gave up");
-                    dispatch.fail(error.with_delivered(Delivered::No));
-                }
-            }
-        });
-        Called::WaitsForRoom(waiting)
-    }
-
-    /// Gives up a call; says whether it still waited.
-    pub(crate) fn cancel(&self, called: &Called) -> bool {
-        let ticket = match called {
-            Called::Ended => return false,
-            Called::Waits(ticket) => *ticket,
-            Called::WaitsForRoom(waiting) => {
-                let mut state = waiting.lock();
-                match *state {
-                    RoomState::Sent(ticket) => ticket,
-                    RoomState::Waits => {
-                        *state = RoomState::Ended;
-                        waiting.cancelled.notify_one();
-                        return true;
-                    }
-                    RoomState::Ended => return false,
-                }
-            }
-        };
-        self.engine.calls().cancel(ticket)
-    }
-
     /// Sends one way: returns when the request is queued on a live link, or in the own inbox.
     pub(crate) async fn notify(&self, mut envelope: Parcel, timeout: Option<Duration>) -> Result<()> {
         envelope.one_way = true;
-        let (mut envelope, deadline) = self.prepare(envelope, timeout)?;
+        let (mut envelope, deadline) = self.prepare(envelope, timeout, Instant::now())?;
         let peer = match self.target(&self.routes.load(), &mut envelope)? {
             Target::Here => None,
             Target::There(peer) => Some(peer.clone()),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use quark_core::{Call, CallHandle, Caller, Envelope, Error, ErrorKind, Health, Result, View, host};
+use quark_core::{Call, CallHandle, Caller, Envelope, Error, ErrorKind, Health, Message, Result, View, host};
 
 use crate::callback::quark_reply_fn;
 use crate::envelope::quark_envelope_t;
@@ -34,17 +34,17 @@ pub(crate) fn timeout(ms: u64) -> Option<Duration> {
 }
 
 /// What names an actor's method, with its arguments, as C gives it.
-pub(crate) struct Message {
+pub(crate) struct Asked {
     pub(crate) actor_type: *const c_char,
     pub(crate) actor_id: *const c_char,
     pub(crate) method_name: *const c_char,
     pub(crate) payload: quark_bytes_view_t,
 }
 
-impl Message {
+impl Asked {
     /// # Safety
     /// As the header demands of the four arguments.
-    unsafe fn call(&self, caller: &Caller, timeout_ms: u64) -> Result<Call> {
+    pub(crate) unsafe fn message(&self, timeout: Option<Duration>) -> Result<Message> {
         // SAFETY: as for this function.
         let (actor_type, actor_id, method, payload) = unsafe {
             (
@@ -54,11 +54,18 @@ impl Message {
                 self.payload.copy("payload")?,
             )
         };
-        let call = caller.call((actor_type, actor_id), method, payload);
-        Ok(match timeout(timeout_ms) {
-            Some(timeout) => call.timeout(timeout),
-            None => call,
+        let message = Message::new((actor_type, actor_id), method, payload);
+        Ok(match timeout {
+            Some(timeout) => message.timeout(timeout),
+            None => message,
         })
+    }
+
+    /// # Safety
+    /// As [`message`](Self::message).
+    unsafe fn call(&self, caller: &Caller, timeout_ms: u64) -> Result<Call> {
+        // SAFETY: as for this function.
+        Ok(caller.call_message(unsafe { self.message(timeout(timeout_ms)) }?))
     }
 }
 
@@ -75,7 +82,7 @@ impl Calls {
     /// As the header demands.
     pub(crate) unsafe fn call(
         &self,
-        message: &Message,
+        message: &Asked,
         timeout_ms: u64,
         reply: *mut *mut quark_bytes_t,
     ) -> Result<()> {
@@ -94,7 +101,7 @@ impl Calls {
     /// As the header demands.
     pub(crate) unsafe fn call_async(
         &self,
-        message: &Message,
+        message: &Asked,
         timeout_ms: u64,
         callback: quark_reply_fn,
         user_data: *mut c_void,
@@ -120,7 +127,7 @@ impl Calls {
 
     /// # Safety
     /// As the header demands.
-    pub(crate) unsafe fn notify(&self, message: &Message, timeout_ms: u64) -> Result<()> {
+    pub(crate) unsafe fn notify(&self, message: &Asked, timeout_ms: u64) -> Result<()> {
         // SAFETY: as for this function.
         let call = unsafe { message.call(&self.caller, timeout_ms) }?;
         begun_here(call.one_way().into_future())

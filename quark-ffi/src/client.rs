@@ -7,7 +7,7 @@ use std::time::Duration;
 use quark_core::{Client, host};
 
 use crate::callback::quark_reply_fn;
-use crate::calls::{Calls, Message, quark_call_t};
+use crate::calls::{Asked, Calls, quark_call_t};
 use crate::config::quark_config_t;
 use crate::envelope::quark_envelope_t;
 use crate::guard;
@@ -109,7 +109,7 @@ pub unsafe extern "C" fn quark_client_call(
     reply: *mut *mut quark_bytes_t,
     error: *mut *mut quark_error_t,
 ) -> quark_status_t {
-    let message = Message { actor_type, actor_id, method_name, payload };
+    let message = Asked { actor_type, actor_id, method_name, payload };
     // SAFETY: the header demands NULL or valid pointers.
     unsafe {
         guard::status_and_error(error, || {
@@ -131,7 +131,7 @@ pub unsafe extern "C" fn quark_client_call_async(
     user_data: *mut c_void,
     call: *mut *mut quark_call_t,
 ) -> quark_status_t {
-    let message = Message { actor_type, actor_id, method_name, payload };
+    let message = Asked { actor_type, actor_id, method_name, payload };
     guard::status(|| {
         // SAFETY: the header demands NULL or valid pointers, and a function that may be called with this data.
         unsafe {
@@ -153,7 +153,7 @@ pub unsafe extern "C" fn quark_client_notify(
     timeout_ms: u64,
     error: *mut *mut quark_error_t,
 ) -> quark_status_t {
-    let message = Message { actor_type, actor_id, method_name, payload };
+    let message = Asked { actor_type, actor_id, method_name, payload };
     // SAFETY: the header demands NULL or valid pointers.
     unsafe {
         guard::status_and_error(error, || {

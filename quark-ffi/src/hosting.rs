@@ -13,11 +13,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quark_core::host::{self, Waiter, Workers};
-use quark_core::{Error, ErrorKind, Handler, MembershipEvent, Request, Result};
+use quark_core::{Endings, Error, ErrorKind, Handler, MembershipEvent, Request, Result};
 
 use crate::callback::{
     Callback, EndingBatchFn, MembershipFn, Pointer, QUARK_SILO_JOINED, QUARK_SILO_LEFT, QUARK_SILO_UPDATED,
-    RequestFn, Unowned, UserData, quark_reply_fn,
+    ReplyFn, RequestFn, Unowned, UserData, quark_reply_fn,
 };
 use crate::config::quark_config_t;
 use crate::event_loop::Loop;
@@ -237,14 +237,87 @@ impl Host {
         callback: quark_reply_fn,
         data: *mut c_void,
     ) -> Result<Completion> {
-        let data = Pointer(data);
-        let to = match (callback, self.endings) {
-            (Some(function), _) => Ended::Own(Unowned { function, data }),
-            (None, Some(shared)) => Ended::Shared(shared, data),
-            (None, None) => return Err(handle::null("callback")),
-        };
-        let gone = || Error::new(ErrorKind::NotRunning, "it was freed");
-        Ok(Completion { to, token: Some(self.enter().ok_or_else(gone)?) })
+        let (to, token) = (self.listener(callback)?.of(Pointer(data)), self.enter_call()?);
+        Ok(Completion { to, token: Some(token) })
+    }
+
+    /// The same for calls that are made at once: their keys are addresses of their data.
+    ///
+    /// # Errors
+    /// As [`completion`](Self::completion).
+    pub(crate) fn completions(self: &Arc<Self>, callback: quark_reply_fn) -> Result<Arc<Completions>> {
+        let (listener, token) = (self.listener(callback)?, self.enter_call()?);
+        Ok(Arc::new(Completions { listener, token }))
+    }
+
+    fn enter_call(self: &Arc<Self>) -> Result<Token> {
+        self.enter().ok_or_else(|| Error::new(ErrorKind::NotRunning, "it was freed"))
+    }
+
+    fn listener(&self, callback: quark_reply_fn) -> Result<Listener> {
+        match (callback, self.endings) {
+            (Some(function), _) => Ok(Listener::Own(function)),
+            (None, Some(shared)) => Ok(Listener::Shared(shared)),
+            (None, None) => Err(handle::null("callback")),
+        }
+    }
+}
+
+/// The function that hears of endings.
+#[derive(Clone, Copy)]
+enum Listener {
+    Own(ReplyFn),
+    Shared(Unowned<EndingBatchFn>),
+}
+
+impl Listener {
+    /// As the one of a call with this data.
+    fn of(self, data: Pointer) -> Ended {
+        match self {
+            Self::Own(function) => Ended::Own(Unowned { function, data }),
+            Self::Shared(shared) => Ended::Shared(shared, data),
+        }
+    }
+}
+
+/// The endings of calls that were made at once.
+pub(crate) struct Completions {
+    listener: Listener,
+    token: Token,
+}
+
+impl AsRef<Token> for Completions {
+    fn as_ref(&self) -> &Token {
+        &self.token
+    }
+}
+
+impl Endings for Completions {
+    fn ended(self: Arc<Self>, key: usize, result: Result<Bytes>) {
+        let to = self.listener.of(Pointer(std::ptr::with_exposed_provenance_mut(key)));
+        let host = self.token.0.clone();
+        host.desk.push(Job::Ending { to, result, hold: Hold::Shared(self) });
+    }
+}
+
+/// What lets finalizers wait for the ending of a call.
+pub(crate) enum Hold {
+    One(Token),
+    Shared(Arc<Completions>),
+}
+
+impl AsRef<Token> for Hold {
+    fn as_ref(&self) -> &Token {
+        match self {
+            Self::One(token) => token,
+            Self::Shared(completions) => &completions.token,
+        }
+    }
+}
+
+impl AsRef<Token> for Token {
+    fn as_ref(&self) -> &Token {
+        self
     }
 }
 
@@ -286,7 +359,7 @@ impl Completion {
 
     fn push(&self, token: Token, result: Result<Bytes>) {
         let host = token.0.clone();
-        host.desk.push(Job::Ending { to: self.to, result, token });
+        host.desk.push(Job::Ending { to: self.to, result, hold: Hold::One(token) });
     }
 }
 
@@ -307,17 +380,17 @@ impl Token {
     pub(crate) fn is_of_same_host(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
+}
 
-    /// Runs foreign code, then what it put off until its end.
-    pub(crate) fn call(self, callback: impl FnOnce()) {
-        let running = Running { host: Arc::as_ptr(&self.0), after: Vec::new() };
-        RUNNING.with_borrow_mut(|stack| stack.push(running));
-        callback();
-        if host::is_forked() {
-            // What follows is the parent's to do.
-            return std::mem::forget(self);
-        }
-        let after = RUNNING.with_borrow_mut(Vec::pop).map(|running| running.after);
-        after.into_iter().flatten().for_each(|work| work());
+/// Runs foreign code for which this is held, then what it put off until its end.
+pub(crate) fn call(hold: impl AsRef<Token>, callback: impl FnOnce()) {
+    let running = Running { host: Arc::as_ptr(&hold.as_ref().0), after: Vec::new() };
+    RUNNING.with_borrow_mut(|stack| stack.push(running));
+    callback();
+    if host::is_forked() {
+        // What follows is the parent's to do.
+        return std::mem::forget(hold);
     }
+    let after = RUNNING.with_borrow_mut(Vec::pop).map(|running| running.after);
+    after.into_iter().flatten().for_each(|work| work());
 }

@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 use crate::callback::{
     EndingBatchFn, MembershipFn, Pointer, QUARK_MAX_BATCH, ReplyFn, RequestFn, Unowned, quark_ending_t,
 };
-use crate::hosting::{Host, Token};
+use crate::hosting::{Hold, Host, Token, call};
 use crate::ownership::Telling;
 use crate::request::quark_request_t;
 use crate::silo_info::quark_silo_info_t;
@@ -32,7 +32,7 @@ pub(crate) enum Job {
     Ending {
         to: Ended,
         result: Result<Bytes>,
-        token: Token,
+        hold: Hold,
     },
     Event {
         callback: Unowned<MembershipFn>,
@@ -76,9 +76,9 @@ impl Job {
                 }
             }
             (
-                Self::Ending { to: Ended::Shared(..), token, .. },
-                Self::Ending { to: Ended::Shared(..), token: other, .. },
-            ) => token.is_of_same_host(other),
+                Self::Ending { to: Ended::Shared(..), hold, .. },
+                Self::Ending { to: Ended::Shared(..), hold: other, .. },
+            ) => hold.as_ref().is_of_same_host(other.as_ref()),
             _ => false,
         }
     }
@@ -94,7 +94,7 @@ impl Job {
                     let handling = Handling::of(&request.request);
                     let request = Box::into_raw(request);
                     // SAFETY: the token keeps the data; the request is the callback's from here on.
-                    token.call(|| handling.run(|| unsafe { function(callback.data.0, request) }));
+                    call(token, || handling.run(|| unsafe { function(callback.data.0, request) }));
                 }
                 RequestFn::Batch(function) => {
                     let mut requests = SmallVec::<[_; AT_ONCE]>::new();
@@ -107,16 +107,16 @@ impl Job {
                     if !requests.is_empty() {
                         let (first, count) = (requests.as_ptr(), requests.len());
                         // SAFETY: as above; the array lives until the callback has returned.
-                        token.call(|| unsafe { function(callback.data.0, first, count) });
+                        call(token, || unsafe { function(callback.data.0, first, count) });
                     }
                 }
             },
-            Self::Ending { to: Ended::Own(callback), result, token } => {
+            Self::Ending { to: Ended::Own(callback), result, hold } => {
                 let (reply, error) = halves(result);
                 // SAFETY: the data is the caller's until this one call; reply and error are the callback's.
-                token.call(|| unsafe { (callback.function)(callback.data.0, reply, error) });
+                call(hold, || unsafe { (callback.function)(callback.data.0, reply, error) });
             }
-            Self::Ending { to: Ended::Shared(callback, data), result, token } => {
+            Self::Ending { to: Ended::Shared(callback, data), result, hold } => {
                 let ending = |data: Pointer, result| {
                     let (reply, error) = halves(result);
                     quark_ending_t { user_data: data.0, reply, error }
@@ -129,13 +129,13 @@ impl Job {
                 }
                 let (first, count) = (endings.as_ptr(), endings.len());
                 // SAFETY: the token keeps the callback's data, and the calls' are the caller's until this.
-                token.call(|| unsafe { (callback.function)(callback.data.0, first, count) });
+                call(hold, || unsafe { (callback.function)(callback.data.0, first, count) });
             }
             Self::Event { callback, kind, silo, token } => {
                 // SAFETY: the token keeps the data; the info lives until the callback has returned.
-                token.call(|| unsafe { (callback.function)(callback.data.0, kind, &raw const *silo) });
+                call(token, || unsafe { (callback.function)(callback.data.0, kind, &raw const *silo) });
             }
-            Self::Ownership { telling, token } => token.call(|| telling.tell()),
+            Self::Ownership { telling, token } => call(token, || telling.tell()),
             Self::Later(work, token) => {
                 work();
                 drop(token);

@@ -29,6 +29,7 @@ pub mod security;
 pub mod silo;
 pub mod silo_info;
 
+pub mod call_many;
 pub mod calls;
 pub mod client;
 pub mod owners;
@@ -46,3 +47,10 @@ mod handle;
 mod hosting;
 mod job;
 mod lifecycle;
+#[cfg(any(test, not(debug_assertions)))]
+mod pieces;
+
+// Not in debug builds: tests look in them for leaks and for memory that is used after it was freed.
+#[cfg(not(debug_assertions))]
+#[global_allocator]
+static ALLOCATOR: pieces::Pieces = pieces::Pieces;

@@ -9,7 +9,7 @@ use quark_core::{Error, ErrorKind, Placement, PlacementPolicy, Result, SiloConfi
 use crate::callback::{Callback, Unowned, UserData, quark_finalizer_fn};
 use crate::config::{quark_config_t, set};
 use crate::handle;
-use crate::hosting::Host;
+use crate::hosting::{Host, call};
 use crate::silo_info::quark_silo_list_t;
 use crate::status::quark_status_t;
 use crate::text::{Text, c_string};
@@ -148,7 +148,7 @@ impl PlacementPolicy for Policy {
         let (mut chose, callback) = (false, self.callback);
         // SAFETY: the header demands a function that may be called with this data, which the token keeps; all that it gets
         // lives until it has returned, and there is room for what it writes.
-        token.call(|| unsafe {
+        call(token, || unsafe {
             let silos = &raw const shown.silos;
             let local = shown.local.of(local.as_str());
             let chosen = chosen.as_mut_ptr().cast();

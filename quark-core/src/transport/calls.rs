@@ -25,10 +25,38 @@ pub(crate) struct Calls {
     max_payload: usize,
 }
 
-struct Table {
+/// The table, while it is locked.
+pub(crate) struct Table {
     pending: Pending,
     /// When the watching task means to look next.
     planned: Option<Instant>,
+}
+
+impl Table {
+    /// Adds a call and gives its request a message id, unless it has one.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` when another call in flight has that; the completion comes back.
+    pub(crate) fn add(
+        &mut self,
+        envelope: &mut Envelope,
+        deadline: Instant,
+        route: Option<Route>,
+        completion: Completion,
+    ) -> Result<Ticket, (Error, Completion)> {
+        let name = Some(envelope.message_id.as_str()).filter(|id| !id.is_empty());
+        let ticket = self.pending.insert(deadline, name, route, completion)?;
+        if envelope.message_id.is_empty() {
+            envelope.message_id = self.pending.message_id(ticket);
+        }
+        if envelope.correlation_id.is_empty() {
+            envelope.correlation_id.clone_from(&envelope.message_id);
+        }
+        if self.planned.is_none_or(|planned| deadline < planned) {
+            self.planned = Some(deadline);
+        }
+        Ok(ticket)
+    }
 }
 
 impl Calls {
@@ -47,7 +75,7 @@ impl Calls {
         self.table.lock().expect("no panic while the pending table is locked")
     }
 
-    /// The places; one is acquired and forgotten before [`begin`](Self::begin).
+    /// The places; one is acquired and forgotten for each call before [`begin`](Self::begin).
     pub(crate) fn places(&self) -> &Semaphore {
         &self.places
     }
@@ -62,38 +90,17 @@ impl Calls {
         self.lock().pending.len()
     }
 
-    /// Adds a call and gives its request a message id, unless it has one. The place was acquired before; on an error
-    /// it is given back.
-    pub(crate) fn begin(
-        &self,
-        envelope: &mut Envelope,
-        deadline: Instant,
-        route: Option<Route>,
-        completion: Completion,
-    ) -> Result<Ticket, (Error, Completion)> {
+    /// Lets `work` add calls to the table, which is locked meanwhile. Their places were acquired before.
+    pub(crate) fn begin<T>(&self, work: impl FnOnce(&mut Table) -> T) -> T {
         let mut table = self.lock();
-        let name = Some(envelope.message_id.as_str()).filter(|id| !id.is_empty());
-        let ticket = match table.pending.insert(deadline, name, route, completion) {
-            Ok(ticket) => ticket,
-            Err(refused) => {
-                drop(table);
-                self.places.add_permits(1);
-                return Err(refused);
-            }
-        };
-        if envelope.message_id.is_empty() {
-            envelope.message_id = table.pending.message_id(ticket);
-        }
-        if envelope.correlation_id.is_empty() {
-            envelope.correlation_id.clone_from(&envelope.message_id);
-        }
-        let sooner = table.planned.is_none_or(|planned| deadline < planned);
+        let planned = table.planned;
+        let done = work(&mut table);
+        let sooner = table.planned != planned;
+        drop(table);
         if sooner {
-            table.planned = Some(deadline);
-            drop(table);
             self.wake.notify_one();
         }
-        Ok(ticket)
+        done
     }
 
     /// A call's request, or a one-way one, to this silo itself.
@@ -161,9 +168,9 @@ impl Calls {
 
     /// Tells whoever has the request of a call that nobody waits for the answer.
     fn recall(&self, ended: &mut Ended) -> Recalled {
-        std::mem::take(&mut ended.watchers).into_iter().for_each(|then| then());
+        ended.take_watchers().into_iter().for_each(|then| then());
         let Some(Route { outbox, place }) = &ended.route else { return Recalled::Sent };
-        match &ended.name {
+        match ended.name() {
             Some(name) => outbox.recall(*place, name, self),
             None => {
                 let id = self.lock().pending.message_id(ended.ticket);
@@ -320,7 +327,7 @@ impl AnswerTo for Calls {
     fn on_abandoned(&self, token: u64, _message_id: &str, then: OnAbandoned) {
         let mut table = self.lock();
         if let Some(call) = table.pending.call_mut(Ticket::from_bits(token)) {
-            call.watchers.push(then);
+            call.watch(then);
         } else {
             drop(table);
             then();

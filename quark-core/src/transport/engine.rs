@@ -6,9 +6,11 @@ mod stopping;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, RwLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock, Weak};
+use std::task::{Context, Waker};
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 use tokio::sync::{SemaphorePermit, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -18,7 +20,7 @@ use super::carrier::{Carrier, Hello};
 use super::claim::Claim;
 use super::link::{Link, PeerKind};
 use super::origins::Origins;
-use super::outbox::{self, Frame, Outbox, is_final};
+use super::outbox::{self, Frame, Outbox, Queue, is_final};
 use super::peer::Peer;
 use super::pending::{Completion, Route, Ticket};
 use super::room::{InLine, Need};
@@ -64,6 +66,12 @@ impl Dispatch {
         }
     }
 }
+
+/// Calls that are sent together: few enough for what they need meanwhile to be on the stack.
+pub(crate) const TOGETHER: usize = 64;
+
+/// What each of such calls needs.
+pub(crate) type Needs = SmallVec<[Need; TOGETHER]>;
 
 /// Room for one request: in the outbox, and in the pending table if somebody waits for the answer.
 pub(crate) struct Room<'a> {
@@ -217,6 +225,19 @@ impl Engine {
         tasks.spawn_on(task, runtime);
     }
 
+    /// The same, and what it does before it first waits is done when this returns.
+    pub(crate) fn begin(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let Some(runtime) = self.runtime.get() else { return };
+        let mut task = Box::pin(task);
+        let waits = {
+            let _inside = runtime.enter();
+            task.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending()
+        };
+        if waits {
+            self.spawn(task);
+        }
+    }
+
     // ---- Sending -------------------------------------------------------------------------------------------------
 
     /// The peer with this id, if it is known.
@@ -292,6 +313,40 @@ impl Engine {
         }
         space.forget();
         Ok(self.enqueue(peer, dispatch, need))
+    }
+
+    /// Takes room for all of these calls if it is there at once, and says what each has.
+    pub(crate) fn try_rooms<'a>(
+        &self,
+        peer: &Peer,
+        calls: impl Iterator<Item = &'a Dispatch>,
+    ) -> Option<Needs> {
+        let needs: Needs = calls.map(|call| peer.outbox.need(&call.envelope)).collect();
+        let space = peer.outbox.try_room(Need::sum(&needs)?)?;
+        self.calls.places().try_acquire_many(u32::try_from(needs.len()).ok()?).ok()?.forget();
+        space.forget();
+        Some(needs)
+    }
+
+    /// Sends calls in their order into the room that was taken for them.
+    pub(crate) fn send_all(&self, peer: &Arc<Peer>, calls: impl Iterator<Item = Dispatch>, needs: Needs) {
+        let mut tickets = SmallVec::<[Ticket; TOGETHER]>::new();
+        let mut refused = Vec::new();
+        let mut queue = peer.outbox.lock();
+        self.calls.begin(|table| {
+            for (call, need) in calls.zip(needs) {
+                match peer.outbox.put(&mut queue, call, need, |envelope, deadline, route, completion| {
+                    table.add(envelope, deadline, Some(route), completion)
+                }) {
+                    Ok(ticket) => tickets.extend(ticket),
+                    Err((error, completion)) => refused.push((need, error, completion)),
+                }
+            }
+        });
+        self.look_again(peer, queue, &tickets);
+        refused
+            .into_iter()
+            .for_each(|(need, error, completion)| self.refuse_call(peer, need, error, completion));
     }
 
     /// Sends, waiting for room until the deadline.
@@ -388,25 +443,32 @@ impl Engine {
 
     /// Puts a request into the outbox; room was acquired before. The call is in the table before a link can take it.
     fn enqueue(&self, peer: &Arc<Peer>, dispatch: Dispatch, need: Need) -> Option<Ticket> {
-        let Dispatch { mut envelope, deadline, completion, claim } = dispatch;
         let mut queue = peer.outbox.lock();
-        let place = queue.next_place(need.size);
-        let ticket = match completion {
-            None => None,
-            Some(completion) => {
-                let route = Route { outbox: peer.outbox.clone(), place };
-                match self.calls.begin(&mut envelope, deadline, Some(route), completion) {
-                    Ok(ticket) => Some(ticket),
-                    Err((error, completion)) => {
-                        drop(queue);
-                        peer.outbox.give_back(need);
-                        completion.complete(Err(error));
-                        return None;
-                    }
-                }
+        let put = peer.outbox.put(&mut queue, dispatch, need, |envelope, deadline, route, completion| {
+            self.calls.begin(|table| table.add(envelope, deadline, Some(route), completion))
+        });
+        match put {
+            Ok(ticket) => {
+                self.look_again(peer, queue, ticket.as_slice());
+                ticket
             }
-        };
-        queue.push(Frame { envelope, deadline, ticket, claim, need, after: 0 });
+            Err((error, completion)) => {
+                drop(queue);
+                self.refuse_call(peer, need, error, completion);
+                None
+            }
+        }
+    }
+
+    /// Ends a call that could not be put into the table, and gives back its room.
+    fn refuse_call(&self, peer: &Peer, need: Need, error: Error, completion: Completion) {
+        self.calls.places().add_permits(1);
+        peer.outbox.give_back(need);
+        completion.complete(Err(error));
+    }
+
+    /// Sees to it that somebody takes what was pushed.
+    fn look_again(&self, peer: &Arc<Peer>, queue: MutexGuard<'_, Queue>, tickets: &[Ticket]) {
         let linked = queue.link().is_some();
         drop(queue);
         if !linked {
@@ -414,14 +476,11 @@ impl Engine {
         }
         // Pushed while the engine stopped or the peer was removed: nobody else will look at it.
         if self.stopped.load(Ordering::Acquire) {
-            if let Some(ticket) = ticket {
-                self.calls.too_late(ticket);
-            }
+            tickets.iter().for_each(|ticket| self.calls.too_late(*ticket));
         } else if peer.is_retired() {
             let frames = peer.outbox.drain();
             self.with_receiver(|receiver| receiver.resend(frames));
         }
-        ticket
     }
 
     /// Puts a frame that was not sent into another silo's outbox. It keeps its place in the table; the order among

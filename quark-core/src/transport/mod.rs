@@ -50,12 +50,13 @@ use crate::transports::Transports;
 pub(crate) use self::calls::Calls;
 pub(crate) use self::carrier::Carrier;
 pub(crate) use self::claim::Claim;
-pub(crate) use self::engine::{Dispatch, Engine, Receive, check_payload, not_running};
+pub(crate) use self::engine::{Dispatch, Engine, Receive, TOGETHER, check_payload, not_running};
 pub use self::loopback::LoopbackNetwork;
 pub(crate) use self::networks::Networks;
 pub(crate) use self::outbox::Frame;
 pub(crate) use self::peer::Peer;
-pub(crate) use self::pending::{Completion, Ticket};
+pub use self::pending::Endings;
+pub(crate) use self::pending::{Completion, Ticket, Told};
 
 /// A transport, usable alone: sends envelopes to silos whose endpoint it was told, and hands received requests to a
 /// handler. A [`Silo`](crate::Silo) is made of one, a membership and a router.
@@ -210,7 +211,7 @@ impl Transport {
     pub async fn send(&self, target: &str, envelope: Envelope, timeout: Duration) -> Result<Envelope> {
         self.engine.check_running()?;
         check_name("target", target, crate::id::MAX_SILO_ID_BYTES)?;
-        let (envelope, deadline) = self.engine.prepare(Parcel::from(envelope), timeout)?;
+        let (envelope, deadline) = self.engine.prepare(Parcel::from(envelope), timeout, Instant::now())?;
         if target == self.engine.local().as_str() {
             let one_way = envelope.one_way;
             let (sender, receiver) = oneshot::channel();
@@ -299,11 +300,15 @@ impl Engine {
     ///
     /// # Errors
     /// `INVALID_ARGUMENT`, `PAYLOAD_TOO_LARGE`; `TIMEOUT` when that has been already.
-    pub(crate) fn prepare(&self, mut envelope: Parcel, timeout: Duration) -> Result<(Parcel, Instant)> {
+    pub(crate) fn prepare(
+        &self,
+        mut envelope: Parcel,
+        timeout: Duration,
+        now: Instant,
+    ) -> Result<(Parcel, Instant)> {
         crate::config::check_timeout("timeout", timeout)?;
         let latest = crate::context::inherit(&mut envelope);
         let envelope = self.outbound(envelope)?;
-        let now = Instant::now();
         let deadline = now + timeout.min(MAX_TIMEOUT);
         match latest {
             Some(latest) if latest <= now => {
@@ -356,9 +361,10 @@ impl Engine {
             return Err(error);
         };
         place.forget();
-        match self.calls().begin(&mut envelope, deadline, None, completion) {
+        match self.calls().begin(|table| table.add(&mut envelope, deadline, None, completion)) {
             Ok(ticket) => Ok((Some(ticket), self.calls().request(envelope, deadline, Some(ticket)))),
             Err((error, completion)) => {
+                self.calls().places().add_permits(1);
                 completion.complete(Err(error.clone()));
                 Err(error)
             }

@@ -16,10 +16,11 @@ use tokio::time::Instant;
 use super::calls::Calls;
 use super::claim::Claim;
 use super::control;
+use super::engine::Dispatch;
 use super::lane::Lane;
 use super::link::Link;
 use super::parts;
-use super::pending::{Route, Ticket, millis_up};
+use super::pending::{Completion, Route, Ticket, millis_up};
 use super::room::{Need, Space, actor_of};
 use super::turns::Turns;
 use crate::envelope::Envelope;
@@ -226,6 +227,27 @@ impl Outbox {
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Queue> {
         self.state.lock().expect("no panic while an outbox is locked")
+    }
+
+    /// Puts a request at the end of the queue, which is this outbox's; `add` puts its call, if it is one, into the table, and gives the
+    /// completion back when it cannot.
+    pub(crate) fn put<E>(
+        self: &Arc<Self>,
+        queue: &mut Queue,
+        dispatch: Dispatch,
+        need: Need,
+        add: impl FnOnce(&mut Envelope, Instant, Route, Completion) -> Result<Ticket, E>,
+    ) -> Result<Option<Ticket>, E> {
+        let Dispatch { mut envelope, deadline, completion, claim } = dispatch;
+        let ticket = match completion {
+            None => None,
+            Some(completion) => {
+                let route = Route { outbox: self.clone(), place: queue.next_place(need.size) };
+                Some(add(&mut envelope, deadline, route, completion)?)
+            }
+        };
+        queue.push(Frame { envelope, deadline, ticket, claim, need, after: 0 });
+        Ok(ticket)
     }
 
     /// Takes small frames for `link` until there are `count` or `bytes` of payload.

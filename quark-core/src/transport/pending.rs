@@ -24,6 +24,8 @@ pub(crate) enum Completion {
     Future(oneshot::Sender<Result<Parcel>>),
     /// A function is called, on whatever thread ends the call; it must not block.
     Callback(Box<dyn FnOnce(Result<Bytes>) + Send>),
+    /// The same, one for many calls.
+    Shared(Told),
 }
 
 impl Completion {
@@ -32,6 +34,46 @@ impl Completion {
             // The receiver is gone when the caller gave up.
             Self::Future(sender) => drop(sender.send(result)),
             Self::Callback(call) => call(result.and_then(Parcel::into_result)),
+            Self::Shared(told) => told.tell(result.and_then(Parcel::into_result)),
+        }
+    }
+}
+
+/// Hears of the endings of calls that were made at once, of each exactly once, on whatever thread it comes. Must neither block
+/// nor panic. Functions are such, too.
+pub trait Endings: Send + Sync {
+    /// The call that was made with this key has ended.
+    fn ended(self: Arc<Self>, key: usize, result: Result<Bytes>);
+}
+
+impl<F: Fn(usize, Result<Bytes>) + Send + Sync> Endings for F {
+    fn ended(self: Arc<Self>, key: usize, result: Result<Bytes>) {
+        self(key, result);
+    }
+}
+
+/// Who is told of one of them. Dropped before, it is `NOT_RUNNING`.
+pub(crate) struct Told {
+    endings: Option<Arc<dyn Endings>>,
+    key: usize,
+}
+
+impl Told {
+    pub(crate) fn new(endings: Arc<dyn Endings>, key: usize) -> Self {
+        Self { endings: Some(endings), key }
+    }
+
+    fn tell(mut self, result: Result<Bytes>) {
+        if let Some(endings) = self.endings.take() {
+            endings.ended(self.key, result);
+        }
+    }
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        if let Some(endings) = self.endings.take() {
+            endings.ended(self.key, Err(super::not_running()));
         }
     }
 }
@@ -63,13 +105,36 @@ pub(crate) struct Route {
 /// A call taken out of the table.
 pub(crate) struct Ended {
     pub(crate) ticket: Ticket,
-    /// The sender's own message id, if it chose one.
-    pub(crate) name: Option<Box<str>>,
     pub(crate) completion: Completion,
     /// None for a call of the silo to itself.
     pub(crate) route: Option<Route>,
+    /// What few have.
+    rare: Option<Box<Rare>>,
+}
+
+#[derive(Default)]
+struct Rare {
+    /// The sender's own message id, if it chose one.
+    name: Option<Box<str>>,
     /// Who wants to hear that the caller gave up: the own handler of a call of the silo to itself.
-    pub(crate) watchers: Vec<OnAbandoned>,
+    watchers: Vec<OnAbandoned>,
+}
+
+impl Ended {
+    /// The sender's own message id, if it chose one.
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.rare.as_ref()?.name.as_deref()
+    }
+
+    /// Lets somebody hear that the caller gave up.
+    pub(crate) fn watch(&mut self, then: OnAbandoned) {
+        self.rare.get_or_insert_default().watchers.push(then);
+    }
+
+    /// Those who want to hear that; only once.
+    pub(crate) fn take_watchers(&mut self) -> Vec<OnAbandoned> {
+        self.rare.as_mut().map(|rare| std::mem::take(&mut rare.watchers)).unwrap_or_default()
+    }
 }
 
 struct Entry {
@@ -186,21 +251,18 @@ impl Pending {
             u32::try_from(self.slots.len() - 1).expect("the capacity is below 2^32")
         });
         let ticket = Ticket { slot, generation: self.slots[slot as usize].generation };
-        if let Some(name) = name {
+        let rare = name.map(|name| {
             self.named.insert(name.into(), ticket);
-        }
+            Box::new(Rare { name: Some(name.into()), watchers: Vec::new() })
+        });
         let head = std::mem::replace(&mut self.heads[bucket(tick)], slot + 1);
         let next = if head == 0 { NONE } else { head - 1 };
         if next != NONE {
             self.entry_mut(next).previous = slot;
         }
         self.occupied[bucket(tick) / 64] |= 1 << (bucket(tick) % 64);
-        self.slots[slot as usize].entry = Some(Entry {
-            ended: Ended { ticket, name: name.map(Into::into), completion, route, watchers: Vec::new() },
-            tick,
-            previous: NONE,
-            next,
-        });
+        self.slots[slot as usize].entry =
+            Some(Entry { ended: Ended { ticket, completion, route, rare }, tick, previous: NONE, next });
         self.len += 1;
         Ok(ticket)
     }
@@ -250,7 +312,7 @@ impl Pending {
             self.heads[bucket(entry.tick)] = 0;
             self.occupied[bucket(entry.tick) / 64] &= !(1 << (bucket(entry.tick) % 64));
         }
-        if let Some(name) = &entry.ended.name {
+        if let Some(name) = entry.ended.name() {
             self.named.remove(name);
         }
         Some(entry.ended)

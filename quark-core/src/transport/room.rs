@@ -58,6 +58,15 @@ pub(crate) struct Need {
     pub(crate) cost: u32,
 }
 
+impl Need {
+    /// What small requests need together; nothing when a large one is among them.
+    pub(crate) fn sum(needs: &[Self]) -> Option<Self> {
+        let all_small = needs.iter().all(|need| need.size == Size::Small);
+        let cost = needs.iter().fold(0u32, |sum, need| sum.saturating_add(need.cost));
+        all_small.then_some(Self { size: Size::Small, cost })
+    }
+}
+
 impl Outbox {
     /// What a request needs: one, and one more for each KiB, but never more than there is. A request behind a large one
     /// of its actor counts as large.

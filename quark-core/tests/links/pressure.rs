@@ -1,10 +1,11 @@
 //! Full queues: whoever is slow slows or fails its own callers, and nobody else.
 
 use std::future::IntoFuture as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use quark_core::{Client, Delivered, Error, ErrorKind, Handler, Request, Silo};
+use quark_core::{Caller, Client, Delivered, Error, ErrorKind, Handler, Message, Request, Silo};
 
 use crate::hosts::Host;
 use crate::{LIMIT, until};
@@ -108,6 +109,147 @@ async fn a_full_pending_table_lets_callers_wait_in_order_until_their_deadline() 
         }
     }
     assert_eq!(*b.inside.received.lock().unwrap(), ["0", "1", "2", "4", "5"]);
+}
+
+/// Notes what comes, in its order, and answers at once.
+#[derive(Default)]
+struct Notes(Mutex<Vec<u32>>);
+
+impl Handler for Notes {
+    fn handle(&self, mut request: Request) {
+        self.0.lock().unwrap().push(std::str::from_utf8(request.payload()).unwrap().parse().unwrap());
+        request.reply("").unwrap();
+    }
+}
+
+const ORDERED: u32 = 5000;
+
+/// Calls one actor so many times from a thread that is none of the runtime's, through an outbox that is always full, each with its
+/// number, and compares what came.
+async fn keeps_order(cluster: &str, make: impl FnOnce(&Caller, &Arc<AtomicUsize>) + Send + 'static) {
+    let notes = Arc::new(Notes::default());
+    let membership = format!("memory://{cluster}");
+    let silo = Silo::builder("a")
+        .membership(membership.parse().unwrap())
+        .raw_handler(Some("T".to_owned()), notes.clone());
+    let _silo = silo.start().await.unwrap();
+    let client = Client::builder()
+        .membership(membership.parse().unwrap())
+        .configure(|config| config.transport.outbox_capacity = 4)
+        .start()
+        .await
+        .unwrap();
+    until("the silo is there", || client.silos().len() == 1).await;
+    let ended = Arc::new(AtomicUsize::new(0));
+    let (caller, count) = (client.caller().clone(), ended.clone());
+    std::thread::spawn(move || make(&caller, &count));
+    until("all have ended", || ended.load(Ordering::SeqCst) == ORDERED as usize).await;
+    assert_eq!(*notes.0.lock().unwrap(), (0..ORDERED).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_with_a_function_keep_their_order_when_they_wait_for_room() {
+    keeps_order("order-one", |caller, ended| {
+        for number in 0..ORDERED {
+            let ended = ended.clone();
+            let call = caller.call(("T", "1"), "", number.to_string()).timeout(LIMIT);
+            call.with(move |result| {
+                result.unwrap();
+                ended.fetch_add(1, Ordering::SeqCst);
+            });
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_that_are_made_at_once_keep_their_order_when_they_wait_for_room() {
+    keeps_order("order-many", |caller, ended| {
+        let message = |number: u32| Message::new(("T", "1"), "", number.to_string()).timeout(LIMIT);
+        let ended = ended.clone();
+        let endings = move |_, result: quark_core::Result<_>| {
+            result.unwrap();
+            ended.fetch_add(1, Ordering::SeqCst);
+        };
+        caller.call_many((0..ORDERED).map(|number| (0, message(number))), Arc::new(endings));
+    })
+    .await;
+}
+
+/// How often each of many calls has ended, and how.
+type Ended = Arc<Vec<Mutex<Vec<Result<String, ErrorKind>>>>>;
+
+fn none_of(count: usize) -> Ended {
+    Arc::new((0..count).map(|_| Mutex::default()).collect())
+}
+
+#[tokio::test]
+async fn calls_that_are_made_at_once_go_to_their_owners_and_end_once_each() {
+    const CALLS: usize = 500;
+    let silo = |id: &'static str| {
+        Silo::builder(id)
+            .membership("memory://many".parse().unwrap())
+            .handler(move |request: Request| {
+                // Not by way of another one, which would help who sends to the wrong one.
+                let hops = request.envelope().hop_count;
+                std::future::ready(Ok(format!("{id} has {}, {hops} hops", request.actor_id())))
+            })
+            .start()
+    };
+    let (a, b, c) = (silo("a").await.unwrap(), silo("b").await.unwrap(), silo("c").await.unwrap());
+    until("they see each other", || [&a, &b, &c].iter().all(|silo| silo.silos().len() == 3)).await;
+    let ended = none_of(CALLS);
+    let message = |number: usize| match number {
+        7 => Message::new(("", "7"), "", ""),
+        _ => Message::new(("T", number.to_string()), "", "").timeout(LIMIT),
+    };
+    let told = ended.clone();
+    let tell = move |key: usize, result: quark_core::Result<bytes::Bytes>| {
+        let result = result.map(|reply| String::from_utf8(reply.to_vec()).unwrap());
+        told[key].lock().unwrap().push(result.map_err(|error| error.kind()));
+    };
+    a.caller().call_many((0..CALLS).map(|number| (number, message(number))), Arc::new(tell));
+    until("all have ended", || ended.iter().all(|one| !one.lock().unwrap().is_empty())).await;
+    let mut owners = std::collections::HashSet::new();
+    for (number, one) in ended.iter().enumerate() {
+        let expected = match number {
+            7 => Err(ErrorKind::InvalidArgument),
+            _ => {
+                let owner = a.caller().owner("T", &number.to_string()).unwrap().unwrap();
+                let expected = Ok(format!("{owner} has {number}, 0 hops"));
+                owners.insert(owner);
+                expected
+            }
+        };
+        assert_eq!(*one.lock().unwrap(), [expected], "{number}");
+    }
+    assert_eq!(owners.len(), 3, "the own one, too");
+}
+
+#[tokio::test]
+async fn calls_that_are_made_at_once_end_once_each_also_when_their_silo_stops_before_they_were_sent() {
+    const CALLS: usize = 100;
+    let client = Client::builder()
+        .membership("static://a@127.0.0.1:1".parse().unwrap())
+        .configure(|config| config.transport.outbox_capacity = 3)
+        .start()
+        .await
+        .unwrap();
+    let ended = none_of(CALLS);
+    let told = ended.clone();
+    let tell = move |key: usize, result: quark_core::Result<bytes::Bytes>| {
+        told[key].lock().unwrap().push(result.map(|_| String::new()).map_err(|error| error.kind()));
+    };
+    let calls = (0..CALLS).map(|number| (number, Message::new(("T", "1"), "", "").timeout(LIMIT)));
+    let caller = client.caller().clone();
+    caller.call_many(calls, Arc::new(tell));
+    assert!(ended.iter().all(|one| one.lock().unwrap().is_empty()), "they wait");
+    client.stop(Duration::ZERO).await;
+    until("all have ended", || ended.iter().all(|one| !one.lock().unwrap().is_empty())).await;
+    drop(client);
+    for (number, one) in ended.iter().enumerate() {
+        assert_eq!(*one.lock().unwrap(), [Err(ErrorKind::NotRunning)], "{number}");
+    }
 }
 
 async fn flood(from: &Host, to: &str) {

@@ -94,11 +94,19 @@ static void many_at_once(void) {
     CHECK(quark_config_set_ending_batch_callback(config, on_endings, &finalized, count_up) == QUARK_OK);
     OK(quark_silo_start(config, &caller, &error));
     quark_config_free(config);
+    /* The first half one by one, the others at once. */
+    static quark_message_t others[CALLS / 2];
     for (int i = 0; i < CALLS; ++i) {
         numbers[i] = i;
         quark_bytes_view_t payload = {(const uint8_t *)&numbers[i], sizeof numbers[i]};
-        CHECK(quark_silo_call_async(caller, "Sum", "1", "add", payload, 60000, NULL, &numbers[i], NULL) == QUARK_OK);
+        if (i < CALLS / 2) {
+            CHECK(quark_silo_call_async(caller, "Sum", "1", "add", payload, 60000, NULL, &numbers[i], NULL) == QUARK_OK);
+        } else {
+            others[i - CALLS / 2] = (quark_message_t){"Sum", "1", "add", payload, &numbers[i]};
+        }
     }
+    CHECK(quark_silo_call_many(caller, others, CALLS / 2, 60000, NULL) == QUARK_OK);
+    memset(others, 0, sizeof others);
     count(&submitted);
     wait_for(&ended, CALLS);
     for (int i = 0; i < CALLS; ++i) CHECK(endings[i] == 1);
@@ -177,6 +185,50 @@ static void stopped_from_inside(void) {
     quark_client_free(client);
 }
 
+/* Each call that is made at once has an ending of its own, whatever becomes of the others. */
+static int codes[5], late, told;
+
+static void on_told(void *user_data, quark_bytes_t *reply, quark_error_t *error) {
+    *(int *)user_data = error == NULL ? -1 : quark_error_code(error);
+    if (user_data == &codes[1]) CHECK(strstr(quark_error_message(error), "actor_id=") != NULL);
+    if (user_data == &codes[2]) CHECK(strcmp(quark_error_message(error), "method_name=NULL: must not be NULL") == 0);
+    quark_bytes_free(reply);
+    quark_error_free(error);
+    count(&told);
+}
+
+static void each_its_own_ending(void) {
+    quark_error_t *error = NULL;
+    quark_client_t *client = NULL;
+    quark_silo_t *silo = start_echo("each", "memory://batches-each", NULL);
+    quark_config_t *config = config_of(NULL, "memory://batches-each");
+    OK(quark_client_start(config, &client, &error));
+    quark_config_free(config);
+    const quark_message_t messages[] = {
+        {"T", "1", "", QUARK_BYTES("x"), &codes[0]}, {"T", "", "", QUARK_BYTES("x"), &codes[1]},
+        {"T", "1", NULL, QUARK_BYTES("x"), &codes[2]}, {"T", "2", "", {NULL, 3}, &codes[3]},
+        {"T", "2", "", QUARK_BYTES("x"), &codes[4]},
+    };
+    CHECK(quark_client_call_many(client, messages, 5, 60000, on_told) == QUARK_OK);
+    wait_for(&told, 5);
+    CHECK(codes[0] == -1 && codes[4] == -1);
+    CHECK(codes[1] == QUARK_INVALID_ARGUMENT && codes[2] == QUARK_INVALID_ARGUMENT && codes[3] == QUARK_INVALID_ARGUMENT);
+    CHECK(quark_client_call_many(client, NULL, 0, 0, on_told) == QUARK_OK);
+    CHECK(quark_client_call_many(client, NULL, 1, 0, on_told) == QUARK_INVALID_ARGUMENT);
+    CHECK(quark_client_call_many(client, messages, SIZE_MAX, 0, on_told) == QUARK_INVALID_ARGUMENT);
+    CHECK(quark_client_call_many(client, messages, 5, 0, NULL) == QUARK_INVALID_ARGUMENT);
+    CHECK(quark_client_call_many(NULL, messages, 5, 0, on_told) == QUARK_INVALID_ARGUMENT);
+    OK(quark_client_stop(client, 1000, &error));
+    /* Not where one was before: the thread sanitizer does not see what is between. */
+    const quark_message_t too_late = {"T", "1", "", QUARK_BYTES("x"), &late};
+    CHECK(quark_client_call_many(client, &too_late, 1, 0, on_told) == QUARK_OK);
+    wait_for(&told, 6);
+    CHECK(late == QUARK_NOT_RUNNING);
+    quark_client_free(client);
+    CHECK(told == 6);
+    quark_silo_free(silo);
+}
+
 static void what_cannot_be(void) {
     quark_error_t *error = NULL;
     quark_silo_t *silo = NULL;
@@ -196,6 +248,7 @@ int main(void) {
     many_at_once();
     in_a_loop();
     stopped_from_inside();
+    each_its_own_ending();
     what_cannot_be();
     return 0;
 }

@@ -55,6 +55,7 @@ int main() {
     CHECK(throws([&] { client.call_async("T", "", "").get(); }, QUARK_INVALID_ARGUMENT, "actor_id"));
     CHECK(throws([&] { client.notify("T", std::string_view("a\0b", 3), ""); }, QUARK_INVALID_ARGUMENT, "a\\0b"));
     CHECK(throws([&] { client.call_batched("T", "1", "", "", {}, nullptr); }, QUARK_INVALID_ARGUMENT, ""));
+    CHECK(throws([&] { client.call_many({{"T", "1", "", "", nullptr}}); }, QUARK_INVALID_ARGUMENT, "on_endings"));
     CHECK(throws([] { quark::Silo bad(quark::Config("a").membership("nonsense")); }, QUARK_INVALID_ARGUMENT, "nonsense"));
     CHECK(throws([] { quark::Membership bad((quark::Config())); }, QUARK_INVALID_ARGUMENT, ""));
     CHECK(throws([] { quark::Transport bad((quark::Config())); }, QUARK_INVALID_ARGUMENT, ""));

@@ -200,6 +200,7 @@ static void what_cannot_be_used() {
     CHECK(fails(silo->try_call_async("T", "1", "", "", -1ms).get(), QUARK_INVALID_ARGUMENT, "timeout=-1ms"));
     CHECK(fails(silo->try_call_async(nul, "1", "").get(), QUARK_INVALID_ARGUMENT, "actor_type"));
     CHECK(fails(silo->try_call_batched("T", "1", "", "", {}, nullptr), QUARK_INVALID_ARGUMENT, "on_endings"));
+    CHECK(fails(silo->try_call_many({{"T", "1", "", "", nullptr}}), QUARK_INVALID_ARGUMENT, "on_endings"));
     CHECK(fails(silo->try_notify("T", "1", nul), QUARK_INVALID_ARGUMENT, "method_name"));
     CHECK(quark::Silo::start(config_of("again", nul).membership("memory://cpp-bad").ttl(0s).ttl(60s)));
     CHECK(fails(silo->try_owner(nul, "1"), QUARK_INVALID_ARGUMENT, "actor_type"));
@@ -298,6 +299,16 @@ static void many_at_once() {
     for (int &count : counts) CHECK(silo->try_call_batched("Sum", "1", "reply", "x", 60s, &count));
     wait_until([&] { return ended == calls; });
     for (int count : counts) CHECK(count == 1);
+    std::vector<quark::Outgoing> together;
+    for (int &count : counts) together.push_back({"Sum", "1", "reply", "x", &count});
+    CHECK(silo->try_call_many(together, 60s));
+    CHECK(silo->try_call_many({}));
+    wait_until([&] { return ended == 2 * calls; });
+    for (int count : counts) CHECK(count == 2);
+    together[7].actor_id = std::string("a\0b", 3);
+    CHECK(fails(silo->try_call_many(together), QUARK_INVALID_ARGUMENT, "calls[7].actor_id=\"a\\0b\""));
+    CHECK(fails(silo->try_call_many({}, 0s), QUARK_INVALID_ARGUMENT, "timeout"));
+    CHECK(ended == 2 * calls && "none of them was made");
     CHECK(biggest <= QUARK_MAX_BATCH);
     CHECK(fails(silo->try_call("Sum", "1", "forget"), QUARK_HANDLER_FAILED, ""));
     CHECK(fails(silo->try_call("Other", "1", "forget"), QUARK_HANDLER_FAILED, ""));

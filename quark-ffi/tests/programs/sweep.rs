@@ -161,7 +161,7 @@ fn may_be_null(function: &Function, parameter: &Parameter) -> bool {
 }
 
 fn is_async(function: &Function) -> bool {
-    function.name.ends_with("_call_async")
+    function.name.ends_with("_call_async") || function.name.ends_with("_call_many")
 }
 
 /// What an argument must not be, and what must come of it.
@@ -258,6 +258,9 @@ fn valid(function: &Function, parameter: &Parameter) -> Option<String> {
         }
         // The sweep has no loop of its own that would run what is due; event_loop.c has.
         ("const quark_loop_t *", "event_loop") if setter == "loop" => "NULL",
+        ("const quark_message_t *", _) => {
+            "(quark_message_t[]){{\"T\", \"1\", \"echo\", QUARK_BYTES(\"x\"), &token}}"
+        }
         (kind, _) if is_object(parameter) => {
             let object = object(kind);
             let known = [
