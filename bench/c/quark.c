@@ -1,5 +1,5 @@
 /* Quark from C, as any program in C would use it. Subjects: `callbacks` (one for each request and reply), `batches` (one
- * for all that have come), `calls` (blocking, a thread for each that is in flight), `one-way`, and `local` and `local-batches`, where a silo calls itself. */
+ * for all that have come, and what is called next is called at once), `calls` (blocking, a thread for each that is in flight), `one-way`, and `local` and `local-batches`, where a silo calls itself. */
 #define _GNU_SOURCE
 #include <quark.h>
 
