@@ -11,7 +11,24 @@ use super::routes::Routes;
 use super::{Router, Target};
 use crate::error::{Delivered, Error, ErrorKind, Result};
 use crate::parcel::Parcel;
-use crate::transport::{Completion, Dispatch, Endings, Peer, TOGETHER, Ticket, Told};
+use crate::transport::{Completion, Dispatch, Endings, Peer, TOGETHER, Ticket, Told, not_running};
+
+/// A call that was not sent yet. Dropped, as when the silo stops, it ends with `NOT_RUNNING`.
+struct Unsent(Option<Dispatch>);
+
+impl Unsent {
+    fn take(&mut self) -> Dispatch {
+        self.0.take().expect("taken once")
+    }
+}
+
+impl Drop for Unsent {
+    fn drop(&mut self) {
+        if let Some(dispatch) = self.0.take() {
+            dispatch.fail(not_running());
+        }
+    }
+}
 
 /// Hears of the ending of a call, on whatever thread it comes; must not block.
 pub(crate) type Done = Box<dyn FnOnce(Result<bytes::Bytes>) + Send>;
@@ -143,14 +160,16 @@ impl Router {
         };
         let waiting = Arc::new(WaitsForRoom::default());
         let (engine, told) = (self.engine.clone(), waiting.clone());
+        let mut unsent = Unsent(Some(dispatch));
         // Begun here: those that are made after it must find it in line.
         self.engine.begin(async move {
             let _place = place;
             let room = tokio::select! {
                 biased;
                 () = told.cancelled.notified() => None,
-                room = engine.room(&peer, &dispatch) => Some(room),
+                room = engine.room(&peer, unsent.0.as_ref().expect("not taken yet")) => Some(room),
             };
+            let dispatch = unsent.take();
             let mut state = told.lock();
             match (room, *state) {
                 (Some(Ok(room)), RoomState::Waits) => {

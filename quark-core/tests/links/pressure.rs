@@ -226,23 +226,16 @@ async fn calls_that_are_made_at_once_go_to_their_owners_and_end_once_each() {
     assert_eq!(owners.len(), 3, "the own one, too");
 }
 
-#[tokio::test]
-async fn calls_that_are_made_at_once_end_once_each_also_when_their_silo_stops_before_they_were_sent() {
-    const CALLS: usize = 100;
+/// Makes calls to a silo that is not there, through an outbox that most of them do not fit into, and stops their client.
+async fn end_once_with_their_client(make: impl FnOnce(&Caller, &Ended)) {
     let client = Client::builder()
         .membership("static://a@127.0.0.1:1".parse().unwrap())
         .configure(|config| config.transport.outbox_capacity = 3)
         .start()
         .await
         .unwrap();
-    let ended = none_of(CALLS);
-    let told = ended.clone();
-    let tell = move |key: usize, result: quark_core::Result<bytes::Bytes>| {
-        told[key].lock().unwrap().push(result.map(|_| String::new()).map_err(|error| error.kind()));
-    };
-    let calls = (0..CALLS).map(|number| (number, Message::new(("T", "1"), "", "").timeout(LIMIT)));
-    let caller = client.caller().clone();
-    caller.call_many(calls, Arc::new(tell));
+    let ended = none_of(UNSENT);
+    make(client.caller(), &ended);
     assert!(ended.iter().all(|one| one.lock().unwrap().is_empty()), "they wait");
     client.stop(Duration::ZERO).await;
     until("all have ended", || ended.iter().all(|one| !one.lock().unwrap().is_empty())).await;
@@ -250,6 +243,34 @@ async fn calls_that_are_made_at_once_end_once_each_also_when_their_silo_stops_be
     for (number, one) in ended.iter().enumerate() {
         assert_eq!(*one.lock().unwrap(), [Err(ErrorKind::NotRunning)], "{number}");
     }
+}
+
+const UNSENT: usize = 100;
+
+fn note(ended: &Ended, key: usize, result: quark_core::Result<bytes::Bytes>) {
+    ended[key].lock().unwrap().push(result.map(|_| String::new()).map_err(|error| error.kind()));
+}
+
+#[tokio::test]
+async fn calls_that_are_made_at_once_end_once_each_also_when_their_silo_stops_before_they_were_sent() {
+    end_once_with_their_client(|caller, ended| {
+        let ended = ended.clone();
+        let calls = (0..UNSENT).map(|number| (number, Message::new(("T", "1"), "", "").timeout(LIMIT)));
+        caller.call_many(calls, Arc::new(move |key, result| note(&ended, key, result)));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn calls_with_a_function_do_the_same() {
+    end_once_with_their_client(|caller, ended| {
+        for number in 0..UNSENT {
+            let ended = ended.clone();
+            let call = caller.call(("T", "1"), "", "").timeout(LIMIT);
+            call.with(move |result| note(&ended, number, result));
+        }
+    })
+    .await;
 }
 
 async fn flood(from: &Host, to: &str) {
